@@ -38,13 +38,13 @@ struct Entry {
 struct Handle(Rc<Entry>);
 
 impl Evictable for Handle {
-    fn name(&self) -> u64 {
+    fn entry_name(&self) -> u64 {
         self.0.name
     }
-    fn size(&self) -> u64 {
+    fn entry_size(&self) -> u64 {
         1
     }
-    fn uses(&self) -> u8 {
+    fn recent_uses(&self) -> u8 {
         self.0.uses.get()
     }
     fn spend_use(&self) -> bool {
@@ -69,9 +69,9 @@ impl Contestant for S3Fifo {
         }
         let entry = Handle(Rc::new(Entry { name, uses: Cell::new(0) }));
         self.known.insert(name, entry.clone());
-        self.order.admit(entry);
+        self.order.admit_entry(entry);
         while self.known.len() > self.room {
-            let leaves = self.order.evict().unwrap();
+            let leaves = self.order.evict_next().unwrap();
             self.known.remove(&leaves.0.name);
         }
         false
@@ -301,16 +301,17 @@ fn decisions(criterion: &mut Criterion) {
     let received = Received { status: 200, fields: &response, asked_at: at, at };
     let settings = CacheSettings { ttl: Some(Duration::from_secs(1)), ..CacheSettings::default() };
     let nothing = CacheQuery::default();
-    let timing = policy::judge(received, &nothing, &settings).unwrap();
+    let timing = policy::judge_response(received, &nothing, &settings).unwrap();
     criterion.bench_function("policy/hit", |bencher| {
         bencher.iter(|| {
             let directives = RequestDirectives::read(black_box(&request));
             let asked = CacheQuery { directives, authenticated: false };
-            black_box(timing.usability(&asked, black_box(at + 1000)))
+            black_box(timing.usability_for(&asked, black_box(at + 1000)))
         });
     });
     criterion.bench_function("policy/response", |bencher| {
-        bencher.iter(|| black_box(policy::judge(black_box(received), &nothing, &settings)));
+        bencher
+            .iter(|| black_box(policy::judge_response(black_box(received), &nothing, &settings)));
     });
 }
 

@@ -72,22 +72,23 @@ fn entries(upstream: usize, number: usize, weight: u16) -> Arc<[Entry]> {
 
 /// Applies what waits, as the thread does that looks after servers.
 fn apply(lists: &mut Lists, upstreams: &BTreeMap<String, (Arc<Upstream>, &Config)>) {
-    let heard = lists.hear(BOUNDS, clock::now(), |_, _| true);
+    let heard = lists.hear_sources(BOUNDS, clock::now(), |_, _| true);
     let found = Found { lists: lists.used().clone(), ..Found::default() };
     for heard in heard {
         let (upstream, config) = &upstreams[&*heard.upstream];
         let written = &config.upstream[&*heard.upstream].servers;
-        let specs = servers::specs(&heard.upstream, written, &found, &Weights::default());
+        let specs = servers::server_specs(&heard.upstream, written, &found, &Weights::default());
         let before = upstream.members();
-        let next = Membership::build(&upstream.arrangement, specs, Some(&before)).unwrap();
-        black_box(upstream.replace(next));
+        let next =
+            Membership::build_membership(&upstream.arrangement, specs, Some(&before)).unwrap();
+        black_box(upstream.replace_members(next));
     }
 }
 
 /// Changes one upstream after the other, a weight and a join or leave by turns.
 fn changes(number: usize) {
     let config = configuration();
-    let snapshot = compile::compile(&config, None, 16).unwrap();
+    let snapshot = compile::compile_config(&config, None, 16).unwrap();
     let named = |one: &Arc<Upstream>| (one.name.to_string(), (one.clone(), &config));
     let upstreams: BTreeMap<String, (Arc<Upstream>, &Config)> =
         snapshot.upstreams.iter().map(named).collect();
@@ -96,7 +97,7 @@ fn changes(number: usize) {
         let name: Arc<str> = format!("u{n}").into();
         let written = config.upstream[&*name].servers.elsewhere().unwrap();
         let update = Update { entries: Some(entries(n, servers, weight)), ..Update::default() };
-        lists.updates().send(&name, &Origin::of(written), &update);
+        lists.updates().send_update(&name, &Origin::from_source(written), &update);
     };
     for n in 0..UPSTREAMS {
         send(&lists, n, 1, SERVERS);

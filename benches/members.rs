@@ -22,7 +22,7 @@ fn upstream(servers: usize, balance: &str) -> Arc<Upstream> {
         list.join(", ")
     );
     let config = config::load_str("members.toml", &text).unwrap().config;
-    compile::compile(&config, None, 16).unwrap().upstreams[0].clone()
+    compile::compile_config(&config, None, 16).unwrap().upstreams[0].clone()
 }
 
 fn changes(criterion: &mut Criterion) {
@@ -42,8 +42,9 @@ fn changes(criterion: &mut Criterion) {
                     weight = weight % 9 + 1;
                     next[servers / 2].weight = weight;
                     let before = upstream.members();
-                    let next = Membership::build(&upstream.arrangement, next, Some(&before));
-                    black_box(upstream.replace(next.unwrap()));
+                    let next =
+                        Membership::build_membership(&upstream.arrangement, next, Some(&before));
+                    black_box(upstream.replace_members(next.unwrap()));
                 });
             });
             group.bench_function(BenchmarkId::new("join_and_leave", servers), |bencher| {
@@ -55,8 +56,9 @@ fn changes(criterion: &mut Criterion) {
                     next[servers / 2].name = name.clone();
                     next[servers / 2].written = name;
                     let before = upstream.members();
-                    let next = Membership::build(&upstream.arrangement, next, Some(&before));
-                    black_box(upstream.replace(next.unwrap()));
+                    let next =
+                        Membership::build_membership(&upstream.arrangement, next, Some(&before));
+                    black_box(upstream.replace_members(next.unwrap()));
                 });
             });
         }

@@ -47,7 +47,7 @@ fn limit(c: &mut Criterion) {
     let fill = |keys: u64| {
         for n in 0..keys {
             let key = state.hash([&n.to_le_bytes()[..]].into_iter());
-            black_box(state.check(key, None, tidegate::clock::now())).unwrap();
+            black_box(state.check_request(key, None, tidegate::clock::now())).unwrap();
         }
     };
     fill(200_000);
@@ -69,7 +69,7 @@ fn limit(c: &mut Criterion) {
     c.bench_function("limit/one client", |b| {
         b.iter(|| {
             let key = state.hash([&black_box(one)[..]].into_iter());
-            black_box(state.check(key, None, tidegate::clock::now())).is_ok()
+            black_box(state.check_request(key, None, tidegate::clock::now())).is_ok()
         });
     });
 }
@@ -79,7 +79,7 @@ fn places(c: &mut Criterion) {
     c.bench_function("concurrency/enter and leave", |b| {
         b.iter(|| {
             let key = state.hash([&black_box(b"tenant")[..]].into_iter());
-            black_box(state.enter(key, 100)).is_some()
+            black_box(state.admit_key(key, 100)).is_some()
         });
     });
 }
@@ -93,19 +93,21 @@ fn others(c: &mut Criterion) {
     c.bench_function("cors/fields", |b| {
         b.iter(|| {
             let mut fields = Added::new();
-            cors.fields(Some(black_box(b"https://shop.example")), &mut fields);
+            cors.answer_fields(Some(black_box(b"https://shop.example")), &mut fields);
             fields.len()
         });
     });
     let fault = InjectedFault { delay: None, abort: Some(503), share: 0.05, seed: 7 };
     c.bench_function("fault/decide", |b| {
-        b.iter(|| fault.happens(black_box("0af7651916cd43dd8448eb211c80319c")));
+        b.iter(|| fault.happens_to(black_box("0af7651916cd43dd8448eb211c80319c")));
     });
     let pairs: Vec<(String, String)> =
         (0..20).map(|n| (format!("c{n}"), format!("k{n}"))).collect();
     let keys = ApiKeys::new("x-api-key", pairs.iter().map(|(n, k)| (n.as_str(), k.as_str())));
     let keys = keys.unwrap();
-    c.bench_function("api_key/one of 20", |b| b.iter(|| keys.whose(black_box(b"k13")).is_some()));
+    c.bench_function("api_key/one of 20", |b| {
+        b.iter(|| keys.owner_of(black_box(b"k13")).is_some())
+    });
 }
 
 /// A page of 256 KiB that is as repetitive as pages are.
@@ -131,20 +133,20 @@ fn compression(c: &mut Criterion) {
     for coding in ["zstd", "br", "gzip"] {
         let mut request = Fields::default();
         request.push(b"accept-encoding", coding.as_bytes());
-        let begin = || compress.begin(&request, &head, Length::Unknown).unwrap();
+        let begin = || compress.begin_detached(&request, &head, Length::Unknown).unwrap();
         let mut run = |compressor: &mut Compressor<'_>, end: bool| {
             let mut made = 0;
             for piece in page.chunks(16 * 1024) {
                 let mut rest = piece;
                 while !rest.is_empty() {
-                    let (taken, more) = compressor.encode(rest, &mut room).unwrap();
+                    let (taken, more) = compressor.encode_piece(rest, &mut room).unwrap();
                     rest = &rest[taken..];
                     made += more;
                 }
             }
             if end {
                 loop {
-                    let (more, done) = compressor.flush(&mut room, true).unwrap();
+                    let (more, done) = compressor.flush_encoder(&mut room, true).unwrap();
                     made += more;
                     if done {
                         break;
@@ -176,8 +178,8 @@ fn passwords(c: &mut Criterion) {
     let basic = Basic::new(&format!("anna:{hash}")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let verify = |field: &str| {
-        let credentials = Credentials::of(black_box(field.as_bytes())).unwrap();
-        runtime.block_on(basic.verify(credentials, b"1")).unwrap()
+        let credentials = Credentials::parse_field(black_box(field.as_bytes())).unwrap();
+        runtime.block_on(basic.verify_credentials(credentials, b"1")).unwrap()
     };
     // A wrong one is verified each time, a right one once.
     let (right, wrong) = (field("anna:secret"), field("anna:guess"));
@@ -190,7 +192,7 @@ fn mirror(c: &mut Criterion) {
     c.bench_function("mirror/keep 4 KiB of body", |b| {
         b.iter(|| {
             let mut seen = MirrorBuffer::default();
-            seen.add(black_box(&body));
+            seen.keep_bytes(black_box(&body));
             seen
         });
     });
@@ -233,7 +235,7 @@ fn token(c: &mut Criterion) {
     };
     let (first, next) = number(2);
     let token = format!("{text}.{}", BASE64.encode([first, number(next).0].concat()));
-    let keys = Keys::start(KeySetSource::File(jwks)).unwrap();
+    let keys = Keys::start_keeping(KeySetSource::File(jwks)).unwrap();
     let terms = TokenTerms {
         from: [TokenSource::Header].into(),
         algorithms: vec![Algorithm::ES256],
@@ -252,8 +254,8 @@ fn token(c: &mut Criterion) {
     });
     c.bench_function("jwt/remembered", |b| {
         b.iter(|| {
-            let fingerprint = jwt.fingerprint(black_box(token.as_bytes()));
-            black_box(fingerprint[0] > 0 || jwt.still(&verified, now))
+            let fingerprint = jwt.fingerprint_of(black_box(token.as_bytes()));
+            black_box(fingerprint[0] > 0 || jwt.still_counts(&verified, now))
         });
     });
 }

@@ -52,8 +52,8 @@ fn table(n: usize) -> RouteTable<usize> {
         };
         let spec = RouteSpec {
             hosts: [HostPattern::Exact("shop.example.com".into())].into(),
-            path: PathPattern::parse(&path).expect("a path pattern"),
-            ..RouteSpec::everything(&path)
+            path: PathPattern::parse_pattern(&path).expect("a path pattern"),
+            ..RouteSpec::match_everything(&path)
         };
         (spec, i)
     });
@@ -94,8 +94,9 @@ fn target(c: &mut Criterion) {
         head.fields.push(b"Host", b"shop.example.com");
         group.bench_function(kind, |b| {
             b.iter(|| {
-                let target = RequestTarget::of(black_box(&head), PathMode::Normalize, Keep::Normal)
-                    .expect("a target");
+                let target =
+                    RequestTarget::from_head(black_box(&head), PathMode::Normalize, Keep::Normal)
+                        .expect("a target");
                 black_box(target.path().len())
             });
         });

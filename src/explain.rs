@@ -168,7 +168,10 @@ pub struct CandidateServer {
 ///
 /// # Errors
 /// A message for who asks, when the question makes no sense.
-pub fn explain(snapshot: &Snapshot, question: &ExplainQuestion) -> Result<Explanation, String> {
+pub fn explain_exchange(
+    snapshot: &Snapshot,
+    question: &ExplainQuestion,
+) -> Result<Explanation, String> {
     let listener = find_listener(snapshot, question.listener.as_deref())?;
     let mut head = parse_head(question)?;
     let trusted = listener.trusts(question.client);
@@ -231,12 +234,12 @@ fn follow_walk(
     said: &mut Explanation,
 ) -> Result<(), Refusal> {
     let admitted = admit::admit_request(head, listener.methods)?;
-    let target = RequestTarget::of(head, listener.path, lookup::kept_spellings(snapshot));
+    let target = RequestTarget::from_head(head, listener.path, lookup::kept_spellings(snapshot));
     let mut target = target.map_err(Refusal::Target)?;
     said.host = target.host().to_owned();
     said.path = lossy_text(target.path());
     check_sni(listener, target.host(), question.sni.as_deref(), said)?;
-    let public = identity.host.and_then(authority::canonical);
+    let public = identity.host.and_then(authority::canonical_host);
     let public = public.unwrap_or_else(|| Cow::Owned(target.host().to_owned()));
     if listener.redirect_https && !identity.is_secure() {
         said.action = Some("redirect".to_owned());
@@ -256,7 +259,7 @@ fn follow_walk(
         tls,
         certificate,
     };
-    let found = snapshot.table.find_spelled(target.spelling(), ask);
+    let found = snapshot.table.find_spelled(target.path_spelling(), ask);
     let FoundRoute { route, captures, raw, .. } = match found {
         Ok(found) => found,
         Err(RouteMiss::NoRoute | RouteMiss::Method) => {
@@ -276,7 +279,7 @@ fn follow_walk(
         query: target.query(),
         rest: b"",
     };
-    let capture = |n| captures.get(n, target.path());
+    let capture = |n| captures.captured_text(n, target.path());
     match &route.action {
         Action::Respond(respond) => {
             said.action = Some("respond".to_owned());
@@ -333,7 +336,7 @@ fn describe_limit(limit: &Limit, client: Option<IpAddr>) -> CountedLimit {
         rate: Rate::new(count, period).to_string(),
         burst,
         before_auth: limit.before_auth,
-        exempt: limit.exempts(client),
+        exempt: limit.exempts_client(client),
     }
 }
 
@@ -348,7 +351,7 @@ fn check_sni(
     let name = sni.map_or_else(|| host.to_owned(), str::to_ascii_lowercase);
     let profile = |name: Option<&str>| server.for_name(name).map(|(profile, _)| profile);
     let Some(shown) = profile(Some(&name)) else { return Ok(()) };
-    let belongs = |shown| facts::belongs(server, shown, host, listener.sni);
+    let belongs = |shown| facts::host_belongs(server, shown, host, listener.sni);
     if !belongs((Some(&name), shown)) {
         return Err(Refusal::Misdirected);
     }
@@ -365,7 +368,7 @@ fn check_sni(
 fn describe_policies(route: &Route) -> Vec<String> {
     let mut said = Vec::new();
     if let Some(policies) = &route.policies {
-        policies.describe(&mut said);
+        policies.describe_steps(&mut said);
     }
     said.extend(route.cache.as_ref().map(|cache| format!("cache {}", cache.store.name)));
     said.extend(route.mirror.as_ref().map(|_| "mirror".to_owned()));
@@ -396,7 +399,7 @@ fn describe_cache(
         };
     }
     let mut buffer = Vec::new();
-    let exact = cache.store.find(key.borrowed(), &head.fields).object;
+    let exact = cache.store.find_stored(key.borrowed(), &head.fields).object;
     let found = exact.or_else(|| {
         let other = cache.store.find_equivalent(key.borrowed(), &head.fields, &mut buffer);
         other.and_then(|(_, found)| found.object)
@@ -441,7 +444,7 @@ fn describe_shares(split: &Split) -> Vec<ServerShare> {
         let servers = servers.map(|member| CandidateServer {
             server: member.endpoint.name.to_string(),
             weight: member.weight,
-            state: standing::standing_word(member.endpoint.standing.bits()).to_owned(),
+            state: standing::standing_word(member.endpoint.standing.reason_bits()).to_owned(),
         });
         all.push(ServerShare {
             upstream: target.upstream.name.to_string(),
@@ -461,7 +464,7 @@ fn lossy_text(bytes: &[u8]) -> String {
 impl Explanation {
     /// For people.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn to_text(&self) -> String {
         let mut out = String::new();
         let mut line = |key: &str, value: &str| {
             // Writing to a string cannot fail.
@@ -628,19 +631,19 @@ mod tests {
             redirect = { to = "https://{host}/new", status = 301 }
         "#;
         let config = config::load_str("t.toml", text).unwrap().config;
-        let snapshot = compile::compile(&config, None, 16).unwrap();
+        let snapshot = compile::compile_config(&config, None, 16).unwrap();
         let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let client = Ipv4Addr::LOCALHOST.into();
         let (method, url) = (method.to_owned(), url.to_owned());
         let (listener, sni, certificate) = (None, None, None);
         let question = ExplainQuestion { method, url, headers, client, listener, sni, certificate };
-        explain(&snapshot, &question).unwrap()
+        explain_exchange(&snapshot, &question).unwrap()
     }
 
     #[test]
     fn a_request_for_upstreams() {
         assert_eq!(
-            ask("GET", "http://Shop.test/api/../api/orders/7?x=1", &[]).text(),
+            ask("GET", "http://Shop.test/api/../api/orders/7?x=1", &[]).to_text(),
             "listener  127.0.0.1:0\n\
              host      shop.test\n\
              path      /api/orders/7\n\
@@ -662,14 +665,18 @@ mod tests {
         assert_eq!((cache.cache.as_str(), cache.bypass, cache.stored), ("kept", None, false));
         assert_eq!(cache.key, "http://shop.test/kept/a?x=1 cookie:plan=gold");
         let posted = ask("POST", "http://shop.test/kept/a", &[]);
-        assert!(posted.text().contains("cache     kept: passed by: method\n"), "{}", posted.text());
+        assert!(
+            posted.to_text().contains("cache     kept: passed by: method\n"),
+            "{}",
+            posted.to_text()
+        );
         let ranged = ask("GET", "http://shop.test/kept/a", &[("Range", "pages=1")]);
         assert_eq!(ranged.cache.unwrap().bypass.as_deref(), Some("range"));
     }
 
     #[test]
     fn ways_in_and_limits_are_told() {
-        let text = ask("GET", "http://x.test/staff/a", &[]).text();
+        let text = ask("GET", "http://x.test/staff/a", &[]).to_text();
         for line in [
             "auth      people, or robots\n",
             "limit     staff#1: 20/10s, burst 5, before auth\n",

@@ -94,7 +94,7 @@ impl Worker {
     }
 
     /// Remembers a verified token.
-    pub fn remember(&self, fingerprint: [u8; 32], verified: Rc<Verified>) {
+    pub fn remember_token(&self, fingerprint: [u8; 32], verified: Rc<Verified>) {
         let mut tokens = self.tokens.borrow_mut();
         if tokens.len() >= KEEP_TOKENS {
             // Those in use come back at the price of one verification each.
@@ -133,18 +133,18 @@ impl Worker {
 
     /// Writes a line into the access log, if it is among those that are written.
     pub fn write_access(&self, log: &AccessLog, line: &AccessLine<'_>) {
-        if self.draw(|random| log.samples(random)) {
-            self.access.write(&self.ledger, log, line);
+        if self.draw_random(|random| log.samples(random)) {
+            self.access.write_line(&self.ledger, log, line);
         }
     }
 
     /// Draws from the worker's randomness.
-    pub fn draw<T>(&self, with: impl FnOnce(&mut Random) -> T) -> T {
+    pub fn draw_random<T>(&self, with: impl FnOnce(&mut Random) -> T) -> T {
         with(&mut self.random.borrow_mut())
     }
 
     /// Makes all workers let go of idle connections that somebody waits for.
-    pub fn reclaim(&self) {
+    pub fn reclaim_idle(&self) {
         self.let_go();
         self.call_others();
     }
@@ -159,7 +159,7 @@ impl Worker {
     }
 
     /// Waits for [`Worker::call_others`] of others.
-    pub async fn reclaimed(&self) {
+    pub async fn wait_for_reclaim(&self) {
         if let Some(signal) = self.peers.get(self.index) {
             signal.notified().await;
         }
@@ -171,14 +171,14 @@ impl Worker {
     fn let_go(&self) {
         let mut connections = self.connections.borrow_mut();
         connections.let_go();
-        let (open, most) = net::open::all();
+        let (open, most) = net::open::open_and_allowed();
         if open >= most {
             connections.let_go_of(1);
         }
     }
 
     /// Closes all idle connections to servers.
-    pub fn close(&self) {
-        self.connections.borrow_mut().clear();
+    pub fn close_idle(&self) {
+        self.connections.borrow_mut().close_all();
     }
 }

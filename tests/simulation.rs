@@ -206,7 +206,7 @@ impl<'a> Simulation<'a> {
     fn arrive(&mut self, now: u64) {
         let user = self.random.below(10_000);
         let repeatable = self.random.below(5) > 0;
-        self.retry.budget.request();
+        self.retry.budget.count_request();
         self.figures.sent += 1;
         let (tried, retries) = (Vec::new(), 0);
         self.send(now, Pending { came: now, user, repeatable, tried, retries });
@@ -221,13 +221,13 @@ impl<'a> Simulation<'a> {
             random: &mut self.random,
             rules: self.upstream.rules,
         };
-        let Some(member) = self.members.pool(0).unwrap().pick(&mut ask) else {
+        let Some(member) = self.members.pool(0).unwrap().pick_server(&mut ask) else {
             self.figures.failed += 1;
             self.figures.unsent += 1;
             return;
         };
         let server: usize = member.endpoint.name.strip_prefix('s').unwrap().parse().unwrap();
-        let slot = member.endpoint.begin();
+        let slot = member.endpoint.begin_request();
         let trouble = Trouble::of(server).now(now);
         self.figures.bad += usize::from(trouble != Trouble::None);
         let work = self.exponential(WORK);
@@ -262,14 +262,14 @@ impl<'a> Simulation<'a> {
         let took = now - request.came;
         let Request { mut pending, server, failure, _slot: slot, .. } = request;
         if failure == Failure::Connect {
-            member.endpoint.standing.lose(clock::now());
+            member.endpoint.standing.mark_unreachable(clock::now());
         }
         outlier::note_end(self.upstream, &member.endpoint, None, failure);
         if failure == Failure::Status(200) {
-            member.endpoint.latency.observe(clock::now(), Duration::from_micros(took));
+            member.endpoint.latency.observe_response(clock::now(), Duration::from_micros(took));
             self.figures.latencies.push(now - pending.came);
         } else {
-            member.endpoint.latency.penalize(clock::now(), None);
+            member.endpoint.latency.penalize_server(clock::now(), None);
         }
         drop(slot);
         pending.tried.push(member.endpoint.id);
@@ -277,11 +277,11 @@ impl<'a> Simulation<'a> {
             let Pending { repeatable, retries, .. } = pending;
             let facts =
                 RetryFacts { repeatable, replayable: true, retries, repaired: true, keyed: false };
-            let again = match self.retry.decide(failure, facts) {
+            let again = match self.retry.decide_next(failure, facts) {
                 RetryDecision::Onward => true,
                 RetryDecision::Elsewhere => {
                     pending.retries += 1;
-                    self.retry.budget.take(clock::now())
+                    self.retry.budget.take_retry(clock::now())
                 }
                 RetryDecision::GiveUp | RetryDecision::Fresh => false,
             };
@@ -303,7 +303,7 @@ impl<'a> Simulation<'a> {
     fn ask(&mut self, now: u64) {
         for (n, member) in self.members.members().iter().enumerate() {
             let refuses = matches!(Trouble::of(n).now(now), Trouble::Away | Trouble::Restarting(_));
-            if !refuses && member.endpoint.standing.reach(clock::now()) {
+            if !refuses && member.endpoint.standing.mark_reached(clock::now()) {
                 outlier::readmit_server(
                     self.upstream,
                     &member.endpoint,
@@ -339,7 +339,7 @@ fn upstream(balance: &str) -> (Arc<Upstream>, Retry) {
         servers.join(", ")
     );
     let config = tidegate::config::load_str("simulation.toml", &text).unwrap().config;
-    let upstream = compile::compile(&config, None, 16).unwrap().upstreams[0].clone();
+    let upstream = compile::compile_config(&config, None, 16).unwrap().upstreams[0].clone();
     // The defaults.
     let retry = Retry {
         attempts: 1,

@@ -23,7 +23,7 @@ use crate::route::authority;
 use crate::route::condition::parameters;
 use crate::server::status::Status;
 use crate::snapshot::Snapshot;
-use crate::wire::pairs::masked;
+use crate::wire::pairs::mask_target;
 use crate::wire::{RequestHead, Version};
 
 /// The longest time for a purge; one of a million responses takes a second or two.
@@ -235,13 +235,13 @@ pub(super) fn cache_stats(cache: &RouteCache) -> CacheStats {
     CacheStats {
         name: store.name.to_string(),
         requests: CacheRequests {
-            hit: counts.get(CacheResult::Hit),
-            miss: counts.get(CacheResult::Miss),
-            stale: counts.get(CacheResult::Stale),
-            revalidated: counts.get(CacheResult::Revalidated),
-            expired: counts.get(CacheResult::Expired),
-            coalesced: counts.get(CacheResult::Coalesced),
-            bypass: counts.get(CacheResult::Bypass),
+            hit: counts.times_of(CacheResult::Hit),
+            miss: counts.times_of(CacheResult::Miss),
+            stale: counts.times_of(CacheResult::Stale),
+            revalidated: counts.times_of(CacheResult::Revalidated),
+            expired: counts.times_of(CacheResult::Expired),
+            coalesced: counts.times_of(CacheResult::Coalesced),
+            bypass: counts.times_of(CacheResult::Bypass),
         },
         bytes: store.used(),
         memory_limit: store.memory(),
@@ -253,7 +253,7 @@ pub(super) fn cache_stats(cache: &RouteCache) -> CacheStats {
         purges: CachePurges::of(store),
         events: cache.webhook.is_some().then(|| CacheEvents::of(store)),
         tier: cache.tier.as_ref().map(|tier| {
-            let count = |result| store.counts.tier.get(result);
+            let count = |result| store.counts.tier.times_of(result);
             TierStats {
                 linked: tier.tier.is_linked(),
                 purges: tier.tier.known_purges(),
@@ -328,7 +328,7 @@ pub(super) async fn carry_out_purge(
     for (store, parts, tier) in stores {
         behind.extend(tier.map(|tier| (tier, limit_purge(purge.clone(), parts))));
         // A queue that is full empties in milliseconds; a purge that was only half ordered must be told.
-        let Some(reply) = store.purge(limit_purge(purge.clone(), parts), source) else {
+        let Some(reply) = store.order_purge(limit_purge(purge.clone(), parts), source) else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "busy");
         };
         waiting.push(reply);
@@ -423,7 +423,7 @@ fn parse_wish(wish: &PurgeWish) -> Result<Purge, String> {
         purge.tag = Some(tag.as_bytes().into());
     }
     if let Some(host) = host {
-        let canonical = authority::canonical(host.as_bytes()).filter(|host| !host.is_empty());
+        let canonical = authority::canonical_host(host.as_bytes()).filter(|host| !host.is_empty());
         let canonical = canonical.ok_or_else(|| format!("`{host}` is no host"))?;
         purge.host = Some(canonical.as_bytes().into());
     }
@@ -459,7 +459,7 @@ fn normal_target(host: &str, target: &str) -> Result<Normal, target::TargetFault
     let mut head = RequestHead::default();
     head.set(b"GET", target.as_bytes(), Version::Http11);
     head.fields.push(b"host", host.as_bytes());
-    let target = RequestTarget::of(&head, PathMode::Normalize, target::Keep::Normal)?;
+    let target = RequestTarget::from_head(&head, PathMode::Normalize, target::Keep::Normal)?;
     Ok((target.host().as_bytes().into(), target.path().into(), target.query().map(Into::into)))
 }
 
@@ -501,10 +501,10 @@ fn most_used(snapshot: &Snapshot, n: usize) -> Vec<Used> {
     let now = clock::unix_millis();
     let mut all: Vec<Used> = Vec::new();
     for cache in snapshot.caches() {
-        all.extend(cache.store.top(n).iter().map(|object| {
+        all.extend(cache.store.most_used(n).iter().map(|object| {
             Used {
                 cache: cache.store.name.to_string(),
-                url: String::from_utf8_lossy(&masked(
+                url: String::from_utf8_lossy(&mask_target(
                     object.key.url().as_bytes(),
                     &snapshot.masked_query,
                 ))

@@ -60,8 +60,12 @@ pub struct Calls {
 
 impl Calls {
     /// Answers a request.
-    pub(super) async fn answer(&self, request: Request<Incoming>, seat: &AdminSeat) -> AdminAnswer {
-        let known = match self.guard.admit(request.method(), request.headers()) {
+    pub(super) async fn answer_request(
+        &self,
+        request: Request<Incoming>,
+        seat: &AdminSeat,
+    ) -> AdminAnswer {
+        let known = match self.guard.admit_request(request.method(), request.headers()) {
             Ok(known) => known,
             Err(_) if PROBES.contains(&request.uri().path()) => KnownTokens::Nobody,
             // Events are signed with a secret of their own.
@@ -77,7 +81,7 @@ impl Calls {
                 return *refused;
             }
         };
-        let _at_work = seat.work();
+        let _at_work = seat.begin_work();
         self.answer_call(request, known, turn).await
     }
 
@@ -97,12 +101,12 @@ impl Calls {
             [""] => read_call(method, dashboard::dashboard_page),
             ["openapi.json"] => read_call(method, openapi::openapi_page),
             ["live"] => read_call(method, || json_answer(StatusCode::OK, &json!({ "live": true }))),
-            ["ready"] => read_call(method, || self.ready()),
-            ["stats"] if is_read(method) => self.stats().await,
-            ["metrics"] if is_read(method) => self.metrics(request.headers()).await,
-            ["refusals"] if is_read(method) => {
-                found_answer(self.status.desk.ask(refusals::collect_refusals).await.as_ref())
-            }
+            ["ready"] => read_call(method, || self.answer_readiness()),
+            ["stats"] if is_read(method) => self.answer_stats().await,
+            ["metrics"] if is_read(method) => self.answer_metrics(request.headers()).await,
+            ["refusals"] if is_read(method) => found_answer(
+                self.status.desk.ask_history(refusals::collect_refusals).await.as_ref(),
+            ),
             ["history"] if is_read(method) => {
                 history::show_history(&self.status, request.uri().query()).await
             }
@@ -156,20 +160,26 @@ impl Calls {
         }
     }
 
-    async fn stats(&self) -> AdminAnswer {
+    async fn answer_stats(&self) -> AdminAnswer {
         let status = self.status.clone();
         let snapshot = status.store.load_full();
-        let stats =
-            self.status.desk.ask(move |h| stats::collect_stats(&status, &snapshot, h)).await;
+        let stats = self
+            .status
+            .desk
+            .ask_history(move |h| stats::collect_stats(&status, &snapshot, h))
+            .await;
         found_answer(stats.as_ref())
     }
 
-    async fn metrics(&self, headers: &HeaderMap) -> AdminAnswer {
+    async fn answer_metrics(&self, headers: &HeaderMap) -> AdminAnswer {
         let open = metrics::wants_openmetrics(headers);
         let status = self.status.clone();
         let snapshot = status.store.load_full();
-        let page =
-            self.status.desk.ask(move |h| metrics::metrics_page(&status, &snapshot, h, open)).await;
+        let page = self
+            .status
+            .desk
+            .ask_history(move |h| metrics::metrics_page(&status, &snapshot, h, open))
+            .await;
         let kind = if open { OPENMETRICS } else { PROMETHEUS };
         page.map_or_else(stopping_answer, |page| text_answer(StatusCode::OK, kind, page))
     }
@@ -214,7 +224,7 @@ impl Calls {
         }
     }
 
-    fn ready(&self) -> AdminAnswer {
+    fn answer_readiness(&self) -> AdminAnswer {
         let ready = self.status.ready.load(Ordering::Acquire);
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         json_answer(code, &json!({ "ready": ready }))
@@ -222,7 +232,7 @@ impl Calls {
 }
 
 fn denial_answer(denied: AdminDenial, method: &Method) -> AdminAnswer {
-    let (status, code) = denied.answer();
+    let (status, code) = denied.status_and_code();
     let mut answer = problem_answer(status, code);
     if status == StatusCode::UNAUTHORIZED {
         let headers = answer.headers_mut();

@@ -50,7 +50,7 @@ pub(super) fn explain_request(status: &Status, query: Option<&str>) -> AdminAnsw
             _ => return bad(),
         }
     }
-    match explain::explain(&status.store.load(), &question) {
+    match explain::explain_exchange(&status.store.load(), &question) {
         Ok(said) => json_answer(StatusCode::OK, &said),
         Err(_) => bad(),
     }

@@ -50,7 +50,7 @@ pub enum AdminDenial {
 impl AdminDenial {
     /// The status and the stable code.
     #[must_use]
-    pub fn answer(self) -> (StatusCode, &'static str) {
+    pub fn status_and_code(self) -> (StatusCode, &'static str) {
         match self {
             AdminDenial::Host => (StatusCode::FORBIDDEN, "foreign_host"),
             AdminDenial::Origin => (StatusCode::FORBIDDEN, "foreign_origin"),
@@ -77,7 +77,11 @@ impl AdminGuard {
     ///
     /// # Errors
     /// [`AdminDenial`].
-    pub fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<KnownTokens, AdminDenial> {
+    pub fn admit_request(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<KnownTokens, AdminDenial> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST);
         if self.local && !host.is_some_and(is_local) {
@@ -89,7 +93,7 @@ impl AdminGuard {
                 return Err(AdminDenial::Origin);
             }
         }
-        let known = self.known(text(header::AUTHORIZATION));
+        let known = self.known_tokens(text(header::AUTHORIZATION));
         let changes = !matches!(*method, Method::GET | Method::HEAD);
         let needed = match changes {
             true if self.token.is_some() => KnownTokens::Operator,
@@ -100,7 +104,7 @@ impl AdminGuard {
         if enough { Ok(known) } else { Err(AdminDenial::Token) }
     }
 
-    fn known(&self, credentials: Option<&str>) -> KnownTokens {
+    fn known_tokens(&self, credentials: Option<&str>) -> KnownTokens {
         let given = credentials.and_then(|value| match value.split_once(' ')? {
             ("Bearer", token) => Some(token.as_bytes().to_vec()),
             ("Basic", pair) => {
@@ -152,7 +156,7 @@ mod tests {
             let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.insert(name, value.parse().unwrap());
         }
-        guard.admit(method, &headers).map(|_| ())
+        guard.admit_request(method, &headers).map(|_| ())
     }
 
     fn loopback(token: Option<&str>) -> AdminGuard {

@@ -22,7 +22,9 @@ pub(super) async fn show_history(status: &Status, query: Option<&str>) -> AdminA
         }
     };
     let (routes, servers) = series_names(&status.store.load());
-    let read = status.desk.ask(move |history| history.timeline.read(&wish, &routes, &servers));
+    let read = status
+        .desk
+        .ask_history(move |history| history.timeline.read_report(&wish, &routes, &servers));
     found_answer(read.await.as_ref())
 }
 

@@ -31,7 +31,7 @@ use crate::server::status::Status;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{BUCKETS, Durations, History};
 use crate::telemetry::ledger::NO_ROUTE;
-use crate::telemetry::process::{Process, unix};
+use crate::telemetry::process::{Process, unix_seconds};
 use crate::upstream::Upstream;
 use crate::upstream::retry::REASONS;
 
@@ -42,52 +42,18 @@ pub fn metrics_page(status: &Status, snapshot: &Snapshot, history: &History, ope
     write_requests(&mut text, snapshot, history);
     write_exchanges(&mut text, snapshot, history);
     write_process(&mut text, status);
-    text.family("tidegate_build_info", "gauge", "The version that runs.");
-    text.sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-    text.family("tidegate_config_generation", "gauge", "Accepted configurations so far.");
-    text.sample("tidegate_config_generation", &[], snapshot.generation as f64);
-    text.family("tidegate_reloads_total", "counter", "Reloads by how they ended.");
-    let reloads = [("accepted", &status.reloads.accepted), ("refused", &status.reloads.refused)];
-    for (result, count) in reloads {
-        text.sample("tidegate_reloads_total", &[("result", result)], count.load(Relaxed) as f64);
-    }
-    text.family("tidegate_requests_total", "counter", "Requests read.");
-    text.sample("tidegate_requests_total", &[], status.requests.load(Relaxed) as f64);
-    let lost = snapshot.access.as_ref().map_or(0, |access| access.sink.lost());
-    text.family(
-        "tidegate_access_log_lost_total",
-        "counter",
-        "Lines that were not written, by why.",
-    );
-    for (reason, count) in [("slow", history.dropped_lines), ("error", lost)] {
-        text.sample("tidegate_access_log_lost_total", &[("reason", reason)], count as f64);
-    }
-    if let Some(tracing) = &snapshot.trace {
-        let name = "tidegate_trace_spans_total";
-        text.family(name, "counter", "Spans by whether the receiver took them.");
-        let exporter = &tracing.exporter;
-        for (result, count) in [("sent", exporter.sent()), ("dropped", exporter.dropped())] {
-            text.sample(name, &[("result", result)], count as f64);
-        }
-    }
-    text.family("tidegate_panics_total", "counter", "Requests lost to a defect of the proxy.");
-    text.sample("tidegate_panics_total", &[], status.panics.load(Relaxed) as f64);
-    let help = "What requests under way hold together.";
-    text.family("tidegate_request_memory_bytes", "gauge", help);
-    text.sample("tidegate_request_memory_bytes", &[], held::now() as f64);
-    let help = "How often there was no room for a request, or for its body to be remembered.";
-    text.family("tidegate_request_memory_refused_total", "counter", help);
-    text.sample("tidegate_request_memory_refused_total", &[], held::refused() as f64);
+    write_program(&mut text, status, snapshot);
+    write_losses(&mut text, status, snapshot, history);
     write_connections(&mut text, snapshot);
     let listeners = || snapshot.listeners.iter().map(|listener| (&*listener.name, &**listener));
     write_each(&mut text, LISTENER, "listen", listeners);
     write_certificates(&mut text, snapshot);
     let upstreams = || snapshot.upstreams.iter().map(|upstream| (&*upstream.name, &**upstream));
     write_each(&mut text, UPSTREAM, "upstream", upstreams);
-    members::write(&mut text, snapshot, &status.registry);
+    members::write_members(&mut text, snapshot, &status.registry);
     sessions::write(&mut text, snapshot);
     for family in SERVER {
-        text.family(family.name, family.kind, family.help);
+        text.write_family(family.name, family.kind, family.help);
         write_servers(&mut text, snapshot, family);
     }
     write_attempts(&mut text, snapshot, history);
@@ -106,11 +72,11 @@ pub fn metrics_page(status: &Status, snapshot: &Snapshot, history: &History, ope
     cache_purges(&mut text, snapshot);
     write_each(&mut text, CACHE, "cache", || snapshot.caches().map(|c| (&*c.store.name, c)));
     if let Some(redis) = &snapshot.redis {
-        text.family("tidegate_redis_up", "gauge", "0 while the last call failed.");
+        text.write_family("tidegate_redis_up", "gauge", "0 while the last call failed.");
         let up = u8::from(!redis.is_down());
-        text.sample("tidegate_redis_up", &[], f64::from(up));
-        text.family("tidegate_redis_errors_total", "counter", "Calls that failed.");
-        text.sample("tidegate_redis_errors_total", &[], redis.errors.load(Relaxed) as f64);
+        text.write_sample("tidegate_redis_up", &[], f64::from(up));
+        text.write_family("tidegate_redis_errors_total", "counter", "Calls that failed.");
+        text.write_sample("tidegate_redis_errors_total", &[], redis.errors.load(Relaxed) as f64);
     }
     if open {
         text.out.push_str("# EOF\n");
@@ -118,22 +84,74 @@ pub fn metrics_page(status: &Status, snapshot: &Snapshot, history: &History, ope
     text.out
 }
 
+/// Which program and configuration run, how reloads ended, and how many requests were read.
+fn write_program(text: &mut MetricsText, status: &Status, snapshot: &Snapshot) {
+    text.write_family("tidegate_build_info", "gauge", "The version that runs.");
+    text.write_sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    text.write_family("tidegate_config_generation", "gauge", "Accepted configurations so far.");
+    text.write_sample("tidegate_config_generation", &[], snapshot.generation as f64);
+    text.write_family("tidegate_reloads_total", "counter", "Reloads by how they ended.");
+    let reloads = [("accepted", &status.reloads.accepted), ("refused", &status.reloads.refused)];
+    for (result, count) in reloads {
+        text.write_sample(
+            "tidegate_reloads_total",
+            &[("result", result)],
+            count.load(Relaxed) as f64,
+        );
+    }
+    text.write_family("tidegate_requests_total", "counter", "Requests read.");
+    text.write_sample("tidegate_requests_total", &[], status.requests.load(Relaxed) as f64);
+}
+
+/// What did not get where it should: lines, spans, requests without room or lost to a defect.
+fn write_losses(text: &mut MetricsText, status: &Status, snapshot: &Snapshot, history: &History) {
+    let lost = snapshot.access.as_ref().map_or(0, |access| access.sink.lost());
+    text.write_family(
+        "tidegate_access_log_lost_total",
+        "counter",
+        "Lines that were not written, by why.",
+    );
+    for (reason, count) in [("slow", history.dropped_lines), ("error", lost)] {
+        text.write_sample("tidegate_access_log_lost_total", &[("reason", reason)], count as f64);
+    }
+    if let Some(tracing) = &snapshot.trace {
+        let name = "tidegate_trace_spans_total";
+        text.write_family(name, "counter", "Spans by whether the receiver took them.");
+        let exporter = &tracing.exporter;
+        for (result, count) in [("sent", exporter.sent()), ("dropped", exporter.dropped())] {
+            text.write_sample(name, &[("result", result)], count as f64);
+        }
+    }
+    text.write_family(
+        "tidegate_panics_total",
+        "counter",
+        "Requests lost to a defect of the proxy.",
+    );
+    text.write_sample("tidegate_panics_total", &[], status.panics.load(Relaxed) as f64);
+    let help = "What requests under way hold together.";
+    text.write_family("tidegate_request_memory_bytes", "gauge", help);
+    text.write_sample("tidegate_request_memory_bytes", &[], held::bytes_taken() as f64);
+    let help = "How often there was no room for a request, or for its body to be remembered.";
+    text.write_family("tidegate_request_memory_refused_total", "counter", help);
+    text.write_sample("tidegate_request_memory_refused_total", &[], held::times_refused() as f64);
+}
+
 /// Places that are taken, and those who found none.
 fn write_connections(text: &mut MetricsText, snapshot: &Snapshot) {
-    text.family("tidegate_connections", "gauge", "Open client connections.");
+    text.write_family("tidegate_connections", "gauge", "Open client connections.");
     for listener in &snapshot.listeners {
-        let open = f64::from(listener.counts.room.open());
-        text.sample("tidegate_connections", &[("listen", &listener.name)], open);
+        let open = f64::from(listener.counts.room.open_count());
+        text.write_sample("tidegate_connections", &[("listen", &listener.name)], open);
     }
     let help = "Client connections that all listeners may have open together.";
-    text.family("tidegate_connections_limit", "gauge", help);
-    text.sample("tidegate_connections_limit", &[], f64::from(room::all().1));
+    text.write_family("tidegate_connections_limit", "gauge", help);
+    text.write_sample("tidegate_connections_limit", &[], f64::from(room::open_and_allowed().1));
     let help = "Files of routes with `files` that are open for clients.";
-    text.family("tidegate_files_open", "gauge", help);
-    text.sample("tidegate_files_open", &[], served::open_files() as f64);
+    text.write_family("tidegate_files_open", "gauge", help);
+    text.write_sample("tidegate_files_open", &[], served::open_files() as f64);
     let name = "tidegate_connections_refused_total";
     let help = "Connections for which there was no place or descriptor, or whose certificate a revocation list lets not pass.";
-    text.family(name, "counter", help);
+    text.write_family(name, "counter", help);
     for listener in &snapshot.listeners {
         let counts = &listener.counts;
         for (reason, count) in [
@@ -144,7 +162,7 @@ fn write_connections(text: &mut MetricsText, snapshot: &Snapshot) {
             ("revocation_unknown", &counts.revocation_unknown),
         ] {
             let labels = [("listener", &*listener.name), ("reason", reason)];
-            text.sample(name, &labels, count.load(Relaxed) as f64);
+            text.write_sample(name, &labels, count.load(Relaxed) as f64);
         }
     }
 }
@@ -161,8 +179,8 @@ fn write_each<'a, T: 'a, I: Iterator<Item = (&'a str, &'a T)>>(
         if values.peek().is_none() {
             continue;
         }
-        text.family(family.name, family.kind, family.help);
-        values.for_each(|(name, value)| text.sample(family.name, &[(label, name)], value));
+        text.write_family(family.name, family.kind, family.help);
+        values.for_each(|(name, value)| text.write_sample(family.name, &[(label, name)], value));
     }
 }
 
@@ -181,24 +199,28 @@ fn write_requests(text: &mut MetricsText, snapshot: &Snapshot, history: &History
     let routes = snapshot.routes.iter().map(|route| (&*route.name, route.counts.id));
     let routes: Vec<_> = routes.chain([("-", NO_ROUTE)]).collect();
     let name = "http_requests_total";
-    text.family(name, "counter", "Requests by route, method and status; endpoint is the route.");
+    text.write_family(
+        name,
+        "counter",
+        "Requests by route, method and status; endpoint is the route.",
+    );
     for (endpoint, id) in &routes {
         for (method, report) in history.methods(*id) {
             for (status, count) in report.statuses {
                 let status = status.to_string();
                 let labels =
                     [("endpoint", *endpoint), ("method", method), ("status_code", &*status)];
-                text.sample(name, &labels, count as f64);
+                text.write_sample(name, &labels, count as f64);
             }
         }
     }
     let name = "http_request_duration_seconds";
-    text.family(name, "histogram", "From a request's head to the end of its response.");
+    text.write_family(name, "histogram", "From a request's head to the end of its response.");
     for (endpoint, id) in &routes {
         for (method, report) in history.methods(*id) {
             let [endpoint, method] = [("endpoint", *endpoint), ("method", method)];
             let all = (report.count, report.micros);
-            text.histogram(name, &[endpoint, method], &report.buckets, all);
+            text.write_histogram(name, &[endpoint, method], &report.buckets, all);
         }
     }
 }
@@ -208,38 +230,39 @@ fn write_exchanges(text: &mut MetricsText, snapshot: &Snapshot, history: &Histor
     let routes = snapshot.routes.iter().map(|route| (&*route.name, route.counts.id));
     let routes: Vec<_> = routes.chain([("-", NO_ROUTE)]).collect();
     let name = "tidegate_exchanges_total";
-    text.family(name, "counter", "Exchanges by how they ended.");
-    let summaries: Vec<_> = routes.iter().map(|(name, id)| (*name, history.route(*id))).collect();
+    text.write_family(name, "counter", "Exchanges by how they ended.");
+    let summaries: Vec<_> =
+        routes.iter().map(|(name, id)| (*name, history.route_summary(*id))).collect();
     for (route, summary) in &summaries {
         for (outcome, count) in OUTCOMES.iter().zip(summary.outcomes) {
-            text.sample(name, &[("route", route), ("outcome", outcome)], count as f64);
+            text.write_sample(name, &[("route", route), ("outcome", outcome)], count as f64);
         }
     }
     let name = "tidegate_route_bytes_total";
-    text.family(name, "counter", "Bytes of bodies: in, of requests; out, of responses.");
+    text.write_family(name, "counter", "Bytes of bodies: in, of requests; out, of responses.");
     for (route, summary) in &summaries {
         for (direction, bytes) in [("in", summary.received), ("out", summary.sent)] {
-            text.sample(name, &[("route", route), ("direction", direction)], bytes as f64);
+            text.write_sample(name, &[("route", route), ("direction", direction)], bytes as f64);
         }
     }
     let names: HashMap<u32, &str> = routes.iter().map(|(name, id)| (*id, *name)).collect();
     let name = "tidegate_refusals_total";
     let mut refusals = history.refusals().peekable();
     if refusals.peek().is_some() {
-        text.family(name, "counter", "Requests that the proxy answered itself, by the code.");
+        text.write_family(name, "counter", "Requests that the proxy answered itself, by the code.");
     }
     for (route, code, count) in refusals {
         if let Some(route) = names.get(&route) {
-            text.sample(name, &[("route", route), ("code", code)], count as f64);
+            text.write_sample(name, &[("route", route), ("code", code)], count as f64);
         }
     }
     let name = "tidegate_auth_refusals_total";
     let mut denied = history.denied().peekable();
     if denied.peek().is_some() {
-        text.family(name, "counter", "Clients that were not let in, by the reason.");
+        text.write_family(name, "counter", "Clients that were not let in, by the reason.");
     }
     for (auth, reason, count) in denied {
-        text.sample(name, &[("auth", auth), ("reason", reason)], count as f64);
+        text.write_sample(name, &[("auth", auth), ("reason", reason)], count as f64);
     }
 }
 
@@ -249,35 +272,43 @@ fn write_attempts(text: &mut MetricsText, snapshot: &Snapshot, history: &History
     let members =
         || all.iter().flat_map(|(name, all)| all.members().iter().map(move |m| (*name, m)));
     let name = "tidegate_server_request_duration_seconds";
-    text.family(name, "histogram", "From the beginning of an attempt to the head of its response.");
+    text.write_family(
+        name,
+        "histogram",
+        "From the beginning of an attempt to the head of its response.",
+    );
     for (upstream, member) in members() {
         let Some(durations) = history.durations(member.endpoint.id) else { continue };
         let labels = [("upstream", upstream), ("server", &*member.endpoint.name)];
         let Durations { buckets, count, micros } = durations;
-        text.histogram(name, &labels, &buckets, (count, micros));
+        text.write_histogram(name, &labels, &buckets, (count, micros));
     }
     let summaries = || {
         members().map(|(upstream, member)| {
             let endpoint = &member.endpoint;
-            let summary = history.servers(std::iter::once(endpoint.id));
+            let summary = history.servers_summary(std::iter::once(endpoint.id));
             ([("upstream", upstream), ("server", &*endpoint.name)], summary)
         })
     };
     let name = "tidegate_server_responses_total";
-    text.family(name, "counter", "Responses of servers by the first digit of their status.");
+    text.write_family(name, "counter", "Responses of servers by the first digit of their status.");
     for ([upstream, server], summary) in summaries() {
         for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(summary.classes) {
             if count > 0 {
-                text.sample(name, &[upstream, server, ("class", class)], count as f64);
+                text.write_sample(name, &[upstream, server, ("class", class)], count as f64);
             }
         }
     }
     let name = "tidegate_server_cuts_total";
-    text.family(name, "counter", "Responses that servers began and did not end, by the reason.");
+    text.write_family(
+        name,
+        "counter",
+        "Responses that servers began and did not end, by the reason.",
+    );
     for ([upstream, server], summary) in summaries() {
         for (reason, count) in CUTS.iter().zip(summary.cuts) {
             if count > 0 {
-                text.sample(name, &[upstream, server, ("reason", reason)], count as f64);
+                text.write_sample(name, &[upstream, server, ("reason", reason)], count as f64);
             }
         }
     }
@@ -286,11 +317,11 @@ fn write_attempts(text: &mut MetricsText, snapshot: &Snapshot, history: &History
 /// Requests that were sent once more, by why.
 fn write_retries(text: &mut MetricsText, snapshot: &Snapshot) {
     let name = "tidegate_retries_total";
-    text.family(name, "counter", "Requests that were sent once more, by why.");
+    text.write_family(name, "counter", "Requests that were sent once more, by why.");
     for upstream in &snapshot.upstreams {
         for (reason, count) in REASONS.iter().zip(&upstream.state.retried) {
             let labels = [("upstream", &*upstream.name), ("reason", *reason)];
-            text.sample(name, &labels, count.load(Relaxed) as f64);
+            text.write_sample(name, &labels, count.load(Relaxed) as f64);
         }
     }
 }
@@ -300,12 +331,12 @@ fn cache_requests(text: &mut MetricsText, snapshot: &Snapshot) {
     let name = "tidegate_cache_requests_total";
     let mut caches = snapshot.caches().peekable();
     if caches.peek().is_some() {
-        text.family(name, "counter", "Requests by what their route's cache made of them.");
+        text.write_family(name, "counter", "Requests by what their route's cache made of them.");
     }
     for cache in caches {
         for (result, word) in CacheResult::ALL {
             let labels = [("cache", &*cache.store.name), ("result", word)];
-            text.sample(name, &labels, cache.counts.get(result) as f64);
+            text.write_sample(name, &labels, cache.counts.times_of(result) as f64);
         }
     }
 }
@@ -317,18 +348,18 @@ fn cache_tiers(text: &mut MetricsText, snapshot: &Snapshot) {
         return;
     }
     let name = "tidegate_cache_tier_calls_total";
-    text.family(name, "counter", "Reads from and writes to the tier behind memory.");
+    text.write_family(name, "counter", "Reads from and writes to the tier behind memory.");
     for (cache, _) in tiered() {
         for (result, word) in TierResult::ALL {
             let labels = [("cache", &*cache.store.name), ("result", word)];
-            text.sample(name, &labels, cache.store.counts.tier.get(result) as f64);
+            text.write_sample(name, &labels, cache.store.counts.tier.times_of(result) as f64);
         }
     }
     let name = "tidegate_cache_tier_linked";
-    text.family(name, "gauge", "Whether all purges are known, so that the tier is used.");
+    text.write_family(name, "gauge", "Whether all purges are known, so that the tier is used.");
     for (cache, tier) in tiered() {
         let linked = f64::from(u8::from(tier.tier.is_linked()));
-        text.sample(name, &[("cache", &*cache.store.name)], linked);
+        text.write_sample(name, &[("cache", &*cache.store.name)], linked);
     }
 }
 
@@ -337,33 +368,34 @@ fn cache_purges(text: &mut MetricsText, snapshot: &Snapshot) {
     let name = "tidegate_cache_purges_total";
     let mut caches = snapshot.caches().peekable();
     if caches.peek().is_some() {
-        text.family(name, "counter", "Purges by who ordered them.");
+        text.write_family(name, "counter", "Purges by who ordered them.");
     }
     for cache in caches {
         for (source, word) in PurgeSource::ALL {
             let labels = [("cache", &*cache.store.name), ("source", word)];
-            text.sample(name, &labels, cache.store.counts.purges.get(source) as f64);
+            text.write_sample(name, &labels, cache.store.counts.purges.get(source) as f64);
         }
     }
     let name = "tidegate_cache_webhook_events_total";
     let mut hooked = snapshot.caches().filter(|cache| cache.webhook.is_some()).peekable();
     if hooked.peek().is_some() {
-        text.family(name, "counter", "Events of webhooks by what became of them.");
+        text.write_family(name, "counter", "Events of webhooks by what became of them.");
     }
     for cache in hooked {
         for (result, word) in EventResult::ALL {
             let labels = [("cache", &*cache.store.name), ("result", word)];
-            text.sample(name, &labels, cache.store.events.counts.get(result) as f64);
+            text.write_sample(name, &labels, cache.store.events.counts.get(result) as f64);
         }
     }
 }
 
 /// The process, under the names that all exporters use.
 fn write_process(text: &mut MetricsText, status: &Status) {
-    let Process { cpu_seconds, resident_bytes, virtual_bytes, open_fds, max_fds } = Process::read();
+    let Process { cpu_seconds, resident_bytes, virtual_bytes, open_fds, max_fds } =
+        Process::read_process();
     let mut one = |name, kind, help, value| {
-        text.family(name, kind, help);
-        text.sample(name, &[], value);
+        text.write_family(name, kind, help);
+        text.write_sample(name, &[], value);
     };
     one("process_cpu_seconds_total", "counter", "User and system time.", cpu_seconds);
     let resident = resident_bytes as f64;
@@ -371,7 +403,7 @@ fn write_process(text: &mut MetricsText, status: &Status) {
     one("process_virtual_memory_bytes", "gauge", "Address space in use.", virtual_bytes as f64);
     one("process_open_fds", "gauge", "Open file descriptors.", open_fds as f64);
     one("process_max_fds", "gauge", "How many there may be.", max_fds as f64);
-    let started = unix(status.started);
+    let started = unix_seconds(status.started);
     one("process_start_time_seconds", "gauge", "When the process started.", started);
 }
 
@@ -380,7 +412,7 @@ fn write_servers(text: &mut MetricsText, snapshot: &Snapshot, family: &MetricFam
         for member in upstream.members().members() {
             let labels = [("upstream", &*upstream.name), ("server", &*member.endpoint.name)];
             if let Some(value) = (family.read)(member) {
-                text.sample(family.name, &labels, value);
+                text.write_sample(family.name, &labels, value);
             }
         }
     }
@@ -395,7 +427,7 @@ struct MetricFamily<T: 'static> {
     read: fn(&T) -> Option<f64>,
 }
 
-const fn gauge<T>(
+const fn gauge_family<T>(
     name: &'static str,
     help: &'static str,
     read: fn(&T) -> Option<f64>,
@@ -403,7 +435,7 @@ const fn gauge<T>(
     MetricFamily { name, kind: "gauge", help, read }
 }
 
-const fn counter<T>(
+const fn counter_family<T>(
     name: &'static str,
     help: &'static str,
     read: fn(&T) -> Option<f64>,
@@ -418,39 +450,39 @@ fn write_certificates(text: &mut MetricsText, snapshot: &Snapshot) {
     if servers().next().is_none() {
         return;
     }
-    text.family(name, "gauge", "When a certificate ends, in seconds since 1970.");
+    text.write_family(name, "gauge", "When a certificate ends, in seconds since 1970.");
     for (listener, server) in servers() {
         for identity in server.identities() {
             let file = identity.file.display().to_string();
             let labels = [("listen", &*listener.name), ("certificate", &*file)];
-            text.sample(name, &labels, identity.not_after as f64);
+            text.write_sample(name, &labels, identity.not_after as f64);
         }
     }
 }
 
 const LISTENER: &[MetricFamily<Listener>] = &[
-    counter(
+    counter_family(
         "tidegate_connections_reclaimed_total",
         "Idle connections closed because somebody else needed their place.",
         |l| read_count(&l.counts.room.reclaimed),
     ),
-    counter(
+    counter_family(
         "tidegate_proxy_headers_refused_total",
         "Connections closed because of their PROXY header, or for want of one.",
         |l| if l.proxy_protocol { read_count(&l.counts.proxy_headers_refused) } else { None },
     ),
-    counter(
+    counter_family(
         "tidegate_http2_floods_total",
         "HTTP/2 connections ended because of a flood of frames.",
         |l| read_count(&l.counts.http2_floods),
     ),
-    counter("tidegate_tls_handshakes_total", "TLS handshakes that ended well.", |l| {
+    counter_family("tidegate_tls_handshakes_total", "TLS handshakes that ended well.", |l| {
         l.tls.as_ref().and_then(|_| read_count(&l.counts.handshakes))
     }),
-    counter("tidegate_tls_handshakes_failed_total", "TLS handshakes that did not.", |l| {
+    counter_family("tidegate_tls_handshakes_failed_total", "TLS handshakes that did not.", |l| {
         l.tls.as_ref().and_then(|_| read_count(&l.counts.handshakes_failed))
     }),
-    counter(
+    counter_family(
         "tidegate_tls_handshakes_refused_total",
         "TLS handshakes that were not begun, because too many were under way.",
         |l| l.tls.as_ref().and_then(|_| read_count(&l.counts.handshakes_refused)),
@@ -458,77 +490,83 @@ const LISTENER: &[MetricFamily<Listener>] = &[
 ];
 
 const UPSTREAM: &[MetricFamily<Upstream>] = &[
-    gauge(
+    gauge_family(
         "tidegate_upstream_fail_open",
         "1 while requests go to servers that are not healthy, for want of any.",
         |u| Some(f64::from(u8::from(u.state.failing_open.load(Relaxed)))),
     ),
-    counter("tidegate_upstream_fail_open_total", "Requests sent that way.", |u| {
+    counter_family("tidegate_upstream_fail_open_total", "Requests sent that way.", |u| {
         read_count(&u.state.failed_open)
     }),
-    gauge("tidegate_upstream_pending", "Requests that wait for a server.", |u| {
+    gauge_family("tidegate_upstream_pending", "Requests that wait for a server.", |u| {
         Some(f64::from(u.state.queue.depth()))
     }),
-    counter("tidegate_upstream_queued_total", "Requests that had to wait.", |u| {
+    counter_family("tidegate_upstream_queued_total", "Requests that had to wait.", |u| {
         read_count(&u.state.queue.queued)
     }),
-    counter("tidegate_upstream_queue_full_total", "Requests that found the queue full.", |u| {
-        read_count(&u.state.queue.overflowed)
-    }),
-    counter("tidegate_upstream_queue_timeouts_total", "Requests that waited too long.", |u| {
-        read_count(&u.state.queue.timed_out)
-    }),
-    counter("tidegate_upstream_retries_total", "Attempts beyond a request's first.", |u| {
+    counter_family(
+        "tidegate_upstream_queue_full_total",
+        "Requests that found the queue full.",
+        |u| read_count(&u.state.queue.overflowed),
+    ),
+    counter_family(
+        "tidegate_upstream_queue_timeouts_total",
+        "Requests that waited too long.",
+        |u| read_count(&u.state.queue.timed_out),
+    ),
+    counter_family("tidegate_upstream_retries_total", "Attempts beyond a request's first.", |u| {
         read_count(&u.state.retries)
     }),
-    counter(
+    counter_family(
         "tidegate_upstream_retries_over_budget_total",
         "Retries that the budget did not allow.",
         |u| read_count(&u.state.over_budget),
     ),
-    counter("tidegate_upstream_fallbacks_total", "Requests handed to the fallback.", |u| {
+    counter_family("tidegate_upstream_fallbacks_total", "Requests handed to the fallback.", |u| {
         read_count(&u.state.fallbacks)
     }),
-    gauge("tidegate_upstream_ejected", "Servers that are ejected.", |u| {
-        Some(f64::from(u.state.ejections.ejected()))
+    gauge_family("tidegate_upstream_ejected", "Servers that are ejected.", |u| {
+        Some(f64::from(u.state.ejections.ejected_count()))
     }),
-    gauge(
+    gauge_family(
         "tidegate_upstream_names_unresolved",
         "Servers whose name gave no address when it was last looked up.",
         |u| Some(count_unresolved(u) as f64),
     ),
-    counter(
+    counter_family(
         "tidegate_upstream_names_moved_total",
         "How often the name of a server came to lead elsewhere.",
         |u| read_count(&u.state.moves),
     ),
-    gauge(
+    gauge_family(
         "tidegate_upstream_breaker_state",
         "The circuit breaker: 0 closed, 1 half-open, 2 open.",
         |u| u.breaker.filter(|b| !b.per_server).map(|_| breaker_state(&u.state.breaker)),
     ),
-    counter("tidegate_upstream_breaker_opened_total", "How often it opened.", |u| {
-        u.breaker.filter(|b| !b.per_server).map(|_| u.state.breaker.opened() as f64)
+    counter_family("tidegate_upstream_breaker_opened_total", "How often it opened.", |u| {
+        u.breaker.filter(|b| !b.per_server).map(|_| u.state.breaker.times_opened() as f64)
     }),
-    counter("tidegate_upstream_breaker_refused_total", "Requests it refused.", |u| {
-        u.breaker.filter(|b| !b.per_server).map(|_| u.state.breaker.refused() as f64)
+    counter_family("tidegate_upstream_breaker_refused_total", "Requests it refused.", |u| {
+        u.breaker.filter(|b| !b.per_server).map(|_| u.state.breaker.requests_refused() as f64)
     }),
 ];
 
 const LIMIT: &[MetricFamily<Limit>] = &[
-    counter("tidegate_limit_refused_total", "Requests that a rate limit refused.", |l| {
+    counter_family("tidegate_limit_refused_total", "Requests that a rate limit refused.", |l| {
         read_count(&l.state.refused)
     }),
-    counter("tidegate_limit_delayed_total", "Requests that had to wait.", |l| {
+    counter_family("tidegate_limit_delayed_total", "Requests that had to wait.", |l| {
         read_count(&l.state.delayed)
     }),
-    counter("tidegate_limit_exempt_total", "Requests of clients that are not counted.", |l| {
-        read_count(&l.state.exempt)
-    }),
-    gauge("tidegate_limit_keys", "Keys that have not been idle for long.", |l| {
+    counter_family(
+        "tidegate_limit_exempt_total",
+        "Requests of clients that are not counted.",
+        |l| read_count(&l.state.exempt),
+    ),
+    gauge_family("tidegate_limit_keys", "Keys that have not been idle for long.", |l| {
         Some(l.state.table().len() as f64)
     }),
-    counter(
+    counter_family(
         "tidegate_limit_evicted_total",
         "Keys pushed out by others although they were not idle.",
         |l| read_count(&l.state.table().evicted),
@@ -536,32 +574,34 @@ const LIMIT: &[MetricFamily<Limit>] = &[
 ];
 
 const CACHE: &[MetricFamily<RouteCache>] = &[
-    gauge("tidegate_cache_bytes", "Memory that stored responses take.", |c| {
+    gauge_family("tidegate_cache_bytes", "Memory that stored responses take.", |c| {
         Some(c.store.used() as f64)
     }),
-    gauge("tidegate_cache_memory_limit_bytes", "How much they may take.", |c| {
+    gauge_family("tidegate_cache_memory_limit_bytes", "How much they may take.", |c| {
         Some(c.store.memory() as f64)
     }),
-    gauge("tidegate_cache_entries", "Stored responses.", |c| Some(c.store.entries() as f64)),
-    counter("tidegate_cache_evicted_total", "Responses removed to make room.", |c| {
+    gauge_family("tidegate_cache_entries", "Stored responses.", |c| Some(c.store.entries() as f64)),
+    counter_family("tidegate_cache_evicted_total", "Responses removed to make room.", |c| {
         read_count(&c.store.counts.evicted)
     }),
-    counter("tidegate_cache_purged_total", "Responses removed by purges.", |c| {
+    counter_family("tidegate_cache_purged_total", "Responses removed by purges.", |c| {
         read_count(&c.store.counts.purged)
     }),
-    counter("tidegate_cache_no_room_total", "Responses not stored for want of room.", |c| {
+    counter_family("tidegate_cache_no_room_total", "Responses not stored for want of room.", |c| {
         read_count(&c.store.counts.no_room)
     }),
 ];
 
 const ROUTE: &[MetricFamily<Route>] = &[
-    counter("tidegate_route_mirrored_total", "Copies of requests that were answered.", |r| {
-        r.mirror.as_ref().and_then(|mirror| read_count(&mirror.counts.answered))
-    }),
-    counter("tidegate_route_mirror_failed_total", "Copies that were not.", |r| {
+    counter_family(
+        "tidegate_route_mirrored_total",
+        "Copies of requests that were answered.",
+        |r| r.mirror.as_ref().and_then(|mirror| read_count(&mirror.counts.answered)),
+    ),
+    counter_family("tidegate_route_mirror_failed_total", "Copies that were not.", |r| {
         r.mirror.as_ref().and_then(|mirror| read_count(&mirror.counts.failed))
     }),
-    counter(
+    counter_family(
         "tidegate_route_mirror_dropped_total",
         "Requests not copied: too many copies under way, or a body too long or incomplete.",
         |r| r.mirror.as_ref().and_then(|mirror| read_count(&mirror.counts.dropped)),
@@ -569,39 +609,39 @@ const ROUTE: &[MetricFamily<Route>] = &[
 ];
 
 const SERVER: &[MetricFamily<Member>] = &[
-    gauge("tidegate_server_up", "1 while the server gets requests.", |m| {
-        Some(f64::from(u8::from(!m.endpoint.standing.bits().any(u8::MAX))))
+    gauge_family("tidegate_server_up", "1 while the server gets requests.", |m| {
+        Some(f64::from(u8::from(!m.endpoint.standing.reason_bits().has_any(u8::MAX))))
     }),
-    gauge(
+    gauge_family(
         "tidegate_server_healthy",
         "0 while active checks fail, or the name leads nowhere.",
         |m| {
             let out = standing::UNHEALTHY | standing::UNCHECKED | standing::UNRESOLVED;
-            Some(f64::from(u8::from(!m.endpoint.standing.bits().any(out))))
+            Some(f64::from(u8::from(!m.endpoint.standing.reason_bits().has_any(out))))
         },
     ),
-    gauge("tidegate_server_in_flight", "Requests under way.", |m| {
+    gauge_family("tidegate_server_in_flight", "Requests under way.", |m| {
         Some(f64::from(m.endpoint.in_flight()))
     }),
-    gauge("tidegate_server_connections", "Open connections.", |m| {
-        Some(f64::from(m.endpoint.open.count()))
+    gauge_family("tidegate_server_connections", "Open connections.", |m| {
+        Some(f64::from(m.endpoint.open.open_count()))
     }),
-    counter("tidegate_server_requests_total", "Attempts sent to the server.", |m| {
+    counter_family("tidegate_server_requests_total", "Attempts sent to the server.", |m| {
         read_count(&m.endpoint.requests)
     }),
-    counter("tidegate_server_failures_total", "Attempts that failed.", |m| {
+    counter_family("tidegate_server_failures_total", "Attempts that failed.", |m| {
         read_count(&m.endpoint.failures)
     }),
-    counter("tidegate_server_connects_total", "Connections opened.", |m| {
+    counter_family("tidegate_server_connects_total", "Connections opened.", |m| {
         read_count(&m.endpoint.connects)
     }),
-    counter("tidegate_server_ejections_total", "How often it was ejected.", |m| {
-        Some(m.endpoint.record.ejections() as f64)
+    counter_family("tidegate_server_ejections_total", "How often it was ejected.", |m| {
+        Some(m.endpoint.record.times_ejected() as f64)
     }),
-    counter("tidegate_server_checks_passed_total", "Active checks it passed.", |m| {
+    counter_family("tidegate_server_checks_passed_total", "Active checks it passed.", |m| {
         read_count(&m.endpoint.checks_passed)
     }),
-    counter("tidegate_server_checks_failed_total", "Active checks it failed.", |m| {
+    counter_family("tidegate_server_checks_failed_total", "Active checks it failed.", |m| {
         read_count(&m.endpoint.checks_failed)
     }),
 ];
@@ -612,7 +652,7 @@ fn read_count(counter: &AtomicU64) -> Option<f64> {
 }
 
 fn breaker_state(breaker: &Breaker) -> f64 {
-    match breaker.state(clock::now()) {
+    match breaker.state_at(clock::now()) {
         BreakerState::Closed => 0.0,
         BreakerState::HalfOpen => 1.0,
         BreakerState::Open => 2.0,
@@ -627,7 +667,7 @@ struct MetricsText {
 }
 
 impl MetricsText {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    fn write_family(&mut self, name: &str, kind: &str, help: &str) {
         // A counter's samples have the suffix, its family has not (OpenMetrics 1.0, "Counter").
         let bare = name.strip_suffix("_total").filter(|_| self.open && kind == "counter");
         let name = bare.unwrap_or(name);
@@ -635,7 +675,7 @@ impl MetricsText {
         let _ok = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn histogram(
+    fn write_histogram(
         &mut self,
         name: &str,
         [a, b]: &[(&str, &str); 2],
@@ -646,14 +686,14 @@ impl MetricsText {
         for (upto, count) in BUCKETS.iter().zip(buckets) {
             let le = (*upto as f64 / 1e6).to_string();
             let le = if le.contains('.') { le } else { le + ".0" };
-            self.sample(&bucket, &[*a, *b, ("le", &le)], *count as f64);
+            self.write_sample(&bucket, &[*a, *b, ("le", &le)], *count as f64);
         }
-        self.sample(&bucket, &[*a, *b, ("le", "+Inf")], count);
-        self.sample(&format!("{name}_sum"), &[*a, *b], micros as f64 / 1e6);
-        self.sample(&format!("{name}_count"), &[*a, *b], count);
+        self.write_sample(&bucket, &[*a, *b, ("le", "+Inf")], count);
+        self.write_sample(&format!("{name}_sum"), &[*a, *b], micros as f64 / 1e6);
+        self.write_sample(&format!("{name}_count"), &[*a, *b], count);
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+    fn write_sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.out.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
             self.out.push(if index == 0 { '{' } else { ',' });
@@ -672,9 +712,9 @@ mod tests {
     #[test]
     fn labels_are_escaped() {
         let mut text = MetricsText::default();
-        text.family("a_total", "counter", "Some.");
-        text.sample("a_total", &[("x", "1\"2\\3\n4"), ("y", "z")], 5.0);
-        text.sample("b", &[], 0.5);
+        text.write_family("a_total", "counter", "Some.");
+        text.write_sample("a_total", &[("x", "1\"2\\3\n4"), ("y", "z")], 5.0);
+        text.write_sample("b", &[], 0.5);
         let expected = "# HELP a_total Some.\n# TYPE a_total counter\n\
                         a_total{x=\"1\\\"2\\\\3\\n4\",y=\"z\"} 5\nb 0.5\n";
         assert_eq!(text.out, expected);

@@ -124,10 +124,10 @@ async fn serve_admin(listener: &AdminListener, calls: Arc<Calls>) {
         let calls = calls.clone();
         let accepted = match listener {
             AdminListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(serve_connection(stream, calls, seats.take()));
+                tokio::spawn(serve_connection(stream, calls, seats.take_seat()));
             }),
             AdminListener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(serve_connection(stream, calls, seats.take()));
+                tokio::spawn(serve_connection(stream, calls, seats.take_seat()));
             }),
         };
         if let Err(error) = accepted {
@@ -144,7 +144,7 @@ where
     let at_work = seat.clone();
     let service = ServiceBuilder::new().service(service_fn(move |request: Request<Incoming>| {
         let (calls, seat) = (calls.clone(), at_work.clone());
-        async move { Ok::<_, Infallible>(calls.answer(request, &seat).await) }
+        async move { Ok::<_, Infallible>(calls.answer_request(request, &seat).await) }
     }));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -36,7 +36,7 @@ struct DescribedCall {
     answers: &'static [(u16, CallBody)],
 }
 
-const fn call(
+const fn describe_call(
     method: &'static str,
     path: &'static str,
     summary: &'static str,
@@ -49,35 +49,35 @@ const SERVER: &str = "/upstreams/{upstream}/servers/{server}";
 const PROBLEM: CallBody = CallBody::Json("Problem");
 
 const CALLS: &[DescribedCall] = &[
-    call("get", "/", "The dashboard.", &[(200, CallBody::Text("text/html"))]),
-    call("get", "/live", "Whether the process works.", &[(200, CallBody::Json("Live"))]),
-    call(
+    describe_call("get", "/", "The dashboard.", &[(200, CallBody::Text("text/html"))]),
+    describe_call("get", "/live", "Whether the process works.", &[(200, CallBody::Json("Live"))]),
+    describe_call(
         "get",
         "/ready",
         "Whether new work is welcome.",
         &[(200, CallBody::Json("Ready")), (503, CallBody::Json("Ready"))],
     ),
-    call("get", "/stats", "What is counted.", &[(200, CallBody::Json("Stats"))]),
-    call(
+    describe_call("get", "/stats", "What is counted.", &[(200, CallBody::Json("Stats"))]),
+    describe_call(
         "get",
         "/metrics",
         "The same for Prometheus, or as OpenMetrics to who accepts that.",
         &[(200, CallBody::Text("text/plain"))],
     ),
-    call(
+    describe_call(
         "get",
         "/refusals",
         "The last exchanges that did not end well, by code, the newest first.",
         &[(200, CallBody::Json("Refusals"))],
     ),
-    call(
+    describe_call(
         "get",
         "/history",
         "The last six hours by route and server: responses by class, medians, 99th percentiles.",
         &[(200, CallBody::Json("TimelineReport")), (422, PROBLEM)],
     ),
-    call("get", "/openapi.json", "This document.", &[(200, CallBody::Json("Anything"))]),
-    call(
+    describe_call("get", "/openapi.json", "This document.", &[(200, CallBody::Json("Anything"))]),
+    describe_call(
         "get",
         "/config",
         "The configuration in effect, defaults filled in, secrets masked.",
@@ -85,14 +85,14 @@ const CALLS: &[DescribedCall] = &[
     ),
     DescribedCall {
         takes: Some(CallBody::Text("application/toml")),
-        ..call(
+        ..describe_call(
             "post",
             "/config/check",
             "What is wrong with a configuration.",
             &[(200, CallBody::Json("Checked")), (413, PROBLEM), (422, CallBody::Json("Checked"))],
         )
     },
-    call(
+    describe_call(
         "post",
         "/reload",
         "Reads the file again. 409: it was refused and the running configuration goes on.",
@@ -102,7 +102,7 @@ const CALLS: &[DescribedCall] = &[
             (503, PROBLEM),
         ],
     ),
-    call(
+    describe_call(
         "post",
         "/rollback",
         "Goes back to the configuration before.",
@@ -112,13 +112,13 @@ const CALLS: &[DescribedCall] = &[
             (503, PROBLEM),
         ],
     ),
-    call(
+    describe_call(
         "post",
         "/drain",
         "Finishes what is under way and ends, as SIGTERM does.",
         &[(202, CallBody::Json("Draining"))],
     ),
-    call(
+    describe_call(
         "get",
         "/explain",
         "What would happen to a request.",
@@ -126,7 +126,7 @@ const CALLS: &[DescribedCall] = &[
     ),
     DescribedCall {
         takes: Some(CallBody::Json("PurgeWish")),
-        ..call(
+        ..describe_call(
             "post",
             "/cache/purge",
             "Removes stored responses, or makes them stale. 400: nothing, or something unknown, is named.",
@@ -135,7 +135,7 @@ const CALLS: &[DescribedCall] = &[
     },
     DescribedCall {
         takes: Some(CallBody::Json("Anything")),
-        ..call(
+        ..describe_call(
             "post",
             "/cache/webhook/{cache}",
             "An event that says what is no longer valid, signed as Standard Webhooks say. 401: it is not signed with the cache's secret, or too old.",
@@ -150,7 +150,7 @@ const CALLS: &[DescribedCall] = &[
             ],
         )
     },
-    call(
+    describe_call(
         "get",
         "/cache/top",
         "The stored responses that were used most.",
@@ -158,7 +158,7 @@ const CALLS: &[DescribedCall] = &[
     ),
     DescribedCall {
         takes: Some(CallBody::Json("WarmWish")),
-        ..call(
+        ..describe_call(
             "post",
             "/cache/warm",
             "Asks for URLs as clients do, so that they are stored. 202: it goes on. 409: another one goes on.",
@@ -171,7 +171,7 @@ const CALLS: &[DescribedCall] = &[
             ],
         )
     },
-    call(
+    describe_call(
         "get",
         "/cache/warm",
         "How far that is, or how the last one ended. 202: it goes on.",
@@ -181,8 +181,8 @@ const CALLS: &[DescribedCall] = &[
             (404, PROBLEM),
         ],
     ),
-    call("get", "/upstreams", "All upstreams.", &[(200, CallBody::Json("Upstreams"))]),
-    call(
+    describe_call("get", "/upstreams", "All upstreams.", &[(200, CallBody::Json("Upstreams"))]),
+    describe_call(
         "get",
         "/upstreams/{upstream}",
         "One upstream.",
@@ -190,7 +190,7 @@ const CALLS: &[DescribedCall] = &[
     ),
     DescribedCall {
         takes: Some(CallBody::Json("Wish")),
-        ..call(
+        ..describe_call(
             "put",
             SERVER,
             "Registers a server or renews its lease, where servers register themselves; gives one another weight or \
@@ -207,14 +207,14 @@ const CALLS: &[DescribedCall] = &[
             ],
         )
     },
-    call(
+    describe_call(
         "delete",
         SERVER,
         "A server that registered itself leaves: it gets nothing new and finishes what it has. Those of the file are \
          refused.",
         &[(200, CallBody::Json("Removed")), (404, PROBLEM), (409, PROBLEM), (503, PROBLEM)],
     ),
-    call(
+    describe_call(
         "post",
         "/upstreams/{upstream}/servers/{server}/{order}",
         "`drain`, `disable` or `enable`.",

@@ -53,8 +53,9 @@ impl Wish {
     ///
     /// # Errors
     /// What is wrong with it, in a sentence.
-    pub(super) fn read(body: &[u8]) -> Result<Self, String> {
-        let wish: Self = serde_json::from_slice(body).map_err(|error| advise(&error))?;
+    pub(super) fn parse_body(body: &[u8]) -> Result<Self, String> {
+        let wish: Self =
+            serde_json::from_slice(body).map_err(|error| explain_json_error(&error))?;
         match wish.state.as_deref().filter(|state| !Self::STATES.contains(state)) {
             Some(state) => {
                 let advice = did_you_mean(state, Self::STATES).unwrap_or_default();
@@ -65,7 +66,7 @@ impl Wish {
     }
 
     /// Whether it says what only a server that registers can say.
-    pub(super) fn registers(&self) -> bool {
+    pub(super) fn is_registration(&self) -> bool {
         let Self { address, ttl, weight: _, labels, zone, priority, state: _ } = self;
         address.is_some()
             || ttl.is_some()
@@ -74,14 +75,14 @@ impl Wish {
             || priority.is_some()
     }
 
-    fn registration(&self) -> Result<Registration, String> {
+    fn to_registration(&self) -> Result<Registration, String> {
         let said = Registration {
-            address: self.address.as_deref().map(address).transpose()?,
+            address: self.address.as_deref().map(parse_address).transpose()?,
             weight: self.weight,
             labels: self.labels.clone(),
             zone: self.zone.clone(),
             priority: self.priority,
-            ttl: self.ttl.as_deref().map(ttl).transpose()?,
+            ttl: self.ttl.as_deref().map(parse_ttl).transpose()?,
         };
         said.check().map_err(|unfit| unfit.to_string())?;
         Ok(said)
@@ -89,7 +90,7 @@ impl Wish {
 }
 
 /// What the JSON reader says, with the nearest name where one is close.
-fn advise(error: &serde_json::Error) -> String {
+fn explain_json_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let strange = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
     match strange.and_then(|name| did_you_mean(name, Wish::NAMES)) {
@@ -98,7 +99,7 @@ fn advise(error: &serde_json::Error) -> String {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
     match ServerAddress::parse_word(text) {
         Ok(ServerAddress::Ip(address)) => {
             Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
@@ -113,7 +114,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-fn ttl(text: &str) -> Result<Duration, String> {
+fn parse_ttl(text: &str) -> Result<Duration, String> {
     Timeout::parse_word(text).map(Timeout::get).map_err(|wrong| {
         let help = wrong.help.map(|help| format!(": {help}")).unwrap_or_default();
         format!("`ttl`: {}{help}", wrong.message)
@@ -132,7 +133,7 @@ pub(super) struct LeaseStats {
 }
 
 impl LeaseStats {
-    pub(super) fn of(lease: &Lease) -> Self {
+    pub(super) fn from_lease(lease: &Lease) -> Self {
         Self {
             ttl: lease.known.ttl().as_secs_f64(),
             left: lease.left(clock::now()).as_secs_f64(),
@@ -154,7 +155,7 @@ pub(super) struct RegisteredServer {
 }
 
 /// The answer to what is refused.
-pub(super) fn refuse(refused: &Refused) -> AdminAnswer {
+pub(super) fn refusal_answer(refused: &Refused) -> AdminAnswer {
     let (status, code) = match refused {
         Refused::NoRegistry => (StatusCode::CONFLICT, "not_a_registry"),
         Refused::Unknown => (StatusCode::NOT_FOUND, "no_such_server"),
@@ -167,7 +168,7 @@ pub(super) fn refuse(refused: &Refused) -> AdminAnswer {
     problem_with_detail(status, code, &refused.to_string())
 }
 
-fn bad(why: &str) -> AdminAnswer {
+fn bad_server_answer(why: &str) -> AdminAnswer {
     problem_with_detail(StatusCode::UNPROCESSABLE_ENTITY, "bad_server", why)
 }
 
@@ -179,18 +180,20 @@ pub(super) async fn put_server(
 ) -> AdminAnswer {
     let upstream = percent_decode_str(upstream).decode_utf8_lossy();
     let name = percent_decode_str(id).decode_utf8_lossy();
-    let registration = match wish.registration() {
-        Ok(_) if lease::check_id(&name).is_err() => return bad(&lease::Unfit::Id.to_string()),
+    let registration = match wish.to_registration() {
+        Ok(_) if lease::check_id(&name).is_err() => {
+            return bad_server_answer(&lease::Unfit::Id.to_string());
+        }
         Ok(registration) => registration,
-        Err(why) => return bad(&why),
+        Err(why) => return bad_server_answer(&why),
     };
     let registry = &calls.status.registry;
     let registered = match registry.register(&upstream, &name, registration).await {
         Ok(registered) => registered,
-        Err(refused) => return refuse(&refused),
+        Err(refused) => return refusal_answer(&refused),
     };
     if registered != Registered::Renewed {
-        follow(calls).await;
+        await_membership(calls).await;
     }
     if let Some(order) = &wish.state {
         let given = servers::order_server(&calls.status, &upstream, id, order).await;
@@ -209,13 +212,13 @@ pub(super) async fn put_server(
         address: lease.known.address.to_string(),
         created,
         changed: registered != Registered::Renewed,
-        lease: LeaseStats::of(lease),
+        lease: LeaseStats::from_lease(lease),
     };
     json_answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &outcome)
 }
 
 /// Waits until requests go to the servers that there are now. It happens all the same when that takes long.
-async fn follow(calls: &Calls) {
+async fn await_membership(calls: &Calls) {
     let _busy = orders::tell_control(&calls.commands, |reply| ControlCommand::Follow {
         reply: Some(reply),
     })
@@ -229,14 +232,14 @@ pub(super) async fn delete_server(calls: &Calls, upstream: &str, id: &str) -> Ad
         percent_decode_str(id).decode_utf8_lossy(),
     );
     // A server whose lease ran out may be held by a guard.
-    let held = servers::has(&calls.status, &upstream, &id);
+    let held = servers::has_server(&calls.status, &upstream, &id);
     match calls.status.registry.remove(&upstream, &id).await {
         Ok(removed) if removed || held => {
-            follow(calls).await;
+            await_membership(calls).await;
             json_answer(StatusCode::OK, &Removed { removed: true })
         }
         Ok(_) => problem_answer(StatusCode::NOT_FOUND, "no_such_server"),
-        Err(refused) => refuse(&refused),
+        Err(refused) => refusal_answer(&refused),
     }
 }
 

@@ -33,12 +33,12 @@ impl AdminSeat {
     }
 
     /// The whole request has been read: until the answer is there, the proxy is at work.
-    pub(super) fn work(&self) -> AtWork<'_> {
-        self.turn(true);
+    pub(super) fn begin_work(&self) -> AtWork<'_> {
+        self.set_at_work(true);
         AtWork(self)
     }
 
-    fn turn(&self, at_work: bool) {
+    fn set_at_work(&self, at_work: bool) {
         self.at_work.store(at_work, Relaxed);
         self.since.store(clock::millis(clock::now()), Relaxed);
     }
@@ -50,7 +50,7 @@ pub(super) struct AtWork<'a>(&'a AdminSeat);
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        self.0.turn(false);
+        self.0.set_at_work(false);
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) struct AdminSeats(Vec<Arc<AdminSeat>>);
 
 impl AdminSeats {
     /// A place for a new connection.
-    pub(super) fn take(&mut self) -> Arc<AdminSeat> {
+    pub(super) fn take_seat(&mut self) -> Arc<AdminSeat> {
         // Connections that have ended hold theirs no more.
         self.0.retain(|seat| Arc::strong_count(seat) > 1);
         if self.0.len() >= MOST {
@@ -75,7 +75,7 @@ impl AdminSeats {
             }
         }
         let seat = Arc::new(AdminSeat::default());
-        seat.turn(false);
+        seat.set_at_work(false);
         self.0.push(seat.clone());
         seat
     }
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn who_works_keeps_the_place_while_others_wait() {
         let mut seats = AdminSeats::default();
-        let all: Vec<_> = (0..MOST).map(|_| seats.take()).collect();
-        let working: Vec<_> = all.iter().take(MOST - 1).map(|seat| seat.work()).collect();
-        let _new = seats.take();
+        let all: Vec<_> = (0..MOST).map(|_| seats.take_seat()).collect();
+        let working: Vec<_> = all.iter().take(MOST - 1).map(|seat| seat.begin_work()).collect();
+        let _new = seats.take_seat();
         assert_eq!(seats.0.len(), MOST);
         assert!(!seats.0.iter().any(|seat| Arc::ptr_eq(seat, &all[MOST - 1])));
         drop(working);
@@ -101,8 +101,8 @@ mod tests {
         let mut seats = AdminSeats::default();
         let all: Vec<_> = (0..2 * MOST_AT_WORK)
             .map(|_| {
-                let seat = seats.take();
-                std::mem::forget(seat.work());
+                let seat = seats.take_seat();
+                std::mem::forget(seat.begin_work());
                 seat
             })
             .collect();

@@ -35,7 +35,7 @@ pub(super) struct Changed {
 /// `GET /upstreams`.
 pub(super) async fn list_upstreams(status: &Arc<Status>) -> AdminAnswer {
     let (snapshot, known) = (status.store.load_full(), status.clone());
-    let upstreams = status.desk.ask(move |history| {
+    let upstreams = status.desk.ask_history(move |history| {
         let upstreams = snapshot.upstreams.iter();
         upstreams.map(|u| stats::upstream_stats(u, &known.registry, history)).collect::<Vec<_>>()
     });
@@ -50,7 +50,8 @@ pub(super) async fn show_upstream(status: &Arc<Status>, upstream: &str) -> Admin
         return problem_answer(StatusCode::NOT_FOUND, "no_such_upstream");
     };
     let known = status.clone();
-    let asked = status.desk.ask(move |h| stats::upstream_stats(&upstream, &known.registry, h));
+    let asked =
+        status.desk.ask_history(move |h| stats::upstream_stats(&upstream, &known.registry, h));
     found_answer(asked.await.as_ref())
 }
 
@@ -103,7 +104,7 @@ async fn give_order(
         tracing::info!(upstream = %upstream.name, %server, order, left_out, "order given");
     }
     let (upstream, id, known) = (upstream.clone(), first.endpoint.id, status.clone());
-    let told = status.desk.ask(move |history| {
+    let told = status.desk.ask_history(move |history| {
         let all = upstream.members();
         let member = all.members().iter().find(|m| m.endpoint.id == id)?;
         Some(Changed {
@@ -124,7 +125,7 @@ pub(super) async fn put_server(
     server: &str,
     body: Bytes,
 ) -> AdminAnswer {
-    let wish = match Wish::read(&body) {
+    let wish = match Wish::parse_body(&body) {
         Ok(wish) => wish,
         Err(why) => {
             return problem_with_detail(StatusCode::UNPROCESSABLE_ENTITY, "bad_server", &why);
@@ -132,13 +133,13 @@ pub(super) async fn put_server(
     };
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let registry = calls.status.registry.view(&name).is_some();
-    if registry && (wish.registers() || wish.weight.is_some()) {
+    if registry && (wish.is_registration() || wish.weight.is_some()) {
         return registry::put_server(calls, (upstream, server), wish).await;
     }
-    if !registry && wish.registers() {
+    if !registry && wish.is_registration() {
         let snapshot = calls.status.store.load();
         if snapshot.upstreams.iter().any(|known| *known.name == *name) {
-            return registry::refuse(&Refused::NoRegistry);
+            return registry::refusal_answer(&Refused::NoRegistry);
         }
         return problem_answer(StatusCode::NOT_FOUND, "no_such_upstream");
     }
@@ -169,13 +170,13 @@ pub(super) async fn delete_server(calls: &Calls, upstream: &str, server: &str) -
         return registry::delete_server(calls, upstream, server).await;
     }
     match member_weights(calls, upstream, server) {
-        Ok(_) => registry::refuse(&Refused::NoRegistry),
+        Ok(_) => registry::refusal_answer(&Refused::NoRegistry),
         Err(code) => problem_answer(StatusCode::NOT_FOUND, code),
     }
 }
 
 /// Whether an upstream has a server of this id.
-pub(super) fn has(status: &Status, upstream: &str, server: &str) -> bool {
+pub(super) fn has_server(status: &Status, upstream: &str, server: &str) -> bool {
     let snapshot = status.store.load();
     let found = snapshot.upstreams.iter().find(|known| *known.name == *upstream);
     found.is_some_and(|found| members_called(&found.members(), server).next().is_some())

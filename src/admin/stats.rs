@@ -372,15 +372,15 @@ pub fn collect_stats(status: &Status, snapshot: &Snapshot, history: &History) ->
         requests: status.requests.load(Relaxed),
         panics: status.panics.load(Relaxed),
         connections: {
-            let (open, limit) = room::all();
+            let (open, limit) = room::open_and_allowed();
             ConnectionStats { open, limit }
         },
         request_memory: RequestMemory {
-            held: held::now(),
+            held: held::bytes_taken(),
             limit: snapshot.request_memory,
-            refused: held::refused(),
+            refused: held::times_refused(),
         },
-        process: Process::read(),
+        process: Process::read_process(),
         access_log: AccessLogStats {
             dropped: history.dropped_lines,
             lost: snapshot.access.as_ref().map_or(0, |access| access.sink.lost()),
@@ -425,7 +425,7 @@ fn listener_stats(listener: &Listener, history: &History) -> ListenerStats {
     let counts = &listener.counts;
     ListenerStats {
         name: listener.name.to_string(),
-        connections: counts.room.open(),
+        connections: counts.room.open_count(),
         accepted: counts.accepted.load(Relaxed),
         refused: counts.refused.load(Relaxed),
         reclaimed: counts.room.reclaimed.load(Relaxed),
@@ -439,7 +439,7 @@ fn listener_stats(listener: &Listener, history: &History) -> ListenerStats {
             refused: counts.handshakes_refused.load(Relaxed),
             certificates: server.identities().map(certificate_stats).collect(),
         }),
-        traffic: traffic_stats(history.listener(u32::from(listener.id))),
+        traffic: traffic_stats(history.listener_summary(u32::from(listener.id))),
     }
 }
 
@@ -471,13 +471,13 @@ fn route_stats(route: &Route, history: &History) -> RouteStats {
         name: route.name.to_string(),
         requests: route.counts.requests.load(Relaxed),
         in_flight: route.counts.in_flight.load(Relaxed),
-        policies: Policies::stats(route.policies.as_deref()),
+        policies: Policies::read_stats(route.policies.as_deref()),
         mirror: route.mirror.as_ref().map(|mirror| MirrorStats {
             answered: mirror.counts.answered.load(Relaxed),
             failed: mirror.counts.failed.load(Relaxed),
             dropped: mirror.counts.dropped.load(Relaxed),
         }),
-        traffic: traffic_stats(history.route(route.counts.id)),
+        traffic: traffic_stats(history.route_summary(route.counts.id)),
     }
 }
 
@@ -496,28 +496,28 @@ pub(super) fn upstream_stats(
     UpstreamStats {
         name: upstream.name.to_string(),
         in_flight: members.iter().map(|m| m.endpoint.in_flight()).sum(),
-        traffic: traffic_stats(history.servers(ids)),
+        traffic: traffic_stats(history.servers_summary(ids)),
         fail_open: state.failing_open.load(Relaxed),
         retries: state.retries.load(Relaxed),
         retries_over_budget: state.over_budget.load(Relaxed),
         fallbacks: state.fallbacks.load(Relaxed),
-        ejected: state.ejections.ejected(),
+        ejected: state.ejections.ejected_count(),
         names_unresolved: count_unresolved(upstream),
         names_moved: state.moves.load(Relaxed),
         source: upstream.source,
-        supply: SupplyStats::of(upstream),
-        servers_held: held(upstream),
+        supply: SupplyStats::from_upstream(upstream),
+        servers_held: held_servers(upstream),
         servers_waiting: state.waiting.load(Relaxed),
         registry: view.map(registry_stats),
-        queue: state.queue.stats(upstream.limits.pending),
-        sessions: all.sticky.as_ref().and_then(Affinity::learned).map(session_stats),
+        queue: state.queue.read_stats(upstream.limits.pending),
+        sessions: all.sticky.as_ref().and_then(Affinity::as_learned).map(session_stats),
         breaker: has_breaker(upstream, false).then(|| breaker_stats(&state.breaker)),
         servers: members.iter().map(|m| server_stats(upstream, &all, view, m, history)).collect(),
     }
 }
 
 /// Servers that are kept though their source has them no longer.
-pub(super) fn held(upstream: &Upstream) -> usize {
+pub(super) fn held_servers(upstream: &Upstream) -> usize {
     upstream.members().servers().iter().filter(|server| server.spec.held).count()
 }
 
@@ -555,12 +555,12 @@ pub(super) fn count_unresolved(upstream: &Upstream) -> usize {
 }
 
 fn breaker_stats(breaker: &Breaker) -> BreakerStats {
-    let state = match breaker.state(clock::now()) {
+    let state = match breaker.state_at(clock::now()) {
         BreakerState::Closed => "closed",
         BreakerState::HalfOpen => "half_open",
         BreakerState::Open => "open",
     };
-    BreakerStats { state, opened: breaker.opened(), refused: breaker.refused() }
+    BreakerStats { state, opened: breaker.times_opened(), refused: breaker.requests_refused() }
 }
 
 fn has_breaker(upstream: &Upstream, per_server: bool) -> bool {
@@ -575,7 +575,7 @@ pub(super) fn server_stats(
     member: &Member,
     history: &History,
 ) -> ServerStats {
-    let bits = member.endpoint.standing.bits();
+    let bits = member.endpoint.standing.reason_bits();
     let endpoint = &member.endpoint;
     let spec = all.server(member).map(|server| &server.spec);
     let lease = spec.and_then(|spec| view?.leases.get(&*spec.written));
@@ -584,24 +584,24 @@ pub(super) fn server_stats(
         addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
         name_fault: endpoint.name_fault.load().as_deref().cloned(),
         state: standing::standing_word(bits),
-        since: endpoint.standing.since(),
+        since: endpoint.standing.changed_at(),
         source: upstream.source,
         joined: endpoint.joined,
         held: spec.is_some_and(|spec| spec.held),
-        lease: lease.map(|lease| LeaseStats::of(lease)),
+        lease: lease.map(|lease| LeaseStats::from_lease(lease)),
         why: name_fault(endpoint),
         last_check: endpoint.checked.load().as_deref().map(|checked| LastCheck {
             at: checked.at,
             ok: checked.fault.is_none(),
             why: checked.fault.clone(),
         }),
-        slow_start: bits.ramping(),
+        slow_start: bits.is_ramping(),
         weight: member.weight,
-        connections: endpoint.open.count(),
+        connections: endpoint.open.open_count(),
         connection_limit: finite_limit(upstream.limits.connections),
-        idle_connections: endpoint.open.count().saturating_sub(endpoint.in_flight()),
+        idle_connections: endpoint.open.open_count().saturating_sub(endpoint.in_flight()),
         request_limit: finite_limit(upstream.rules.cap),
-        ejections: endpoint.record.ejections(),
+        ejections: endpoint.record.times_ejected(),
         checks_passed: endpoint.checks_passed.load(Relaxed),
         checks_failed: endpoint.checks_failed.load(Relaxed),
         breaker: has_breaker(upstream, true).then(|| breaker_stats(&endpoint.breaker)),
@@ -609,13 +609,13 @@ pub(super) fn server_stats(
         in_flight: endpoint.in_flight(),
         failures: endpoint.failures.load(Relaxed),
         connects: endpoint.connects.load(Relaxed),
-        traffic: traffic_stats(history.servers(std::iter::once(endpoint.id))),
+        traffic: traffic_stats(history.servers_summary(std::iter::once(endpoint.id))),
     }
 }
 
 /// Tells what led to a server's state.
 fn name_fault(endpoint: &Endpoint) -> Option<String> {
-    let said = match standing::standing_word(endpoint.standing.bits()) {
+    let said = match standing::standing_word(endpoint.standing.reason_bits()) {
         "up" => return None,
         "disabled" | "draining" => "an operator's order".to_owned(),
         "unresolved" => match endpoint.name_fault.load().as_deref() {

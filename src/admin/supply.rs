@@ -21,7 +21,7 @@ pub(super) struct SupplyStats {
 
 impl SupplyStats {
     /// Returns the state of an upstream's source; `None` where servers are written in the configuration.
-    pub(super) fn of(upstream: &Upstream) -> Option<Self> {
+    pub(super) fn from_upstream(upstream: &Upstream) -> Option<Self> {
         let supply = upstream.state.supply.load();
         let Supply { fault, ttl, since } = &**supply.as_ref()?;
         let seconds = |at: &SystemTime| at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

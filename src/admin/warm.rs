@@ -155,7 +155,7 @@ async fn fetch_all(run: Arc<WarmRun>, status: Arc<Status>) {
         let at = run.next.fetch_add(1, Ordering::AcqRel);
         let Some(url) = run.urls.get(at) else { return };
         let outcome = fetch_url(&status, url, at).await;
-        run.note(url, outcome);
+        run.note_outcome(url, outcome);
     }
 }
 
@@ -199,18 +199,18 @@ fn listener_for<'s>(snapshot: &'s Snapshot, scheme: &str, url: &str) -> Option<&
             sni: None,
             certificate: None,
         };
-        explain::explain(snapshot, &question).is_ok_and(|said| said.cache.is_some())
+        explain::explain_exchange(snapshot, &question).is_ok_and(|said| said.cache.is_some())
     };
     all().find(is_cached).or_else(|| all().next())
 }
 
 impl WarmRun {
-    fn note(&self, url: &str, outcome: Result<ErrandOutcome, &'static str>) {
+    fn note_outcome(&self, url: &str, outcome: Result<ErrandOutcome, &'static str>) {
         self.progress.rcu(|known| {
             let mut progress = WarmProgress::clone(known);
             progress.done += 1;
             progress.finished = progress.done == progress.urls;
-            let reason = progress.count(&outcome);
+            let reason = progress.count_outcome(&outcome);
             if let Some(reason) = reason.filter(|_| progress.problems.len() < PROBLEMS) {
                 progress.problems.push(Unstored { url: url.to_owned(), reason });
             }
@@ -224,7 +224,7 @@ impl WarmRun {
 
 impl WarmProgress {
     /// Counts what came of one URL; tells why its response is not stored, if it is not.
-    fn count(&mut self, outcome: &Result<ErrandOutcome, &'static str>) -> Option<String> {
+    fn count_outcome(&mut self, outcome: &Result<ErrandOutcome, &'static str>) -> Option<String> {
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(why) => {
@@ -265,7 +265,7 @@ mod tests {
     fn outcomes_are_told_apart() {
         let mut progress = WarmProgress::default();
         let mut count = |status, cache: &str, whole| {
-            progress.count(&Ok(ErrandOutcome { status, cache: cache.into(), whole }))
+            progress.count_outcome(&Ok(ErrandOutcome { status, cache: cache.into(), whole }))
         };
         assert_eq!(count(200, "tidegate; fwd=uri-miss; stored; ttl=60", true), None);
         assert_eq!(count(200, "tidegate; hit; ttl=60", true), None);

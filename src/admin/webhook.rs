@@ -106,7 +106,7 @@ async fn take_event(
             Err(answer) => return (EventResult::Failed, *answer),
         }
     }
-    claimed.finish(now);
+    claimed.finish_event(now);
     let receipt = WebhookReceipt { purged, repeated: false };
     (EventResult::Done, json_answer(StatusCode::OK, &receipt))
 }

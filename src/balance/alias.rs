@@ -38,7 +38,7 @@ impl AliasTable {
 
     /// Draws an index; `None` if there are none.
     #[inline]
-    pub(super) fn draw(&self, random: &mut Random) -> Option<usize> {
+    pub(super) fn draw_index(&self, random: &mut Random) -> Option<usize> {
         let bits = random.next_u64();
         // The high half picks the slot (Lemire's multiplication), the low half decides within it.
         let slot = ((bits >> 32) * self.slots.len() as u64) >> 32;
@@ -58,7 +58,7 @@ mod tests {
         let mut random = Random::seeded(3);
         let mut counts = [0_u32; 3];
         for _ in 0..100_000 {
-            counts[table.draw(&mut random).unwrap()] += 1;
+            counts[table.draw_index(&mut random).unwrap()] += 1;
         }
         assert!((98_700..99_300).contains(&counts[0]), "{counts:?}");
         assert!((400..600).contains(&counts[1]), "{counts:?}");
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn an_empty_table_draws_nothing() {
-        assert_eq!(AliasTable::new(&[]).draw(&mut Random::seeded(1)), None);
+        assert_eq!(AliasTable::new(&[]).draw_index(&mut Random::seeded(1)), None);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Hash {
         table: HashTable,
         bound: HashBound,
     ) -> Self {
-        let names: Vec<&str> = members.iter().map(Member::key).collect();
+        let names: Vec<&str> = members.iter().map(Member::hash_key).collect();
         let order = match table {
             HashTable::Ring => CandidateOrder::Ring(Ring::new(&names, weights)),
             HashTable::Maglev => CandidateOrder::Maglev(Maglev::new(&names, weights)),
@@ -63,7 +63,7 @@ impl Hash {
     }
 
     /// Returns whether a server has more than its bounded share.
-    fn over(&self, member: &Member, members: &[Member], total: &mut Option<u64>) -> bool {
+    fn is_overloaded(&self, member: &Member, members: &[Member], total: &mut Option<u64>) -> bool {
         let load = member.endpoint.in_flight();
         if load < self.bound.at_least {
             return false;
@@ -76,18 +76,18 @@ impl Hash {
 }
 
 impl Balance for Hash {
-    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
-        let Some(key) = ask.key else { return self.keyless.pick(members, ask) };
+    fn pick_server(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
+        let Some(key) = ask.key else { return self.keyless.pick_server(members, ask) };
         let mut total = None;
         let mut usable = None;
         let mut look = |index: usize| {
             let Some(member) = members.get(index).filter(|m| ask.accepts(m)) else { return false };
             usable = usable.or(Some(index));
-            !self.over(member, members, &mut total)
+            !self.is_overloaded(member, members, &mut total)
         };
         let found = match &self.order {
-            CandidateOrder::Ring(ring) => ring.find(key.hash(), &mut look),
-            CandidateOrder::Maglev(maglev) => maglev.find(key.hash(), &mut look),
+            CandidateOrder::Ring(ring) => ring.find_server(key.hash(), &mut look),
+            CandidateOrder::Maglev(maglev) => maglev.find_server(key.hash(), &mut look),
         };
         // Everybody is over the bound only for a moment; the key's own server is as good as any.
         found.or(usable)
@@ -101,7 +101,7 @@ mod tests {
     use super::super::key::BalanceKey;
     use super::super::tests::{ask, members};
     use super::*;
-    use crate::balance::{Strategy, build};
+    use crate::balance::{Strategy, build_balancer};
     use crate::clock::Random;
     use crate::endpoint::standing;
 
@@ -119,7 +119,7 @@ mod tests {
                 let text = format!("user-{n}");
                 let mut ask = ask(&[], &mut random);
                 ask.key = Some(BalanceKey::new(text.as_bytes()));
-                balance.pick(members, &mut ask).unwrap()
+                balance.pick_server(members, &mut ask).unwrap()
             })
             .collect()
     }
@@ -130,8 +130,8 @@ mod tests {
             let forwards = members(&[1, 2, 3, 1]);
             let backwards: Vec<Member> = forwards.iter().rev().cloned().collect();
             let name = |members: &[Member], i: usize| members[i].endpoint.name.clone();
-            let one = build(&strategy(table, UNBOUNDED), &forwards);
-            let two = build(&strategy(table, UNBOUNDED), &backwards);
+            let one = build_balancer(&strategy(table, UNBOUNDED), &forwards);
+            let two = build_balancer(&strategy(table, UNBOUNDED), &backwards);
             let a = picks(&forwards, &*one, 500);
             assert_eq!(a, picks(&forwards, &*one, 500));
             let b = picks(&backwards, &*two, 500);
@@ -145,7 +145,7 @@ mod tests {
     fn shares_follow_the_weights() {
         for table in TABLES {
             let members = members(&[3, 2, 1]);
-            let balance = build(&strategy(table, UNBOUNDED), &members);
+            let balance = build_balancer(&strategy(table, UNBOUNDED), &members);
             let picks = picks(&members, &*balance, 30_000);
             for (index, expected) in [0.5, 1.0 / 3.0, 1.0 / 6.0].iter().enumerate() {
                 let share = picks.iter().filter(|p| **p == index).count() as f64 / 30_000.0;
@@ -158,7 +158,7 @@ mod tests {
     fn a_hundred_servers_with_similar_names_share_evenly() {
         for table in TABLES {
             let members = members(&[1; 100]);
-            let balance = build(&strategy(table, UNBOUNDED), &members);
+            let balance = build_balancer(&strategy(table, UNBOUNDED), &members);
             let mut counts = [0_u32; 100];
             for picked in picks(&members, &*balance, 100_000) {
                 counts[picked] += 1;
@@ -172,15 +172,15 @@ mod tests {
         for table in TABLES {
             let members = members(&[1, 1, 1, 1]);
             let bound = HashBound { factor: 1.5, at_least: 0 };
-            let balance = build(&strategy(table, bound), &members);
+            let balance = build_balancer(&strategy(table, bound), &members);
             let mut random = Random::seeded(1);
             let mut under_way = Vec::new();
             for n in 1_u32..=200 {
                 let mut ask = ask(&[], &mut random);
                 // All requests have the same key.
                 ask.key = Some(BalanceKey::new(b"popular"));
-                let picked = balance.pick(&members, &mut ask).unwrap();
-                under_way.push(members[picked].endpoint.begin());
+                let picked = balance.pick_server(&members, &mut ask).unwrap();
+                under_way.push(members[picked].endpoint.begin_request());
                 let most = members.iter().map(|m| m.endpoint.in_flight()).max().unwrap();
                 assert!(
                     f64::from(most) <= (1.5 * f64::from(n) / 4.0).ceil(),
@@ -193,26 +193,26 @@ mod tests {
     #[test]
     fn light_load_never_breaks_affinity() {
         let members = members(&[1, 1, 1]);
-        let balance = build(&strategy(HashTable::Ring, HashBound::default()), &members);
+        let balance = build_balancer(&strategy(HashTable::Ring, HashBound::default()), &members);
         let mut random = Random::seeded(1);
         let mut under_way = Vec::new();
         let mut first = None;
         for _ in 0..16 {
             let mut ask = ask(&[], &mut random);
             ask.key = Some(BalanceKey::new(b"popular"));
-            let picked = balance.pick(&members, &mut ask).unwrap();
+            let picked = balance.pick_server(&members, &mut ask).unwrap();
             assert_eq!(*first.get_or_insert(picked), picked);
-            under_way.push(members[picked].endpoint.begin());
+            under_way.push(members[picked].endpoint.begin_request());
         }
     }
 
     #[test]
     fn a_request_without_the_key_goes_anywhere() {
         let members = members(&[1, 1]);
-        let balance = build(&strategy(HashTable::Maglev, HashBound::default()), &members);
+        let balance = build_balancer(&strategy(HashTable::Maglev, HashBound::default()), &members);
         let mut random = Random::seeded(1);
-        let picked =
-            (0..100).filter(|_| balance.pick(&members, &mut ask(&[], &mut random)) == Some(0));
+        let picked = (0..100)
+            .filter(|_| balance.pick_server(&members, &mut ask(&[], &mut random)) == Some(0));
         assert!((20..80).contains(&picked.count()));
     }
 
@@ -229,8 +229,8 @@ mod tests {
             let gone = gone.index(n);
             let after: Vec<Member> =
                 before.iter().enumerate().filter(|(i, _)| *i != gone).map(|(_, m)| m.clone()).collect();
-            let old = picks(&before, &*build(&strategy(table, UNBOUNDED), &before), 10_000);
-            let new = picks(&after, &*build(&strategy(table, UNBOUNDED), &after), 10_000);
+            let old = picks(&before, &*build_balancer(&strategy(table, UNBOUNDED), &before), 10_000);
+            let new = picks(&after, &*build_balancer(&strategy(table, UNBOUNDED), &after), 10_000);
             let moved = old.iter().zip(&new).filter(|(a, b)| {
                 before[**a].endpoint.id != after[**b].endpoint.id
             }).count();
@@ -240,7 +240,7 @@ mod tests {
             prop_assert!(moved as f64 / 10_000.0 <= 1.0 / n as f64 + 0.02);
             // A server that is only out moves no other keys at all.
             before[gone].endpoint.standing.take_out(standing::UNHEALTHY);
-            let out = picks(&before, &*build(&strategy(table, UNBOUNDED), &before), 10_000);
+            let out = picks(&before, &*build_balancer(&strategy(table, UNBOUNDED), &before), 10_000);
             prop_assert!(old.iter().zip(&out).all(|(a, b)| a == b || *a == gone));
         }
     }
@@ -254,7 +254,7 @@ mod tests {
             (HashTable::Ring, [2, 2, 3, 3, 2, 2, 2, 0, 3, 2, 3, 1]),
             (HashTable::Maglev, [2, 1, 1, 1, 1, 3, 1, 1, 2, 2, 0, 1]),
         ] {
-            let balance = build(&strategy(table, UNBOUNDED), &members);
+            let balance = build_balancer(&strategy(table, UNBOUNDED), &members);
             assert_eq!(picks(&members, &*balance, 12), expected, "{table:?}");
         }
     }
@@ -266,13 +266,13 @@ mod tests {
         let (ring, maglev) = (Ring::new(&names, &[1, 1, 1]), Maglev::new(&names, &[1, 1, 1]));
         for only in 0..3 {
             for hash in [0, 1, u64::MAX / 2, u64::MAX] {
-                assert_eq!(ring.find(hash, &mut |index| index == only), Some(only));
-                assert_eq!(maglev.find(hash, &mut |index| index == only), Some(only));
+                assert_eq!(ring.find_server(hash, &mut |index| index == only), Some(only));
+                assert_eq!(maglev.find_server(hash, &mut |index| index == only), Some(only));
             }
         }
         let mut asked = 0;
         assert_eq!(
-            maglev.find(7, &mut |_| {
+            maglev.find_server(7, &mut |_| {
                 asked += 1;
                 false
             }),
@@ -281,14 +281,14 @@ mod tests {
         assert_eq!(asked, 16 + 3);
         let mut asked = [0; 3];
         assert_eq!(
-            ring.find(7, &mut |index| {
+            ring.find_server(7, &mut |index| {
                 asked[index] += 1;
                 false
             }),
             None
         );
         assert!(asked.iter().all(|times| *times > 1), "{asked:?}");
-        assert_eq!(Ring::new(&[], &[]).find(7, &mut |_| true), None);
-        assert_eq!(Maglev::new(&[], &[]).find(7, &mut |_| true), None);
+        assert_eq!(Ring::new(&[], &[]).find_server(7, &mut |_| true), None);
+        assert_eq!(Maglev::new(&[], &[]).find_server(7, &mut |_| true), None);
     }
 }

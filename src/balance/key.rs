@@ -17,13 +17,13 @@ impl<'a> BalanceKey<'a> {
 
     /// A key in two pieces, hashed as if they followed each other.
     #[must_use]
-    pub fn joined(first: &'a [u8], second: &'a [u8]) -> Self {
+    pub fn from_parts(first: &'a [u8], second: &'a [u8]) -> Self {
         Self { parts: [first, second] }
     }
 
     /// The key in one piece; `None` when it has two.
     #[must_use]
-    pub fn whole(&self) -> Option<&'a [u8]> {
+    pub fn as_whole(&self) -> Option<&'a [u8]> {
         let [first, second] = self.parts;
         second.is_empty().then_some(first)
     }
@@ -51,7 +51,7 @@ impl<'a> BalanceKey<'a> {
 
 /// The n-th pseudo-random number of a server. The number is hashed with the name: as a seed it would
 /// only shift the sequence, and short names would share most of theirs.
-pub(super) fn place(name: &str, n: u64) -> u64 {
+pub(super) fn server_place(name: &str, n: u64) -> u64 {
     let mut state = Xxh3Default::new();
     state.update(name.as_bytes());
     state.update(b"-");
@@ -65,7 +65,10 @@ mod tests {
 
     #[test]
     fn a_key_in_two_pieces_hashes_like_the_whole() {
-        assert_eq!(BalanceKey::joined(b"/a?", b"x=1").hash(), BalanceKey::new(b"/a?x=1").hash());
+        assert_eq!(
+            BalanceKey::from_parts(b"/a?", b"x=1").hash(),
+            BalanceKey::new(b"/a?x=1").hash()
+        );
         assert_ne!(BalanceKey::new(b"/a").hash(), BalanceKey::new(b"/b").hash());
     }
 
@@ -77,14 +80,14 @@ mod tests {
 
     #[test]
     fn a_key_in_two_pieces_is_put_together_where_that_is_needed() {
-        assert_eq!(BalanceKey::joined(b"/a?", b"x=1").to_vec(), b"/a?x=1");
-        assert_eq!(BalanceKey::joined(b"/a?", b"x=1").whole(), None);
-        assert_eq!(BalanceKey::new(b"/a").whole(), Some(&b"/a"[..]));
+        assert_eq!(BalanceKey::from_parts(b"/a?", b"x=1").to_vec(), b"/a?x=1");
+        assert_eq!(BalanceKey::from_parts(b"/a?", b"x=1").as_whole(), None);
+        assert_eq!(BalanceKey::new(b"/a").as_whole(), Some(&b"/a"[..]));
     }
 
     #[test]
     fn the_places_of_a_server_never_change() {
-        assert_eq!(place("a", 0), xxh3_64(b"a-\0\0\0\0\0\0\0\0"));
-        assert_eq!(place("a", 258), xxh3_64(b"a-\x02\x01\0\0\0\0\0\0"));
+        assert_eq!(server_place("a", 0), xxh3_64(b"a-\0\0\0\0\0\0\0\0"));
+        assert_eq!(server_place("a", 258), xxh3_64(b"a-\x02\x01\0\0\0\0\0\0"));
     }
 }

@@ -27,7 +27,7 @@ impl LeastConn {
 }
 
 impl Balance for LeastConn {
-    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
+    fn pick_server(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         let n = members.len();
         let start =
             if n > SCANNED { usize::try_from(ask.random.below(n as u64)).unwrap_or(0) } else { 0 };
@@ -68,13 +68,13 @@ mod tests {
     #[test]
     fn the_least_loaded_for_its_weight_is_found() {
         let members = members(&[1, 1, 4]);
-        let _one = members[0].endpoint.begin();
-        let _two = members[1].endpoint.begin();
-        let _two_more: Vec<_> = (0..2).map(|_| members[2].endpoint.begin()).collect();
+        let _one = members[0].endpoint.begin_request();
+        let _two = members[1].endpoint.begin_request();
+        let _two_more: Vec<_> = (0..2).map(|_| members[2].endpoint.begin_request()).collect();
         let mut random = Random::seeded(2);
         for _ in 0..20 {
             let balance = LeastConn::new(&[1, 1, 4]);
-            assert_eq!(balance.pick(&members, &mut ask(&[], &mut random)), Some(2));
+            assert_eq!(balance.pick_server(&members, &mut ask(&[], &mut random)), Some(2));
         }
     }
 
@@ -83,8 +83,9 @@ mod tests {
         let members = members(&vec![1; SCANNED * 2]);
         let mut random = Random::seeded(2);
         let balance = LeastConn::new(&vec![1; SCANNED * 2]);
-        let picked: Vec<usize> =
-            (0..200).filter_map(|_| balance.pick(&members, &mut ask(&[], &mut random))).collect();
+        let picked: Vec<usize> = (0..200)
+            .filter_map(|_| balance.pick_server(&members, &mut ask(&[], &mut random)))
+            .collect();
         assert_eq!(picked.len(), 200);
         assert!(picked.iter().any(|i| *i >= SCANNED) && picked.iter().any(|i| *i < SCANNED));
     }
@@ -92,11 +93,11 @@ mod tests {
     #[test]
     fn weights_that_hardly_differ_hardly_matter() {
         let members = members(&[101, 100]);
-        let _busy: Vec<_> = (0..3).map(|_| members[0].endpoint.begin()).collect();
+        let _busy: Vec<_> = (0..3).map(|_| members[0].endpoint.begin_request()).collect();
         let mut random = Random::seeded(2);
         let balance = LeastConn::new(&[101, 100]);
         for _ in 0..20 {
-            assert_eq!(balance.pick(&members, &mut ask(&[], &mut random)), Some(1));
+            assert_eq!(balance.pick_server(&members, &mut ask(&[], &mut random)), Some(1));
         }
     }
 
@@ -106,16 +107,16 @@ mod tests {
         let balance = LeastConn::new(&[1, 4]);
         assert_eq!((balance.lightest, LeastConn::new(&[]).lightest), (1, 1));
         let mut random = Random::seeded(2);
-        let _one = members[0].endpoint.begin();
-        let _three: Vec<_> = (0..3).map(|_| members[1].endpoint.begin()).collect();
+        let _one = members[0].endpoint.begin_request();
+        let _three: Vec<_> = (0..3).map(|_| members[1].endpoint.begin_request()).collect();
         // One request more would be the first of the next step: with chance, that is.
-        let _more = members[0].endpoint.begin();
+        let _more = members[0].endpoint.begin_request();
         for _ in 0..50 {
-            assert_eq!(balance.pick(&members, &mut ask(&[], &mut random)), Some(1));
+            assert_eq!(balance.pick_server(&members, &mut ask(&[], &mut random)), Some(1));
         }
-        let _many: Vec<_> = (0..9).map(|_| members[1].endpoint.begin()).collect();
+        let _many: Vec<_> = (0..9).map(|_| members[1].endpoint.begin_request()).collect();
         for _ in 0..50 {
-            assert_eq!(balance.pick(&members, &mut ask(&[], &mut random)), Some(0));
+            assert_eq!(balance.pick_server(&members, &mut ask(&[], &mut random)), Some(0));
         }
     }
 
@@ -126,7 +127,7 @@ mod tests {
         let mut random = Random::seeded(2);
         let mut counts = [0_u32; 3];
         for _ in 0..8000 {
-            counts[balance.pick(&members, &mut ask(&[], &mut random)).unwrap()] += 1;
+            counts[balance.pick_server(&members, &mut ask(&[], &mut random)).unwrap()] += 1;
         }
         assert!(counts[0].abs_diff(4000) < 200 && counts[1].abs_diff(2000) < 200, "{counts:?}");
     }

@@ -32,13 +32,13 @@ impl LeastRequest {
 }
 
 impl Balance for LeastRequest {
-    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
+    fn pick_server(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         if self.distinct && members.len() <= FEW {
-            return fewest(members, ask);
+            return pick_fewest(members, ask);
         }
         let mut first: Option<(usize, &Member)> = None;
         for _ in 0..DRAWS {
-            let index = self.table.draw(ask.random)?;
+            let index = self.table.draw_index(ask.random)?;
             let Some(member) = members.get(index).filter(|m| ask.admits(m)) else { continue };
             match first {
                 None if members.len() == 1 => return Some(index),
@@ -53,7 +53,7 @@ impl Balance for LeastRequest {
 
 /// Of a few servers of equal weight the one with the fewest requests. Idle ones are equals, chosen at
 /// random; of busy ones with as many requests each, the one that answers sooner has more room.
-fn fewest(members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
+fn pick_fewest(members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
     let mut best: Option<(usize, u32, &Member)> = None;
     let mut equals = 1;
     for (index, member) in members.iter().enumerate() {
@@ -63,7 +63,8 @@ fn fewest(members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         }
         let wins = match best {
             Some((_, least, other)) if load == least && load > 0 => {
-                let micros = |of: &Member| of.endpoint.latency.micros(ask.now).unwrap_or(0.0);
+                let micros =
+                    |of: &Member| of.endpoint.latency.expected_micros(ask.now).unwrap_or(0.0);
                 micros(member) < micros(other)
             }
             Some((_, least, _)) if load == least => {
@@ -93,19 +94,19 @@ fn less_loaded(a: &Member, b: &Member) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{ask, members};
-    use super::super::{BalanceWord, Strategy, build};
+    use super::super::{BalanceWord, Strategy, build_balancer};
     use super::*;
     use crate::clock::Random;
 
     #[test]
     fn the_busier_of_two_is_avoided() {
         let members = members(&[1, 1]);
-        let _busy: Vec<_> = (0..10).map(|_| members[0].endpoint.begin()).collect();
-        let balance = build(&Strategy::Weighted(BalanceWord::LeastRequest), &members);
+        let _busy: Vec<_> = (0..10).map(|_| members[0].endpoint.begin_request()).collect();
+        let balance = build_balancer(&Strategy::Weighted(BalanceWord::LeastRequest), &members);
         let mut random = Random::seeded(5);
         let mut counts = [0; 2];
         for _ in 0..1000 {
-            counts[balance.pick(&members, &mut ask(&[], &mut random)).unwrap()] += 1;
+            counts[balance.pick_server(&members, &mut ask(&[], &mut random)).unwrap()] += 1;
         }
         // Only when all eight draws hit the busy one is there nothing to compare it with.
         assert!(counts[0] < 20, "{counts:?}");
@@ -116,28 +117,31 @@ mod tests {
         let members = members(&[1, 1, 1]);
         let now = crate::clock::now();
         for (member, millis) in members.iter().zip([200, 1, 200]) {
-            member.endpoint.latency.observe(now, std::time::Duration::from_millis(millis));
+            member.endpoint.latency.observe_response(now, std::time::Duration::from_millis(millis));
         }
         let balance = LeastRequest::new(&[1, 1, 1]);
         let mut random = Random::seeded(5);
         let mut picks = |n: usize| -> Vec<usize> {
-            (0..n).filter_map(|_| balance.pick(&members, &mut ask(&[], &mut random))).collect()
+            (0..n)
+                .filter_map(|_| balance.pick_server(&members, &mut ask(&[], &mut random)))
+                .collect()
         };
         let idle = picks(300);
         assert!((0..3).all(|n| (60..140).contains(&idle.iter().filter(|p| **p == n).count())));
-        let _one_each: Vec<_> = members.iter().map(|m| m.endpoint.begin()).collect();
+        let _one_each: Vec<_> = members.iter().map(|m| m.endpoint.begin_request()).collect();
         assert_eq!(picks(20), vec![1; 20]);
     }
 
     #[test]
     fn load_is_compared_per_weight() {
         let members = members(&[1, 3]);
-        let _one = members[0].endpoint.begin();
-        let mut under_way = vec![members[1].endpoint.begin(), members[1].endpoint.begin()];
+        let _one = members[0].endpoint.begin_request();
+        let mut under_way =
+            vec![members[1].endpoint.begin_request(), members[1].endpoint.begin_request()];
         assert!(less_loaded(&members[1], &members[0]) && !less_loaded(&members[0], &members[1]));
-        under_way.push(members[1].endpoint.begin());
+        under_way.push(members[1].endpoint.begin_request());
         assert!(!less_loaded(&members[1], &members[0]) && !less_loaded(&members[0], &members[1]));
-        under_way.push(members[1].endpoint.begin());
+        under_way.push(members[1].endpoint.begin_request());
         assert!(!less_loaded(&members[1], &members[0]) && less_loaded(&members[0], &members[1]));
         assert!(LeastRequest::new(&[2, 2, 2]).distinct && !LeastRequest::new(&[2, 2, 3]).distinct);
     }
@@ -147,10 +151,11 @@ mod tests {
         let mut random = Random::seeded(5);
         for (servers, always) in [(8, true), (9, false)] {
             let members = members(&vec![1; servers]);
-            let _busy: Vec<_> = members.iter().skip(1).map(|m| m.endpoint.begin()).collect();
+            let _busy: Vec<_> =
+                members.iter().skip(1).map(|m| m.endpoint.begin_request()).collect();
             let balance = LeastRequest::new(&vec![1; servers]);
-            let idle =
-                (0..100).filter(|_| balance.pick(&members, &mut ask(&[], &mut random)) == Some(0));
+            let idle = (0..100)
+                .filter(|_| balance.pick_server(&members, &mut ask(&[], &mut random)) == Some(0));
             let idle = idle.count();
             assert!(
                 if always { idle == 100 } else { (5..60).contains(&idle) },

@@ -6,7 +6,7 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::key::place;
+use super::key::server_place;
 
 /// Places: a prime, large enough for a few hundred servers (Envoy's default).
 const PLACES: u64 = 65_537;
@@ -44,8 +44,8 @@ impl Maglev {
                 let name = names.get(*index).copied().unwrap_or_default();
                 TableClaim {
                     index: u32::try_from(*index).unwrap_or(u32::MAX),
-                    offset: place(name, 0) % places,
-                    skip: place(name, 1) % (places - 1) + 1,
+                    offset: server_place(name, 0) % places,
+                    skip: server_place(name, 1) % (places - 1) + 1,
                     next: 0,
                     credit: 0,
                 }
@@ -62,7 +62,7 @@ impl Maglev {
                     continue;
                 }
                 claim.credit -= most;
-                claim.take(&mut table, places);
+                claim.claim_place(&mut table, places);
                 free -= 1;
             }
         }
@@ -71,7 +71,11 @@ impl Maglev {
 
     /// The first server that `takes` the request: the key's own, then others by hashing again, then
     /// all of them.
-    pub(super) fn find(&self, hash: u64, takes: &mut impl FnMut(usize) -> bool) -> Option<usize> {
+    pub(super) fn find_server(
+        &self,
+        hash: u64,
+        takes: &mut impl FnMut(usize) -> bool,
+    ) -> Option<usize> {
         if self.servers == 0 {
             return None;
         }
@@ -91,7 +95,7 @@ impl Maglev {
 
 impl TableClaim {
     /// Claims the first free place of the preference list. There is one.
-    fn take(&mut self, table: &mut [u32], places: u64) {
+    fn claim_place(&mut self, table: &mut [u32], places: u64) {
         loop {
             let place = (self.offset + self.next * self.skip) % places;
             self.next += 1;

@@ -2,7 +2,7 @@
 //!
 //! A strategy is built when the set of servers changes, off the request path, and then shared by
 //! all workers. It never looks at health, limits or slow start itself: it asks [`PickContext::admits`].
-//! A new strategy is a file here and a line in [`build`].
+//! A new strategy is a file here and a line in [`build_balancer`].
 
 mod alias;
 pub mod hash;
@@ -50,7 +50,7 @@ impl Member {
 
     /// Returns what keys are hashed to, and what shards belong to.
     #[must_use]
-    pub fn key(&self) -> &str {
+    pub fn hash_key(&self) -> &str {
         self.key.as_ref().map_or(&self.endpoint.name, |key| key)
     }
 }
@@ -92,15 +92,15 @@ impl PickContext<'_> {
     /// answer is a matter of chance, so that each strategy gets its gradual share.
     #[inline]
     pub fn admits(&mut self, member: &Member) -> bool {
-        let bits = member.endpoint.standing.bits();
-        if bits.clear() && self.tried.is_empty() {
+        let bits = member.endpoint.standing.reason_bits();
+        if bits.is_clear() && self.tried.is_empty() {
             return member.endpoint.in_flight() < self.rules.cap;
         }
         if !self.accepts(member) {
             return false;
         }
-        !bits.ramping() || {
-            let share = member.endpoint.standing.ramp(self.now, self.rules.slow_start);
+        !bits.is_ramping() || {
+            let share = member.endpoint.standing.ramp_share(self.now, self.rules.slow_start);
             self.random.unit() < share
         }
     }
@@ -110,7 +110,7 @@ impl PickContext<'_> {
     #[inline]
     #[must_use]
     pub fn accepts(&self, member: &Member) -> bool {
-        !member.endpoint.standing.bits().any(self.rules.reasons)
+        !member.endpoint.standing.reason_bits().has_any(self.rules.reasons)
             && !self.tried.contains(&member.endpoint.id)
             && member.endpoint.in_flight() < self.rules.cap
     }
@@ -120,7 +120,7 @@ impl PickContext<'_> {
 pub trait Balance: fmt::Debug + Send + Sync {
     /// The index of a server that `ask` admits, or `None` if there is none. `members` is the list
     /// the strategy was built for. Called by all workers at once; must not block or allocate.
-    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize>;
+    fn pick_server(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize>;
 }
 
 /// The strategies by name.
@@ -142,7 +142,7 @@ pub enum Strategy {
 impl Strategy {
     /// One of each that follows weights, for tests and benches that hold for all of those.
     #[must_use]
-    pub fn all() -> Vec<Self> {
+    pub fn all_weighted() -> Vec<Self> {
         let hash = |table| Self::Hash { table, bound: hash::HashBound::default() };
         let weighted = BalanceWord::ALL.iter().map(|word| Self::Weighted(*word));
         weighted.chain(HashTable::ALL.iter().map(|table| hash(*table))).collect()
@@ -157,7 +157,7 @@ impl Strategy {
 
 /// Builds a strategy for a list of servers.
 #[must_use]
-pub fn build(strategy: &Strategy, members: &[Member]) -> Box<dyn Balance> {
+pub fn build_balancer(strategy: &Strategy, members: &[Member]) -> Box<dyn Balance> {
     let weights: Vec<u32> = members.iter().map(|m| m.weight).collect();
     match strategy {
         Strategy::Weighted(word) => build_weighted(*word, &weights),
@@ -208,11 +208,11 @@ mod tests {
     /// Returns how often each server is picked in `n` picks.
     pub(super) fn shares(strategy: &Strategy, weights: &[u32], n: usize) -> Vec<usize> {
         let members = members(weights);
-        let balance = build(strategy, &members);
+        let balance = build_balancer(strategy, &members);
         let mut random = Random::seeded(1);
         let mut counts = vec![0; weights.len()];
         for _ in 0..n {
-            counts[balance.pick(&members, &mut ask(&[], &mut random)).unwrap()] += 1;
+            counts[balance.pick_server(&members, &mut ask(&[], &mut random)).unwrap()] += 1;
         }
         counts
     }
@@ -222,14 +222,14 @@ mod tests {
         let members = members(&[5, 1, 1]);
         let ids: Vec<u32> = members.iter().map(|m| m.endpoint.id).collect();
         let mut random = Random::seeded(7);
-        for strategy in Strategy::all() {
-            let balance = build(&strategy, &members);
+        for strategy in Strategy::all_weighted() {
+            let balance = build_balancer(&strategy, &members);
             for _ in 0..50 {
                 let tried = [ids[0], ids[2]];
-                let picked = balance.pick(&members, &mut ask(&tried, &mut random));
+                let picked = balance.pick_server(&members, &mut ask(&tried, &mut random));
                 assert_eq!(picked, Some(1), "{strategy:?}");
             }
-            let picked = balance.pick(&members, &mut ask(&ids, &mut random));
+            let picked = balance.pick_server(&members, &mut ask(&ids, &mut random));
             assert_eq!(picked, None, "{strategy:?}");
         }
     }
@@ -238,33 +238,34 @@ mod tests {
     fn every_strategy_leaves_out_what_is_out_or_full() {
         let members = members(&[1, 1, 1]);
         members[0].endpoint.standing.take_out(standing::UNHEALTHY);
-        let _busy: Vec<_> = (0..4).map(|_| members[1].endpoint.begin()).collect();
+        let _busy: Vec<_> = (0..4).map(|_| members[1].endpoint.begin_request()).collect();
         let mut random = Random::seeded(7);
-        for strategy in Strategy::all() {
-            let balance = build(&strategy, &members);
+        for strategy in Strategy::all_weighted() {
+            let balance = build_balancer(&strategy, &members);
             for _ in 0..50 {
                 let mut ask = ask(&[], &mut random);
                 ask.rules.cap = 4;
-                assert_eq!(balance.pick(&members, &mut ask), Some(2), "{strategy:?}");
+                assert_eq!(balance.pick_server(&members, &mut ask), Some(2), "{strategy:?}");
             }
             let mut ask = ask(&[], &mut random);
             ask.rules.cap = 0;
-            assert_eq!(balance.pick(&members, &mut ask), None, "{strategy:?}");
+            assert_eq!(balance.pick_server(&members, &mut ask), None, "{strategy:?}");
         }
     }
 
     #[test]
     fn every_strategy_has_nothing_to_pick_from_nothing() {
-        for strategy in Strategy::all() {
+        for strategy in Strategy::all_weighted() {
             let mut random = Random::seeded(7);
-            let picked = build(&strategy, &[]).pick(&[], &mut ask(&[], &mut random));
+            let picked =
+                build_balancer(&strategy, &[]).pick_server(&[], &mut ask(&[], &mut random));
             assert_eq!(picked, None, "{strategy:?}");
         }
     }
 
     #[test]
     fn every_strategy_follows_the_weights() {
-        for strategy in Strategy::all() {
+        for strategy in Strategy::all_weighted() {
             let counts = shares(&strategy, &[3, 2, 1], 6000);
             for (count, expected) in counts.iter().zip([3000_usize, 2000, 1000]) {
                 assert!(count.abs_diff(expected) < 240, "{strategy:?}: {counts:?}");
@@ -276,7 +277,7 @@ mod tests {
     /// each ending after an exponential time.
     fn shares_at(strategy: &Strategy, load: f64, weights: &[u32]) -> Vec<f64> {
         let members = members(weights);
-        let balance = build(strategy, &members);
+        let balance = build_balancer(strategy, &members);
         let mut random = Random::seeded(11);
         let mut exponential = Random::seeded(12);
         let mut under_way: Vec<(f64, Slot<'_>)> = Vec::new();
@@ -285,10 +286,10 @@ mod tests {
         for _ in 0..20_000 {
             now -= (1.0 - exponential.unit()).ln() / load;
             under_way.retain(|(end, _)| *end > now);
-            let picked = balance.pick(&members, &mut ask(&[], &mut random)).unwrap();
+            let picked = balance.pick_server(&members, &mut ask(&[], &mut random)).unwrap();
             counts[picked] += 1;
             let end = now - (1.0 - exponential.unit()).ln();
-            under_way.push((end, members[picked].endpoint.begin()));
+            under_way.push((end, members[picked].endpoint.begin_request()));
         }
         counts.iter().map(|n| f64::from(*n) / 200.0).collect()
     }
@@ -296,7 +297,7 @@ mod tests {
     /// The same with exactly so many under way; each time the one that began first ends.
     fn shares_with(strategy: &Strategy, under_way: usize, weights: &[u32]) -> Vec<f64> {
         let members = members(weights);
-        let balance = build(strategy, &members);
+        let balance = build_balancer(strategy, &members);
         let mut random = Random::seeded(13);
         let mut slots = std::collections::VecDeque::new();
         let mut counts = vec![0_u32; weights.len()];
@@ -304,9 +305,9 @@ mod tests {
             if slots.len() == under_way {
                 slots.pop_front();
             }
-            let picked = balance.pick(&members, &mut ask(&[], &mut random)).unwrap();
+            let picked = balance.pick_server(&members, &mut ask(&[], &mut random)).unwrap();
             counts[picked] += 1;
-            slots.push_back(members[picked].endpoint.begin());
+            slots.push_back(members[picked].endpoint.begin_request());
         }
         counts.iter().map(|n| f64::from(*n) / 200.0).collect()
     }
@@ -335,15 +336,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn r4_a_server_that_joins_gets_a_share_soon_under_every_strategy() {
         let _epoch = clock::millis(clock::now());
-        for strategy in Strategy::all() {
+        for strategy in Strategy::all_weighted() {
             let members = members(&[1, 1, 1]);
             for member in &members[..2] {
-                member.endpoint.latency.observe(clock::now(), Duration::from_micros(300));
+                member.endpoint.latency.observe_response(clock::now(), Duration::from_micros(300));
             }
             let joiner = &members[2].endpoint.standing;
             joiner.take_out(standing::UNCHECKED);
             joiner.bring_back(standing::UNCHECKED, clock::now());
-            let balance = build(&strategy, &members);
+            let balance = build_balancer(&strategy, &members);
             let mut random = Random::seeded(9);
             let mut share = |after: Duration| {
                 let mut picked = 0;
@@ -353,7 +354,7 @@ mod tests {
                     ask.now += after;
                     ask.key = Some(BalanceKey::new(&user));
                     ask.rules.slow_start = Duration::from_secs(10);
-                    picked += usize::from(balance.pick(&members, &mut ask) == Some(2));
+                    picked += usize::from(balance.pick_server(&members, &mut ask) == Some(2));
                 }
                 picked
             };
@@ -364,18 +365,18 @@ mod tests {
 
     #[test]
     fn no_strategy_prefers_a_server_that_takes_no_connections() {
-        for strategy in Strategy::all() {
+        for strategy in Strategy::all_weighted() {
             let members = members(&[1, 1, 1]);
-            members[1].endpoint.standing.lose(clock::now());
-            let _busy: Vec<_> = (0..5).map(|_| members[0].endpoint.begin()).collect();
-            let _also: Vec<_> = (0..5).map(|_| members[2].endpoint.begin()).collect();
-            let balance = build(&strategy, &members);
+            members[1].endpoint.standing.mark_unreachable(clock::now());
+            let _busy: Vec<_> = (0..5).map(|_| members[0].endpoint.begin_request()).collect();
+            let _also: Vec<_> = (0..5).map(|_| members[2].endpoint.begin_request()).collect();
+            let balance = build_balancer(&strategy, &members);
             let mut random = Random::seeded(9);
             for n in 0..100_u32 {
                 let user = n.to_le_bytes();
                 let mut ask = ask(&[], &mut random);
                 ask.key = Some(BalanceKey::new(&user));
-                assert_ne!(balance.pick(&members, &mut ask), Some(1), "{strategy:?}");
+                assert_ne!(balance.pick_server(&members, &mut ask), Some(1), "{strategy:?}");
             }
         }
     }
@@ -391,13 +392,13 @@ mod tests {
             let members = members(&[1, 1]);
             members[0].endpoint.standing.take_out(standing::EJECTED);
             members[0].endpoint.standing.bring_back(standing::EJECTED, clock::now());
-            let balance = build(&strategy, &members);
+            let balance = build_balancer(&strategy, &members);
             let mut random = Random::seeded(9);
             let mut share = |_: &str| {
                 let picks = (0..2000).filter(|_| {
                     let mut ask = ask(&[], &mut random);
                     ask.rules.slow_start = Duration::from_secs(10);
-                    balance.pick(&members, &mut ask) == Some(0)
+                    balance.pick_server(&members, &mut ask) == Some(0)
                 });
                 picks.count()
             };
@@ -412,10 +413,10 @@ mod tests {
     #[test]
     fn what_a_server_is_known_by_and_what_is_timed() {
         let mut member = members(&[1]).remove(0);
-        assert_eq!((member.key(), member.at, member.weight), ("s0", 0, 1));
+        assert_eq!((member.hash_key(), member.at, member.weight), ("s0", 0, 1));
         member.key = Some("k".into());
-        assert_eq!(member.key(), "k");
-        let timed: Vec<bool> = Strategy::all().iter().map(Strategy::is_timed).collect();
+        assert_eq!(member.hash_key(), "k");
+        let timed: Vec<bool> = Strategy::all_weighted().iter().map(Strategy::is_timed).collect();
         let words: Vec<&BalanceWord> = BalanceWord::ALL.iter().collect();
         assert_eq!(timed.len(), words.len() + HashTable::ALL.len());
         for (word, timed) in words.iter().zip(&timed) {

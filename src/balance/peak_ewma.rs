@@ -28,16 +28,18 @@ impl PeakEwma {
 }
 
 impl Balance for PeakEwma {
-    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
+    fn pick_server(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         let mut first: Option<(usize, &Member)> = None;
         for _ in 0..DRAWS {
-            let index = self.table.draw(ask.random)?;
+            let index = self.table.draw_index(ask.random)?;
             let Some(member) = members.get(index).filter(|m| ask.admits(m)) else { continue };
             match first {
                 None if members.len() == 1 => return Some(index),
                 None => first = Some((index, member)),
                 Some((a, _)) if a == index && self.distinct => {}
-                Some((a, one)) => return Some(if sooner(member, one, ask) { index } else { a }),
+                Some((a, one)) => {
+                    return Some(if ends_sooner(member, one, ask) { index } else { a });
+                }
             }
         }
         first.map(|(index, _)| index).or_else(|| any_accepted(members, ask))
@@ -45,10 +47,11 @@ impl Balance for PeakEwma {
 }
 
 /// Returns whether one more request is expected to end sooner at `a` than at `b`.
-fn sooner(a: &Member, b: &Member, ask: &mut PickContext<'_>) -> bool {
+fn ends_sooner(a: &Member, b: &Member, ask: &mut PickContext<'_>) -> bool {
     let ahead = |of: &Member| f64::from(of.endpoint.in_flight()) / f64::from(of.weight);
     let (ahead_a, ahead_b) = (ahead(a), ahead(b));
-    let known = (a.endpoint.latency.micros(ask.now), b.endpoint.latency.micros(ask.now));
+    let known =
+        (a.endpoint.latency.expected_micros(ask.now), b.endpoint.latency.expected_micros(ask.now));
     match known {
         (Some(a), Some(b)) if ask.random.below(EXPLORES) != 0 => {
             a * (ahead_a + 1.0) < b * (ahead_b + 1.0)
@@ -70,19 +73,19 @@ mod tests {
     fn the_slower_of_two_is_avoided_until_the_faster_is_busy() {
         let members = members(&[1, 1]);
         let now = clock::now();
-        members[0].endpoint.latency.observe(now, Duration::from_millis(1));
-        members[1].endpoint.latency.observe(now, Duration::from_millis(5));
+        members[0].endpoint.latency.observe_response(now, Duration::from_millis(1));
+        members[1].endpoint.latency.observe_response(now, Duration::from_millis(5));
         let balance = PeakEwma::new(&[1, 1]);
         let mut random = Random::seeded(4);
         let mut slow = || -> usize {
             (0..1000)
-                .filter(|_| balance.pick(&members, &mut ask(&[], &mut random)) == Some(1))
+                .filter(|_| balance.pick_server(&members, &mut ask(&[], &mut random)) == Some(1))
                 .count()
         };
         // But it is asked now and then.
         let seldom = slow();
         assert!((1..20).contains(&seldom), "{seldom}");
-        let _busy: Vec<_> = (0..10).map(|_| members[0].endpoint.begin()).collect();
+        let _busy: Vec<_> = (0..10).map(|_| members[0].endpoint.begin_request()).collect();
         assert!(slow() > 970);
     }
 
@@ -93,20 +96,20 @@ mod tests {
         let members = members(&[1, 1, 1]);
         let fast = Duration::from_micros(300);
         for member in &members[..2] {
-            (0..100).for_each(|_| member.endpoint.latency.observe(clock::now(), fast));
+            (0..100).for_each(|_| member.endpoint.latency.observe_response(clock::now(), fast));
         }
         let balance = PeakEwma::new(&[1, 1, 1]);
         let mut random = Random::seeded(4);
         let mut under_way = std::collections::VecDeque::new();
         let mut joined = 0;
         for n in 0..requests {
-            let picked = balance.pick(&members, &mut ask(&[], &mut random)).unwrap();
-            under_way.push_back((picked, members[picked].endpoint.begin()));
+            let picked = balance.pick_server(&members, &mut ask(&[], &mut random)).unwrap();
+            under_way.push_back((picked, members[picked].endpoint.begin_request()));
             if under_way.len() == 8 {
                 let (which, _slot) = under_way.pop_front().unwrap();
                 let took = if which == 2 && joined == 0 { first } else { fast };
                 joined += u32::from(which == 2);
-                members[which].endpoint.latency.observe(clock::now(), took);
+                members[which].endpoint.latency.observe_response(clock::now(), took);
             }
             if n % 2 == 1 {
                 tokio::time::advance(Duration::from_millis(1)).await;
@@ -135,25 +138,25 @@ mod tests {
         let often = |a: usize, b: usize, random: &mut Random| {
             let mut ask = ask(&[], random);
             ask.now = now;
-            (0..640).filter(|_| sooner(&members[a], &members[b], &mut ask)).count()
+            (0..640).filter(|_| ends_sooner(&members[a], &members[b], &mut ask)).count()
         };
         // Nothing is known: as busy is no better, and the one about which nothing is known is asked.
         assert_eq!((often(0, 1, &mut random), often(1, 0, &mut random)), (0, 0));
-        members[0].endpoint.latency.observe(now, Duration::from_millis(2));
+        members[0].endpoint.latency.observe_response(now, Duration::from_millis(2));
         assert_eq!((often(0, 1, &mut random), often(1, 0, &mut random)), (0, 640));
-        members[1].endpoint.latency.observe(now, Duration::from_millis(5));
-        members[2].endpoint.latency.observe(now, Duration::from_millis(5));
+        members[1].endpoint.latency.observe_response(now, Duration::from_millis(5));
+        members[2].endpoint.latency.observe_response(now, Duration::from_millis(5));
         // One in 64 does not look at it.
         let (fast, slow) = (often(0, 1, &mut random), often(1, 0, &mut random));
         assert!((600..640).contains(&fast) && slow == 0, "{fast}, {slow}");
         // Two and a half times as busy would be as slow: (1 + 1) * 2 is less than 5, (2 + 1) * 2 is more.
-        let _one = members[0].endpoint.begin();
+        let _one = members[0].endpoint.begin_request();
         assert!(often(0, 1, &mut random) >= 600);
-        let _two = members[0].endpoint.begin();
+        let _two = members[0].endpoint.begin_request();
         assert!(often(0, 1, &mut random) == 0);
         // Of weight 2, two under way count as one.
-        let _heavy = [members[2].endpoint.begin(), members[2].endpoint.begin()];
-        let _light = members[1].endpoint.begin();
+        let _heavy = [members[2].endpoint.begin_request(), members[2].endpoint.begin_request()];
+        let _light = members[1].endpoint.begin_request();
         assert_eq!((often(1, 2, &mut random), often(2, 1, &mut random)), (0, 0));
     }
 }

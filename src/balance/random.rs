@@ -19,9 +19,9 @@ impl WeightedRandom {
 }
 
 impl Balance for WeightedRandom {
-    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
+    fn pick_server(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         for _ in 0..DRAWS {
-            let index = self.table.draw(ask.random)?;
+            let index = self.table.draw_index(ask.random)?;
             if members.get(index).is_some_and(|m| ask.admits(m)) {
                 return Some(index);
             }

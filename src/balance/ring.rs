@@ -4,7 +4,7 @@
 //! then stray by 4 % instead of 8 %. Where they lie depends only on the server's name, so the order of the list
 //! and the other servers do not matter. They are found with XXH3 instead of MD5.
 
-use super::key::place;
+use super::key::server_place;
 
 /// Points of a server of average weight.
 const POINTS: f64 = 640.0;
@@ -26,7 +26,7 @@ impl Ring {
         for (index, (name, weight)) in names.iter().zip(weights).enumerate() {
             let own = (all * f64::from(*weight) / total.max(1.0)).round().max(1.0) as u64;
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            points.extend((0..own).map(|n| (place(name, n), index)));
+            points.extend((0..own).map(|n| (server_place(name, n), index)));
         }
         // Two servers at the same place are ordered by name, not by their places in the list.
         let name = |index: u32| names.get(index as usize).copied().unwrap_or_default();
@@ -36,7 +36,11 @@ impl Ring {
 
     /// The first server from the key's place on that `takes` the request. Each is asked at least once before giving
     /// up, some repeatedly.
-    pub(super) fn find(&self, hash: u64, takes: &mut impl FnMut(usize) -> bool) -> Option<usize> {
+    pub(super) fn find_server(
+        &self,
+        hash: u64,
+        takes: &mut impl FnMut(usize) -> bool,
+    ) -> Option<usize> {
         let start = self.points.partition_point(|(place, _)| *place < hash);
         let (before, after) = self.points.split_at(start.min(self.points.len()));
         let mut last = usize::MAX;

@@ -20,12 +20,12 @@ pub(super) struct RoundRobin {
 
 impl RoundRobin {
     pub(super) fn new(weights: &[u32]) -> Self {
-        Self { cycle: cycle(&reduce(weights)), next: AtomicUsize::new(0) }
+        Self { cycle: smooth_cycle(&reduce_weights(weights)), next: AtomicUsize::new(0) }
     }
 }
 
 impl Balance for RoundRobin {
-    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
+    fn pick_server(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         if self.cycle.is_empty() {
             return None;
         }
@@ -43,7 +43,7 @@ impl Balance for RoundRobin {
 }
 
 /// The smallest weights with the same proportions.
-fn reduce(weights: &[u32]) -> Vec<u64> {
+fn reduce_weights(weights: &[u32]) -> Vec<u64> {
     let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
     let reduced: Vec<u64> = weights.iter().map(|w| u64::from(w / divisor)).collect();
     let total: u64 = reduced.iter().sum();
@@ -58,7 +58,7 @@ fn gcd(a: u32, b: u32) -> u32 {
 }
 
 /// nginx's sequence for these weights.
-fn cycle(weights: &[u64]) -> Box<[u32]> {
+fn smooth_cycle(weights: &[u64]) -> Box<[u32]> {
     let total: u64 = weights.iter().sum();
     let total_signed = i64::try_from(total).unwrap_or(i64::MAX);
     if weights.iter().all(|w| *w == 1) {
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn three_two_one_is_exact_over_every_six_picks_and_smooth() {
-        assert_eq!(&*cycle(&reduce(&[3, 2, 1])), [0, 1, 0, 2, 1, 0]);
-        assert_eq!(&*cycle(&reduce(&[5, 1, 1])), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(&*smooth_cycle(&reduce_weights(&[3, 2, 1])), [0, 1, 0, 2, 1, 0]);
+        assert_eq!(&*smooth_cycle(&reduce_weights(&[5, 1, 1])), [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(shares(&Strategy::Weighted(BalanceWord::RoundRobin), &[3, 2, 1], 6), [3, 2, 1]);
         assert_eq!(
             shares(&Strategy::Weighted(BalanceWord::RoundRobin), &[300, 200, 100], 600),
@@ -104,9 +104,9 @@ mod tests {
 
     #[test]
     fn huge_weights_keep_their_proportions() {
-        let reduced = reduce(&[65_535, 65_534, 1]);
+        let reduced = reduce_weights(&[65_535, 65_534, 1]);
         assert_eq!(reduced, [32_768, 32_767, 1]);
-        assert_eq!(reduce(&[65_535, 20_000, 1]), [50_211, 15_323, 1]);
+        assert_eq!(reduce_weights(&[65_535, 20_000, 1]), [50_211, 15_323, 1]);
         let shares =
             shares(&Strategy::Weighted(BalanceWord::RoundRobin), &[65_535, 20_000, 1], 65_535);
         assert_eq!(shares, [50_211, 15_323, 1]);
@@ -115,8 +115,8 @@ mod tests {
     proptest! {
         #[test]
         fn every_cycle_gives_each_server_its_weight(weights in prop::collection::vec(1_u32..20, 1..8)) {
-            let reduced = reduce(&weights);
-            let turns = cycle(&reduced);
+            let reduced = reduce_weights(&weights);
+            let turns = smooth_cycle(&reduced);
             for (index, weight) in reduced.iter().enumerate() {
                 let count = turns.iter().filter(|t| **t as usize == index).count() as u64;
                 prop_assert_eq!(count, *weight);
@@ -126,9 +126,9 @@ mod tests {
 
     #[test]
     fn a_server_that_is_out_is_skipped_and_huge_weights_are_scaled_at_the_limit_only() {
-        assert_eq!(reduce(&[65_535, 1]), [65_535, 1]);
-        assert_eq!(reduce(&[65_536, 1]), [65_535, 1]);
-        assert_eq!(reduce(&[12, 18, 30]), [2, 3, 5]);
+        assert_eq!(reduce_weights(&[65_535, 1]), [65_535, 1]);
+        assert_eq!(reduce_weights(&[65_536, 1]), [65_535, 1]);
+        assert_eq!(reduce_weights(&[12, 18, 30]), [2, 3, 5]);
         assert_eq!((gcd(12, 18), gcd(7, 0), gcd(0, 7), gcd(35, 64)), (6, 7, 7, 1));
         let members = super::super::tests::members(&[1, 1, 1]);
         let tried = [members[1].endpoint.id];
@@ -136,7 +136,9 @@ mod tests {
         let mut random = crate::clock::Random::seeded(1);
         let picks: Vec<_> = (0..5)
             .map(|_| {
-                balance.pick(&members, &mut super::super::tests::ask(&tried, &mut random)).unwrap()
+                balance
+                    .pick_server(&members, &mut super::super::tests::ask(&tried, &mut random))
+                    .unwrap()
             })
             .collect();
         assert_eq!(picks, [0, 2, 0, 2, 0]);

@@ -30,7 +30,7 @@ pub enum ServedShare {
 
 /// Decides by the request's conditions and range (RFC 9110 §13.2.2) what a client gets.
 #[must_use]
-pub fn share(object: &Object, request: &Fields) -> ServedShare {
+pub fn choose_share(object: &Object, request: &Fields) -> ServedShare {
     if !matches!(object.head.status, 200 | 203) {
         return ServedShare::Whole;
     }
@@ -41,7 +41,7 @@ pub fn share(object: &Object, request: &Fields) -> ServedShare {
     let total =
         object.known_length().filter(|_| object.head.status == 200 && object.body.is_whole());
     match (single_range(request), total) {
-        (Some(range), Some(total)) if range_applies(object, request) => range.of(total),
+        (Some(range), Some(total)) if range_applies(object, request) => range.share_of_total(total),
         _ => ServedShare::Whole,
     }
 }
@@ -87,7 +87,7 @@ enum ByteRange {
 }
 
 impl ByteRange {
-    fn of(self, total: u64) -> ServedShare {
+    fn share_of_total(self, total: u64) -> ServedShare {
         let (first, last) = match self {
             Self::From(first, last) => (first, last.unwrap_or(u64::MAX)),
             Self::Last(0) => return ServedShare::Unsatisfiable(total),
@@ -121,16 +121,16 @@ fn single_range(request: &Fields) -> Option<ByteRange> {
     let (first, last) = (spec.get(..dash)?, spec.get(dash + 1..)?);
     match (first.is_empty(), last.is_empty()) {
         (true, true) => None,
-        (true, false) => Some(ByteRange::Last(number(last)?)),
-        (false, true) => Some(ByteRange::From(number(first)?, None)),
+        (true, false) => Some(ByteRange::Last(parse_number(last)?)),
+        (false, true) => Some(ByteRange::From(parse_number(first)?, None)),
         (false, false) => {
-            let (first, last) = (number(first)?, number(last)?);
+            let (first, last) = (parse_number(first)?, parse_number(last)?);
             (first <= last).then_some(ByteRange::From(first, Some(last)))
         }
     }
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
+fn parse_number(digits: &[u8]) -> Option<u64> {
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
@@ -157,7 +157,7 @@ impl StoredBody {
     /// No body at all.
     #[must_use]
     pub fn empty() -> Self {
-        Self { left: 0, ..Self::whole(super::body::CachedBody::whole(Bytes::new()).read()) }
+        Self { left: 0, ..Self::whole(super::body::CachedBody::whole(Bytes::new()).new_reader()) }
     }
 
     /// Bytes from the first to the last, both included.
@@ -177,7 +177,7 @@ impl Source for StoredBody {
             if !self.data.is_empty() {
                 return Poll::Ready(Ok(Fill::Data));
             }
-            match self.reader.take() {
+            match self.reader.take_part() {
                 BodyPart::Data(mut data) => {
                     let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data.len());
                     data.advance(skipped);
@@ -211,17 +211,17 @@ impl Source for StoredBody {
         }
     }
 
-    fn data(&self) -> &[u8] {
+    fn body_data(&self) -> &[u8] {
         &self.data
     }
 
-    fn consume(&mut self, n: usize) {
+    fn consume_body(&mut self, n: usize) {
         let n = n.min(self.data.len());
         self.data.advance(n);
         self.left -= (n as u64).min(self.left);
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
         Ok(self.reader.trailers().filter(|_| self.whole).cloned())
     }
 }
@@ -253,7 +253,7 @@ mod tests {
         for (name, value) in lines {
             fields.push(name.as_bytes(), value.as_bytes());
         }
-        share(object, &fields)
+        choose_share(object, &fields)
     }
 
     #[test]
@@ -296,16 +296,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_on_its_way_is_read_as_it_comes_and_a_cut_is_noticed() {
-        let (mut writer, body) = body::body();
-        let mut source = StoredBody::whole(body.read());
+        let (mut writer, body) = body::new_body();
+        let mut source = StoredBody::whole(body.new_reader());
         let read = tokio::spawn(async move {
             let mut out = Vec::new();
             loop {
                 match std::future::poll_fn(|cx| source.poll_fill(cx)).await {
                     Ok(Fill::Data) => {
-                        out.extend_from_slice(source.data());
-                        let n = source.data().len();
-                        source.consume(n);
+                        out.extend_from_slice(source.body_data());
+                        let n = source.body_data().len();
+                        source.consume_body(n);
                     }
                     Ok(Fill::End) => return (out, true),
                     Err(_) => return (out, false),
@@ -314,7 +314,7 @@ mod tests {
         });
         for part in [&b"ab"[..], b"c"] {
             tokio::task::yield_now().await;
-            writer.push(Bytes::copy_from_slice(part));
+            writer.push_part(Bytes::copy_from_slice(part));
         }
         tokio::task::yield_now().await;
         drop(writer);

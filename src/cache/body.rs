@@ -108,7 +108,7 @@ pub struct CachedBody {
 
 /// Makes a body and its writer.
 #[must_use]
-pub fn body() -> (BodyWriter, CachedBody) {
+pub fn new_body() -> (BodyWriter, CachedBody) {
     let shared = Arc::new(SharedBody::default());
     let first = Arc::new(BodyLink { data: Bytes::new(), _held: None, next: OnceLock::new() });
     let writer = BodyWriter { shared: shared.clone(), last: first.clone() };
@@ -117,7 +117,7 @@ pub fn body() -> (BodyWriter, CachedBody) {
 
 impl BodyWriter {
     /// Appends a part; an empty one is nothing.
-    pub fn push(&mut self, data: Bytes) {
+    pub fn push_part(&mut self, data: Bytes) {
         if data.is_empty() {
             return;
         }
@@ -132,16 +132,16 @@ impl BodyWriter {
     }
 
     /// Ends the body as whole, with what follows it.
-    pub fn finish(self, trailers: Option<&Fields>) {
+    pub fn finish_body(self, trailers: Option<&Fields>) {
         if let Some(trailers) = trailers {
             let mut kept = Fields::default();
             trailers.iter().for_each(|field| kept.push(field.name, field.value));
             let _set_once = self.shared.trailers.set(kept);
         }
-        self.end(NextPart::End, WHOLE);
+        self.end_body(NextPart::End, WHOLE);
     }
 
-    fn end(&self, how: NextPart, state: u8) {
+    fn end_body(&self, how: NextPart, state: u8) {
         if self.shared.state.load(Ordering::Acquire) == OPEN {
             let _set_once = self.last.next.set(how);
             self.shared.state.store(state, Ordering::Release);
@@ -170,7 +170,7 @@ impl BodyWriter {
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        self.end(NextPart::Cut, CUT);
+        self.end_body(NextPart::Cut, CUT);
     }
 }
 
@@ -184,15 +184,15 @@ impl CachedBody {
     /// A body that is whole already, and what follows it.
     #[must_use]
     pub fn whole_with(data: Bytes, trailers: Option<&Fields>) -> Self {
-        let (mut writer, body) = body();
-        writer.push(data);
-        writer.finish(trailers);
+        let (mut writer, body) = new_body();
+        writer.push_part(data);
+        writer.finish_body(trailers);
         body
     }
 
     /// Reads it from its first byte.
     #[must_use]
-    pub fn read(&self) -> CachedBodyReader {
+    pub fn new_reader(&self) -> CachedBodyReader {
         self.shared.readers.fetch_add(1, Ordering::AcqRel);
         CachedBodyReader { shared: self.shared.clone(), at: self.first.clone() }
     }
@@ -262,7 +262,7 @@ pub struct CachedBodyReader {
 
 impl CachedBodyReader {
     /// Takes the next part, if it is there.
-    pub fn take(&mut self) -> BodyPart {
+    pub fn take_part(&mut self) -> BodyPart {
         match self.at.next.get() {
             None => BodyPart::Later,
             Some(NextPart::End) => BodyPart::End,
@@ -287,7 +287,7 @@ impl CachedBodyReader {
         self.at.next.get().is_some()
     }
 
-    /// Returns what tells of more; to be asked for before [`CachedBodyReader::take`] finds nothing.
+    /// Returns what tells of more; to be asked for before [`CachedBodyReader::take_part`] finds nothing.
     #[must_use]
     pub fn grown(&self) -> Arc<Notify> {
         self.shared.grown.clone()
@@ -308,7 +308,7 @@ mod tests {
     fn text(reader: &mut CachedBodyReader) -> (String, BodyPart) {
         let mut out = Vec::new();
         loop {
-            match reader.take() {
+            match reader.take_part() {
                 BodyPart::Data(data) => out.extend_from_slice(&data),
                 end => return (String::from_utf8(out).unwrap(), end),
             }
@@ -317,41 +317,41 @@ mod tests {
 
     #[test]
     fn readers_get_everything_whenever_they_come() {
-        let (mut writer, body) = body();
-        let mut early = body.read();
-        assert_eq!(early.take(), BodyPart::Later);
-        writer.push(Bytes::from_static(b"ab"));
-        let mut middle = body.read();
-        writer.push(Bytes::from_static(b"cd"));
+        let (mut writer, body) = new_body();
+        let mut early = body.new_reader();
+        assert_eq!(early.take_part(), BodyPart::Later);
+        writer.push_part(Bytes::from_static(b"ab"));
+        let mut middle = body.new_reader();
+        writer.push_part(Bytes::from_static(b"cd"));
         assert_eq!(text(&mut early), ("abcd".to_owned(), BodyPart::Later));
         assert!(!body.is_whole());
-        writer.finish(None);
+        writer.finish_body(None);
         assert_eq!(text(&mut early), (String::new(), BodyPart::End));
         assert_eq!(text(&mut middle), ("abcd".to_owned(), BodyPart::End));
-        assert_eq!(text(&mut body.read()), ("abcd".to_owned(), BodyPart::End));
+        assert_eq!(text(&mut body.new_reader()), ("abcd".to_owned(), BodyPart::End));
         assert!(body.is_whole() && body.written() == 4);
     }
 
     #[test]
     fn a_writer_that_is_dropped_cuts_the_body() {
-        let (mut writer, body) = body();
-        writer.push(Bytes::from_static(b"ab"));
+        let (mut writer, body) = new_body();
+        writer.push_part(Bytes::from_static(b"ab"));
         drop(writer);
-        assert_eq!(text(&mut body.read()), ("ab".to_owned(), BodyPart::Cut));
+        assert_eq!(text(&mut body.new_reader()), ("ab".to_owned(), BodyPart::Cut));
         assert!(!body.is_whole());
     }
 
     #[test]
     fn parts_are_freed_once_nobody_can_want_them() {
-        let (mut writer, body) = body();
-        let mut reader = body.read();
-        writer.push(Bytes::from_static(b"abc"));
-        writer.push(Bytes::from_static(b"de"));
+        let (mut writer, body) = new_body();
+        let mut reader = body.new_reader();
+        writer.push_part(Bytes::from_static(b"abc"));
+        writer.push_part(Bytes::from_static(b"de"));
         assert_eq!(writer.held(), 5);
         drop(body);
         assert_eq!(writer.held(), 5, "the reader has not come to them");
-        assert_eq!(reader.take(), BodyPart::Data(Bytes::from_static(b"abc")));
-        assert_eq!(reader.take(), BodyPart::Data(Bytes::from_static(b"de")));
+        assert_eq!(reader.take_part(), BodyPart::Data(Bytes::from_static(b"abc")));
+        assert_eq!(reader.take_part(), BodyPart::Data(Bytes::from_static(b"de")));
         assert_eq!(writer.held(), 2, "the last part is where reader and writer stand");
         drop(reader);
         assert!(!writer.has_readers());
@@ -359,34 +359,34 @@ mod tests {
 
     #[test]
     fn a_whole_body_is_put_together_from_its_parts() {
-        let (mut writer, first) = body();
-        writer.push(Bytes::from_static(b"abc"));
+        let (mut writer, first) = new_body();
+        writer.push_part(Bytes::from_static(b"abc"));
         assert!(first.put_together().is_none(), "it is not whole");
-        writer.push(Bytes::from_static(b"de"));
+        writer.push_part(Bytes::from_static(b"de"));
         assert!(first.put_together().is_none(), "it is not whole");
         let mut trailers = Fields::default();
         trailers.push(b"x-sum", b"1");
-        writer.finish(Some(&trailers));
+        writer.finish_body(Some(&trailers));
         let one = first.put_together().unwrap();
-        let mut reader = one.read();
-        assert_eq!(reader.take(), BodyPart::Data(Bytes::from_static(b"abcde")));
-        assert_eq!(reader.take(), BodyPart::End);
+        let mut reader = one.new_reader();
+        assert_eq!(reader.take_part(), BodyPart::Data(Bytes::from_static(b"abcde")));
+        assert_eq!(reader.take_part(), BodyPart::End);
         assert_eq!(one.trailers().unwrap().named(b"x-sum").collect::<Vec<_>>(), [b"1"]);
         assert!(one.is_one_piece() && !first.is_one_piece());
-        let (mut writer, cut) = body();
-        writer.push(Bytes::from_static(b"abc"));
-        writer.push(Bytes::from_static(b"de"));
+        let (mut writer, cut) = new_body();
+        writer.push_part(Bytes::from_static(b"abc"));
+        writer.push_part(Bytes::from_static(b"de"));
         drop(writer);
         assert!(cut.put_together().is_none(), "half of it is missing");
     }
 
     #[test]
     fn a_long_body_is_freed_without_a_deep_stack() {
-        let (mut writer, body) = body();
+        let (mut writer, body) = new_body();
         for _ in 0..300_000 {
-            writer.push(Bytes::from_static(b"x"));
+            writer.push_part(Bytes::from_static(b"x"));
         }
-        writer.finish(None);
+        writer.finish_body(None);
         drop(body);
     }
 }

@@ -46,13 +46,13 @@ impl ResponseDirectives {
     /// Reads `CDN-Cache-Control` where it is well formed, and otherwise `Cache-Control`.
     #[must_use]
     pub fn read(fields: &Fields) -> Self {
-        if let Some(targeted) = Self::targeted(fields) {
+        if let Some(targeted) = Self::read_targeted(fields) {
             return targeted;
         }
         let mut read = Self::default();
         for line in fields.named(b"cache-control") {
-            for (name, value) in directives(line) {
-                read.take(name, value);
+            for (name, value) in split_directives(line) {
+                read.take_directive(name, value);
             }
         }
         read
@@ -60,7 +60,7 @@ impl ResponseDirectives {
 
     /// `CDN-Cache-Control`, a dictionary of RFC 9651. A field that does not parse, or that has a
     /// known member of the wrong type, is ignored as a whole (RFC 9213 §2.1).
-    fn targeted(fields: &Fields) -> Option<Self> {
+    fn read_targeted(fields: &Fields) -> Option<Self> {
         let mut read = Self { targeted: true, ..Self::default() };
         let mut any = false;
         for line in fields.named(b"cdn-cache-control") {
@@ -76,7 +76,7 @@ impl ResponseDirectives {
                     MemberValue::Integer if FLAGS.contains(&name) => return None,
                     MemberValue::True if timed => return None,
                     MemberValue::Integer | MemberValue::True => {
-                        read.take(name, value_of(member));
+                        read.take_directive(name, value_of(member));
                     }
                     MemberValue::Other if timed || FLAGS.contains(&name) => return None,
                     MemberValue::Other => {}
@@ -86,12 +86,12 @@ impl ResponseDirectives {
         any.then_some(read)
     }
 
-    fn take(&mut self, name: &[u8], value: Option<&[u8]>) {
+    fn take_directive(&mut self, name: &[u8], value: Option<&[u8]>) {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         if is(b"max-age") {
-            smaller(&mut self.max_age, seconds(value).unwrap_or(0));
+            keep_smaller(&mut self.max_age, parse_seconds(value).unwrap_or(0));
         } else if is(b"s-maxage") {
-            smaller(&mut self.s_maxage, seconds(value).unwrap_or(0));
+            keep_smaller(&mut self.s_maxage, parse_seconds(value).unwrap_or(0));
         } else if is(b"no-store") {
             self.no_store = true;
         } else if is(b"no-cache") {
@@ -107,9 +107,9 @@ impl ResponseDirectives {
         } else if is(b"must-understand") {
             self.must_understand = true;
         } else if is(b"stale-while-revalidate") {
-            smaller(&mut self.stale_while_revalidate, seconds(value).unwrap_or(0));
+            keep_smaller(&mut self.stale_while_revalidate, parse_seconds(value).unwrap_or(0));
         } else if is(b"stale-if-error") {
-            smaller(&mut self.stale_if_error, seconds(value).unwrap_or(0));
+            keep_smaller(&mut self.stale_if_error, parse_seconds(value).unwrap_or(0));
         }
     }
 }
@@ -141,20 +141,20 @@ impl RequestDirectives {
         let mut any = false;
         for line in fields.named(b"cache-control") {
             any = true;
-            for (name, value) in directives(line) {
-                read.take(name, value);
+            for (name, value) in split_directives(line) {
+                read.take_directive(name, value);
             }
         }
         if !any {
             let mut lines = fields.named(b"pragma");
             read.no_cache = lines.any(|line| {
-                directives(line).any(|(name, _)| name.eq_ignore_ascii_case(b"no-cache"))
+                split_directives(line).any(|(name, _)| name.eq_ignore_ascii_case(b"no-cache"))
             });
         }
         read
     }
 
-    fn take(&mut self, name: &[u8], value: Option<&[u8]>) {
+    fn take_directive(&mut self, name: &[u8], value: Option<&[u8]>) {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         if is(b"no-cache") {
             self.no_cache = true;
@@ -163,19 +163,19 @@ impl RequestDirectives {
         } else if is(b"only-if-cached") {
             self.only_if_cached = true;
         } else if is(b"max-age") {
-            smaller(&mut self.max_age, seconds(value).unwrap_or(0));
+            keep_smaller(&mut self.max_age, parse_seconds(value).unwrap_or(0));
         } else if is(b"min-fresh") {
-            self.min_fresh = seconds(value).or(self.min_fresh);
+            self.min_fresh = parse_seconds(value).or(self.min_fresh);
         } else if is(b"max-stale") {
-            self.max_stale = Some(value.map_or(u64::MAX, |_| seconds(value).unwrap_or(0)));
+            self.max_stale = Some(value.map_or(u64::MAX, |_| parse_seconds(value).unwrap_or(0)));
         } else if is(b"stale-if-error") {
-            self.stale_if_error = seconds(value).or(self.stale_if_error);
+            self.stale_if_error = parse_seconds(value).or(self.stale_if_error);
         }
     }
 }
 
 /// Of a directive that is given twice the stricter one counts (RFC 9111 §4.2.1 leaves the choice).
-fn smaller(known: &mut Option<u64>, new: u64) {
+fn keep_smaller(known: &mut Option<u64>, new: u64) {
     *known = Some(known.map_or(new, |known| known.min(new)));
 }
 
@@ -192,7 +192,7 @@ fn take_names(value: Option<&[u8]>, all: &mut bool, names: &mut Vec<Box<[u8]>>) 
 }
 
 /// Reads `delta-seconds`; `None` when it is no such number.
-fn seconds(value: Option<&[u8]>) -> Option<u64> {
+fn parse_seconds(value: Option<&[u8]>) -> Option<u64> {
     let value = value?;
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -202,7 +202,7 @@ fn seconds(value: Option<&[u8]>) -> Option<u64> {
 }
 
 /// Yields the directives of one line as name and value, the quotes of a value taken off.
-fn directives(line: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+fn split_directives(line: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     split_outside_quotes(line, b',').map(|item| {
         let name = item.split(|byte| *byte == b'=').next().unwrap_or_default();
         (name.trim_ascii(), value_of(item))

@@ -135,7 +135,7 @@ impl Filling {
 
     /// Looks into the tier behind memory. `true` when what is there answers; when it has to be asked
     /// about first, [`Filling::stale`] is that.
-    pub async fn restore(&mut self, connections: &RedisConnections) -> bool {
+    pub async fn restore_from_tier(&mut self, connections: &RedisConnections) -> bool {
         let Some((tier, _)) = self.order.tier.clone() else { return false };
         // Who wants a server's word need not wait for anybody else's.
         if self.order.asked.directives.no_cache {
@@ -143,20 +143,22 @@ impl Filling {
         }
         let FillOrder { store, exact, request, .. } = &self.order;
         let asked_at = clock::unix_millis();
-        let Some(found) = tier.find(connections, store, exact, request).await else { return false };
-        let Some(object) = self.adopt(found, asked_at) else { return false };
-        let usability = object.timing().usability(&self.order.asked, clock::unix_millis());
+        let Some(found) = tier.find_response(connections, store, exact, request).await else {
+            return false;
+        };
+        let Some(object) = self.adopt_restored(found, asked_at) else { return false };
+        let usability = object.timing().usability_for(&self.order.asked, clock::unix_millis());
         match usability {
             Usability::Fresh | Usability::StaleAccepted => {
-                tier.count(&self.order.store, TierResult::Hit);
-                self.order.store.insert(object.clone());
-                self.tell(Answer::Restored(object.clone()), Landing::Restored(object));
-                self.leave(false);
+                tier.count_found(&self.order.store, TierResult::Hit);
+                self.order.store.insert_object(object.clone());
+                self.tell_answer(Answer::Restored(object.clone()), Landing::Restored(object));
+                self.leave_flight(false);
                 self.state = FillState::Ended;
                 true
             }
             Usability::StaleWhileRevalidate | Usability::Validate { .. } => {
-                tier.count(&self.order.store, TierResult::Stale);
+                tier.count_found(&self.order.store, TierResult::Stale);
                 let on_error = usability != Usability::Validate { on_error: false };
                 let newer = |known: &Arc<Object>| known.timing.received < object.timing.received;
                 if self.order.stale.as_ref().is_none_or(newer) {
@@ -176,10 +178,11 @@ impl Filling {
     }
 
     /// Makes a response of this store's out of one of the tier; `None` where there is no memory.
-    fn adopt(&self, found: Restored, asked_at: Millis) -> Option<Arc<Object>> {
+    fn adopt_restored(&self, found: Restored, asked_at: Millis) -> Option<Arc<Object>> {
         let Restored { stored, stale } = found;
         let names = key::vary_names(&stored.head.fields);
-        let variant = if names.is_empty() { 0 } else { key::variant(&names, &self.order.request) };
+        let variant =
+            if names.is_empty() { 0 } else { key::variant_hash(&names, &self.order.request) };
         let length = stored.body.len() as u64;
         let body = CachedBody::whole_with(stored.body, stored.trailers.as_ref());
         let store = &self.order.store;
@@ -189,11 +192,11 @@ impl Filling {
         let object =
             Object::new(place, stored.head, stored.timing, (body, told), (asked_at, reservation));
         let size = object.size();
-        if size > store.largest() || !store.reserve(size) {
+        if size > store.largest() || !store.reserve_bytes(size) {
             store.count_no_room();
             return None;
         }
-        object.reservation.add(size);
+        object.reservation.add_bytes(size);
         if stale {
             object.purge_softly();
         }
@@ -204,24 +207,24 @@ impl Filling {
     fn keep_behind(&self, object: &Arc<Object>) {
         if let Some((tier, Some(known))) = &self.order.tier {
             let FillOrder { store, exact, request, .. } = &self.order;
-            tier.keep(store, object, (exact, request), *known);
+            tier.keep_response(store, object, (exact, request), *known);
         }
     }
 
     /// Ends the fetch: no server answered, if nothing came of it so far.
-    pub fn end(mut self, refusal: Option<Refusal>) {
+    pub fn end_fetch(mut self, refusal: Option<Refusal>) {
         let refusal = refusal.unwrap_or(Refusal::Internal);
         if self.answer.is_some() {
             match self.order.stale.take().filter(|_| self.order.on_error) {
                 Some(stale) => self.use_stale(stale, None),
-                None => self.tell(Answer::Refused(refusal), Landing::Refused(refusal)),
+                None => self.tell_answer(Answer::Refused(refusal), Landing::Refused(refusal)),
             }
         }
-        self.leave(false);
+        self.leave_flight(false);
     }
 
-    fn tell(&mut self, answer: Answer, landing: Landing) {
-        self.order.flight.land(landing);
+    fn tell_answer(&mut self, answer: Answer, landing: Landing) {
+        self.order.flight.land_flight(landing);
         if let Some(sender) = self.answer.take() {
             // Whoever asked may have left; the response is stored all the same.
             let _left = sender.send(answer);
@@ -229,23 +232,23 @@ impl Filling {
     }
 
     /// Makes room for the next fetch; a word that the response is for nobody else stays a while.
-    fn leave(&self, word: bool) {
+    fn leave_flight(&self, word: bool) {
         let FillOrder { store, key, place, flight, .. } = &self.order;
         if word {
             store.leave_word(key, *place, flight);
         } else {
-            store.land(key, *place, flight);
+            store.land_flight(key, *place, flight);
         }
     }
 
     fn use_stale(&mut self, stale: Arc<Object>, status: Option<u16>) {
         let landing = Landing::Stale(stale.clone(), status);
-        self.tell(Answer::Stale(stale, status), landing);
+        self.tell_answer(Answer::Stale(stale, status), landing);
         self.state = FillState::Discarding;
     }
 
     /// A 304: what is stored is confirmed, with the newer fields.
-    fn confirm(&mut self, stale: &Arc<Object>, update: &ResponseHead) {
+    fn confirm_stale(&mut self, stale: &Arc<Object>, update: &ResponseHead) {
         let FillOrder { store, asked, settings, asked_at, .. } = &self.order;
         let mut head = ResponseHead::default();
         head.set(stale.head.status, stale.head.reason());
@@ -254,23 +257,23 @@ impl Filling {
         let at = clock::unix_millis();
         let received =
             Received { status: head.status, fields: &head.fields, asked_at: *asked_at, at };
-        let object = match policy::judge(received, asked, settings) {
+        let object = match policy::judge_response(received, asked, settings) {
             Ok(timing) => {
                 let place = (self.order.exact.clone(), stale.variant);
                 let body = (stale.body.clone(), stale.length);
-                self.object(place, head, timing, body).ok()
+                self.new_object(place, head, timing, body).ok()
             }
             Err(_) => {
                 // It may be used this once; what it says now forbids to keep it.
-                store.remove(stale);
+                store.remove_object(stale);
                 None
             }
         };
-        let kept = object.filter(|object| self.order.store.insert(object.clone()));
+        let kept = object.filter(|object| self.order.store.insert_object(object.clone()));
         kept.iter().for_each(|object| self.keep_behind(object));
         let used = kept.unwrap_or_else(|| stale.clone());
-        self.tell(Answer::Confirmed(used.clone()), Landing::Shared(used));
-        self.leave(false);
+        self.tell_answer(Answer::Confirmed(used.clone()), Landing::Shared(used));
+        self.leave_flight(false);
         self.state = FillState::Discarding;
     }
 
@@ -278,7 +281,7 @@ impl Filling {
     ///
     /// # Errors
     /// The object, where there is no memory for it.
-    fn object(
+    fn new_object(
         &self,
         place: (Arc<StoreKey>, u64),
         head: ResponseHead,
@@ -290,11 +293,11 @@ impl Filling {
         let object =
             Object::new(place, head, timing, (body, length), (self.order.asked_at, reservation));
         let size = object.size();
-        if !store.reserve(size) {
+        if !store.reserve_bytes(size) {
             store.count_no_room();
             return Err(Box::new(object));
         }
-        object.reservation.add(size);
+        object.reservation.add_bytes(size);
         Ok(Arc::new(object))
     }
 
@@ -317,35 +320,35 @@ impl Filling {
             (object.asked_at, reservation),
         );
         let size = one.size();
-        if !store.reserve(size) {
+        if !store.reserve_bytes(size) {
             return object;
         }
-        one.reservation.add(size);
+        one.reservation.add_bytes(size);
         Arc::new(one)
     }
 
     /// A response that is for one client alone.
-    fn pass(&mut self, head: ResponseHead, length: Length, why: Unstorable) {
-        let (writer, body) = body::body();
-        let own = OwnResponse { head, length, reader: body.read() };
-        self.tell(Answer::Own(own, why), Landing::NotShared);
+    fn pass_through(&mut self, head: ResponseHead, length: Length, why: Unstorable) {
+        let (writer, body) = body::new_body();
+        let own = OwnResponse { head, length, reader: body.new_reader() };
+        self.tell_answer(Answer::Own(own, why), Landing::NotShared);
         let word = matches!(why, Unstorable::RequestNoStore | Unstorable::Authenticated);
-        self.leave(!word);
+        self.leave_flight(!word);
         self.state = FillState::Passing(writer);
     }
 
     fn push_part(&mut self) {
         let part = self.part.split().freeze();
         match &mut self.state {
-            FillState::Passing(writer) => writer.push(part),
+            FillState::Passing(writer) => writer.push_part(part),
             FillState::Storing(object, writer) => {
                 let bytes = object::allocated(part.len() as u64);
                 let fits = object.size().saturating_add(bytes) <= self.order.store.largest();
-                let kept = fits && self.order.store.reserve(bytes);
+                let kept = fits && self.order.store.reserve_bytes(bytes);
                 if kept {
-                    object.reservation.add(bytes);
+                    object.reservation.add_bytes(bytes);
                 }
-                writer.push(part);
+                writer.push_part(part);
                 if !kept {
                     self.stop_storing();
                 }
@@ -356,8 +359,8 @@ impl Filling {
 
     /// Those who read it get the rest; the store and newcomers do not.
     fn stop_storing(&mut self) {
-        self.leave(false);
-        self.order.flight.forget();
+        self.leave_flight(false);
+        self.order.flight.forget_response();
         let state = std::mem::replace(&mut self.state, FillState::Ended);
         if let FillState::Storing(_, writer) = state {
             self.state = FillState::Passing(writer);
@@ -366,7 +369,7 @@ impl Filling {
 }
 
 impl Receiver for Filling {
-    fn interim(&mut self, head: &ResponseHead) {
+    fn receive_interim(&mut self, head: &ResponseHead) {
         // The proxy never asks to be told to go on.
         if head.status != 100 {
             let mut told = ResponseHead::default();
@@ -377,7 +380,7 @@ impl Receiver for Filling {
         }
     }
 
-    fn begin(&mut self, response: &Outgoing<'_>) {
+    fn begin_response(&mut self, response: &Outgoing<'_>) {
         let mut head = ResponseHead::default();
         head.set(response.status, response.reason);
         (response.fields)(&mut StoredFields(&mut head.fields));
@@ -387,7 +390,7 @@ impl Receiver for Filling {
         }
         if let Some(stale) = self.order.stale.clone() {
             if head.status == 304 {
-                return self.confirm(&stale, &head);
+                return self.confirm_stale(&stale, &head);
             }
             if self.order.on_error && matches!(head.status, 500 | 502 | 503 | 504) {
                 return self.use_stale(stale, Some(head.status));
@@ -395,9 +398,10 @@ impl Receiver for Filling {
         }
         let (asked_at, at) = (self.order.asked_at, clock::unix_millis());
         let received = Received { status: head.status, fields: &head.fields, asked_at, at };
-        let timing = match policy::judge(received, &self.order.asked, &self.order.settings) {
+        let timing = match policy::judge_response(received, &self.order.asked, &self.order.settings)
+        {
             Ok(timing) => timing,
-            Err(why) => return self.pass(head, response.length, why),
+            Err(why) => return self.pass_through(head, response.length, why),
         };
         let length = match response.length {
             Length::Known(n) => Some(n),
@@ -405,28 +409,29 @@ impl Receiver for Filling {
             Length::Unknown => None,
         };
         if length.is_some_and(|length| length > self.order.store.largest()) {
-            return self.pass(head, response.length, Unstorable::TooLarge);
+            return self.pass_through(head, response.length, Unstorable::TooLarge);
         }
         let names = key::vary_names(&head.fields);
-        let variant = if names.is_empty() { 0 } else { key::variant(&names, &self.order.request) };
-        let (writer, body) = body::body();
+        let variant =
+            if names.is_empty() { 0 } else { key::variant_hash(&names, &self.order.request) };
+        let (writer, body) = body::new_body();
         let place = (self.order.exact.clone(), variant);
-        match self.object(place, head, timing, (body, length)) {
+        match self.new_object(place, head, timing, (body, length)) {
             Ok(object) => {
                 // What is stale at once can answer nobody else.
                 let shared = timing.fresh_for(at) > 0 && !timing.validate_always;
                 let landing =
                     if shared { Landing::Shared(object.clone()) } else { Landing::NotShared };
-                self.tell(Answer::Stored(object.clone()), landing);
+                self.tell_answer(Answer::Stored(object.clone()), landing);
                 if !shared {
-                    self.leave(false);
+                    self.leave_flight(false);
                 }
                 self.state = FillState::Storing(object, writer);
                 // Parts that grow take up to twice their length of memory.
                 let first = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
                 self.part.reserve(first.min(PART));
             }
-            Err(object) => self.pass(object.head, response.length, Unstorable::NoRoom),
+            Err(object) => self.pass_through(object.head, response.length, Unstorable::NoRoom),
         }
     }
 
@@ -456,44 +461,44 @@ impl Receiver for Filling {
         Poll::Ready(Ok(taken.len()))
     }
 
-    fn flush(&mut self) {
+    fn flush_body(&mut self) {
         self.push_part();
     }
 
-    fn finish(&mut self, trailers: Option<&Fields>) {
+    fn finish_response(&mut self, trailers: Option<&Fields>) {
         self.push_part();
         match std::mem::replace(&mut self.state, FillState::Ended) {
             FillState::Storing(object, writer) => {
                 let store = &self.order.store;
                 let bytes =
                     trailers.map_or(0, |trailers| object::allocated(trailers.capacity() as u64));
-                let kept = bytes == 0 || store.reserve(bytes);
+                let kept = bytes == 0 || store.reserve_bytes(bytes);
                 if kept {
-                    object.reservation.add(bytes);
+                    object.reservation.add_bytes(bytes);
                 }
                 // A body of another length than announced is not whole, whoever says so.
                 if object.length.is_none_or(|length| length == object.body.written()) {
-                    writer.finish(trailers);
+                    writer.finish_body(trailers);
                     if kept {
                         let object = self.put_together(object);
-                        if store.insert(object.clone()) {
+                        if store.insert_object(object.clone()) {
                             self.keep_behind(&object);
                         }
                     } else {
                         store.count_no_room();
                     }
                 }
-                self.leave(false);
+                self.leave_flight(false);
             }
-            FillState::Passing(writer) => writer.finish(trailers),
+            FillState::Passing(writer) => writer.finish_body(trailers),
             FillState::Waiting | FillState::Discarding | FillState::Ended => {}
         }
     }
 
-    fn cut(&mut self) {
+    fn cut_response(&mut self) {
         // Dropping the writer cuts the body.
         if let FillState::Storing(..) = std::mem::replace(&mut self.state, FillState::Ended) {
-            self.leave(false);
+            self.leave_flight(false);
         }
     }
 
@@ -515,7 +520,7 @@ impl Receiver for Filling {
 struct StoredFields<'a>(&'a mut Fields);
 
 impl Emit for StoredFields<'_> {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
+    fn emit_field(&mut self, name: &[u8], value: &[u8]) {
         let known = known::lookup(name);
         if object::is_stored(known, name) {
             self.0.push_known(name, value, known);

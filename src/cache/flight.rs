@@ -64,7 +64,7 @@ impl Flight {
     }
 
     /// Tells everybody what it came to. Only the first word counts; only the fetch's own task gives it.
-    pub fn land(&self, landing: Landing) {
+    pub fn land_flight(&self, landing: Landing) {
         if self.landing.load().is_none() {
             self.landing.store(Some(Arc::new(landing)));
         }
@@ -73,12 +73,12 @@ impl Flight {
 
     /// Lets go of the response, so that what nobody can want any more is freed; whoever comes now
     /// asks for itself.
-    pub fn forget(&self) {
+    pub fn forget_response(&self) {
         self.landing.store(Some(Arc::new(Landing::NotShared)));
     }
 
     /// Waits for the head of the response, or for the certainty that there is none to share.
-    pub async fn landed(&self) -> Landing {
+    pub async fn wait_landed(&self) -> Landing {
         loop {
             let mut landed = std::pin::pin!(self.landed.notified());
             landed.as_mut().enable();
@@ -100,12 +100,12 @@ mod tests {
         let flight = Arc::new(Flight::new(key, 0));
         let waiting = tokio::spawn({
             let flight = flight.clone();
-            async move { flight.landed().await }
+            async move { flight.wait_landed().await }
         });
         tokio::task::yield_now().await;
-        flight.land(Landing::NotShared);
-        flight.land(Landing::Refused(Refusal::Internal));
+        flight.land_flight(Landing::NotShared);
+        flight.land_flight(Landing::Refused(Refusal::Internal));
         assert!(matches!(waiting.await, Ok(Landing::NotShared)));
-        assert!(matches!(flight.landed().await, Landing::NotShared));
+        assert!(matches!(flight.wait_landed().await, Landing::NotShared));
     }
 }

@@ -24,7 +24,7 @@ impl Epoch {
 
     /// Reads `1526919030474-55`.
     #[must_use]
-    pub fn read(text: &[u8]) -> Option<Self> {
+    pub fn parse_epoch(text: &[u8]) -> Option<Self> {
         let (ms, seq) = std::str::from_utf8(text).ok()?.split_once('-')?;
         Some(Self(ms.parse().ok()?, seq.parse().ok()?))
     }
@@ -82,7 +82,7 @@ pub struct PurgeHistory {
 impl PurgeHistory {
     /// The newest purge that is known.
     #[must_use]
-    pub fn last(&self) -> Epoch {
+    pub fn last_epoch(&self) -> Epoch {
         self.last
     }
 
@@ -99,13 +99,13 @@ impl PurgeHistory {
     }
 
     /// Those after a place in the order, oldest first.
-    pub fn since(&self, epoch: Epoch) -> impl Iterator<Item = &Arc<PurgeEntry>> {
+    pub fn entries_since(&self, epoch: Epoch) -> impl Iterator<Item = &Arc<PurgeEntry>> {
         let from = self.entries.partition_point(|entry| entry.at <= epoch);
         self.entries.range(from..)
     }
 
     /// Adds a purge that came after all others; one that did not is known already.
-    pub fn add(&mut self, entry: PurgeEntry) {
+    pub fn add_purge(&mut self, entry: PurgeEntry) {
         if entry.at <= self.last {
             return;
         }
@@ -118,7 +118,7 @@ impl PurgeHistory {
     }
 
     /// Passes over what stands up to a place in the order and is no purge.
-    pub fn pass(&mut self, at: Epoch) {
+    pub fn pass_over(&mut self, at: Epoch) {
         self.last = self.last.max(at);
     }
 
@@ -130,7 +130,7 @@ impl PurgeHistory {
 
     /// Returns what is to be thought of a response whose fetch knew of purges up to `epoch`.
     #[must_use]
-    pub fn judge(
+    pub fn judge_response(
         &self,
         epoch: Epoch,
         (cache, key): (&str, &StoreKey),
@@ -141,10 +141,10 @@ impl PurgeHistory {
             return PurgeVerdict::Gone;
         }
         let mut verdict = PurgeVerdict::Valid;
-        for entry in self.since(epoch).filter(|entry| *entry.cache == *cache) {
+        for entry in self.entries_since(epoch).filter(|entry| *entry.cache == *cache) {
             match &entry.invalid {
                 Invalid::Key(known) if is_for(known, key, rule) => return PurgeVerdict::Gone,
-                Invalid::Matching(purge) if purge.concerns(key, tags, rule) => {
+                Invalid::Matching(purge) if purge.concerns_key(key, tags, rule) => {
                     if !purge.soft {
                         return PurgeVerdict::Gone;
                     }
@@ -159,7 +159,7 @@ impl PurgeHistory {
 
 /// Returns whether a request of this key is answered by what is stored under another one by a rule.
 pub(super) fn is_for(asked: &StoreKey, stored: &StoreKey, rule: Option<&SearchRule>) -> bool {
-    let canonical = || asked.canonical(rule?);
+    let canonical = || asked.to_canonical(rule?);
     asked == stored || canonical().is_some_and(|canonical| canonical == *stored)
 }
 
@@ -203,7 +203,7 @@ impl PurgeEntry {
         for (name, value) in fields {
             match name {
                 b"cache" => cache = std::str::from_utf8(value).ok(),
-                b"id" => match Epoch::read(value) {
+                b"id" => match Epoch::parse_epoch(value) {
                     Some(Epoch(who, which)) => id = (who, which),
                     None => understood = false,
                 },
@@ -253,12 +253,15 @@ mod tests {
     #[test]
     fn only_later_purges_count() {
         let mut history = PurgeHistory::default();
-        history.add(entry(5, matching(Purge { path: some("/a*"), ..Purge::default() })));
-        history.add(entry(7, matching(Purge { tag: some("red"), soft: true, ..Purge::default() })));
-        history.add(entry(9, Invalid::Key(key("/k"))));
+        history.add_purge(entry(5, matching(Purge { path: some("/a*"), ..Purge::default() })));
+        history.add_purge(entry(
+            7,
+            matching(Purge { tag: some("red"), soft: true, ..Purge::default() }),
+        ));
+        history.add_purge(entry(9, Invalid::Key(key("/k"))));
         let red = [some("red").unwrap()];
         let judge = |epoch, path: &str, tags: &[Box<[u8]>]| {
-            history.judge(Epoch(epoch, 0), ("c", &key(path)), tags, None)
+            history.judge_response(Epoch(epoch, 0), ("c", &key(path)), tags, None)
         };
         assert_eq!(judge(4, "/ab", &[]), PurgeVerdict::Gone);
         assert_eq!(judge(5, "/ab", &[]), PurgeVerdict::Valid);
@@ -268,10 +271,10 @@ mod tests {
         assert_eq!(judge(8, "/k", &[]), PurgeVerdict::Gone);
         assert_eq!(judge(9, "/k", &[]), PurgeVerdict::Valid);
         assert_eq!(
-            history.judge(Epoch(0, 0), ("other", &key("/k")), &red, None),
+            history.judge_response(Epoch(0, 0), ("other", &key("/k")), &red, None),
             PurgeVerdict::Valid
         );
-        assert_eq!(history.last(), Epoch(9, 0));
+        assert_eq!(history.last_epoch(), Epoch(9, 0));
     }
 
     #[test]
@@ -279,16 +282,28 @@ mod tests {
         let mut history = PurgeHistory::default();
         let none = || matching(Purge { tag: some("none"), ..Purge::default() });
         for at in 1..=MOST as u64 + 2 {
-            history.add(entry(at, none()));
+            history.add_purge(entry(at, none()));
         }
         assert_eq!(history.len(), MOST);
-        assert_eq!(history.judge(Epoch(1, 0), ("c", &key("/")), &[], None), PurgeVerdict::Gone);
-        assert_eq!(history.judge(Epoch(2, 0), ("c", &key("/")), &[], None), PurgeVerdict::Valid);
+        assert_eq!(
+            history.judge_response(Epoch(1, 0), ("c", &key("/")), &[], None),
+            PurgeVerdict::Gone
+        );
+        assert_eq!(
+            history.judge_response(Epoch(2, 0), ("c", &key("/")), &[], None),
+            PurgeVerdict::Valid
+        );
         let mut later = PurgeHistory::default();
-        later.add(entry(50, none()));
-        assert_eq!(later.judge(Epoch(49, 9), ("c", &key("/")), &[], None), PurgeVerdict::Valid);
+        later.add_purge(entry(50, none()));
+        assert_eq!(
+            later.judge_response(Epoch(49, 9), ("c", &key("/")), &[], None),
+            PurgeVerdict::Valid
+        );
         later.begin_at_oldest();
-        assert_eq!(later.judge(Epoch(49, 9), ("c", &key("/")), &[], None), PurgeVerdict::Gone);
+        assert_eq!(
+            later.judge_response(Epoch(49, 9), ("c", &key("/")), &[], None),
+            PurgeVerdict::Gone
+        );
     }
 
     #[test]

@@ -49,9 +49,9 @@ pub enum HousekeepingCommand {
 ///
 /// # Errors
 /// Those of the operating system.
-pub fn start() -> io::Result<SyncSender<HousekeepingCommand>> {
+pub fn start_thread() -> io::Result<SyncSender<HousekeepingCommand>> {
     let (sender, receiver) = mpsc::sync_channel(QUEUE);
-    let run = move || Housekeeping::default().run(&receiver);
+    let run = move || Housekeeping::default().run_rounds(&receiver);
     std::thread::Builder::new().name("cache".into()).spawn(run)?;
     Ok(sender)
 }
@@ -64,15 +64,15 @@ struct EvictionCandidate {
 }
 
 impl Evictable for EvictionCandidate {
-    fn name(&self) -> u64 {
+    fn entry_name(&self) -> u64 {
         self.name
     }
 
-    fn size(&self) -> u64 {
+    fn entry_size(&self) -> u64 {
         self.handle.upgrade().map_or(0, |object| object.size())
     }
 
-    fn uses(&self) -> u8 {
+    fn recent_uses(&self) -> u8 {
         self.handle.upgrade().map_or(0, |object| object.uses())
     }
 
@@ -137,16 +137,16 @@ struct Housekeeping {
 }
 
 impl Housekeeping {
-    fn run(mut self, commands: &Receiver<HousekeepingCommand>) {
+    fn run_rounds(mut self, commands: &Receiver<HousekeepingCommand>) {
         loop {
             let wait = if self.purges.is_empty() { ROUND } else { PAUSE };
             match commands.recv_timeout(wait) {
-                Ok(command) => self.obey(command),
+                Ok(command) => self.obey_command(command),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             // A step is longer than all of them take.
-            commands.try_iter().take(QUEUE).for_each(|command| self.obey(command));
+            commands.try_iter().take(QUEUE).for_each(|command| self.obey_command(command));
             self.purge_step();
             let now = clock::unix_millis();
             if now.abs_diff(self.looked) >= ROUND_MS {
@@ -156,18 +156,18 @@ impl Housekeeping {
         }
     }
 
-    fn obey(&mut self, command: HousekeepingCommand) {
+    fn obey_command(&mut self, command: HousekeepingCommand) {
         match command {
             HousekeepingCommand::Stored(store, handle) => {
                 let Some(object) = handle.upgrade() else { return };
-                let ward = self.ward(&store);
+                let ward = self.ward_of(&store);
                 let name = (object.key.hash() as u64) ^ object.variant;
                 let at = object.timing.useful_until();
-                ward.order.admit(EvictionCandidate { handle: handle.clone(), name });
+                ward.order.admit_entry(EvictionCandidate { handle: handle.clone(), name });
                 ward.expiries.push(Reverse(Expiry { at, handle }));
                 ward.make_room(&store);
             }
-            HousekeepingCommand::MakeRoom(store) => self.ward(&store).make_room(&store),
+            HousekeepingCommand::MakeRoom(store) => self.ward_of(&store).make_room(&store),
             HousekeepingCommand::Purge(store, purge, reply) => {
                 store.record_purge(&purge, clock::unix_millis());
                 let left = store.find_purged(&purge, || std::thread::sleep(PAUSE));
@@ -188,13 +188,13 @@ impl Housekeeping {
             return;
         }
         if let Some(PurgeUnderWay { store, purged, reply, .. }) = self.purges.pop_front() {
-            self.ward(&store).compact();
+            self.ward_of(&store).compact_lists();
             // Whoever asked may have left.
             let _left = reply.send(purged);
         }
     }
 
-    fn ward(&mut self, store: &Arc<CacheStore>) -> &mut Ward {
+    fn ward_of(&mut self, store: &Arc<CacheStore>) -> &mut Ward {
         let known = self.wards.iter().position(|ward| ward.store.as_ptr() == Arc::as_ptr(store));
         let at = known.unwrap_or_else(|| {
             let store = Arc::downgrade(store);
@@ -212,7 +212,7 @@ impl Housekeeping {
             store.forget_landed(clock::unix_millis());
             ward.make_room(&store);
             if ward.order.len() > 2 * store.entries() + 1024 {
-                ward.compact();
+                ward.compact_lists();
             }
         }
     }
@@ -225,10 +225,11 @@ impl Ward {
         let now = clock::unix_millis();
         while bytes > 0 || entries > 0 {
             let expired = self.take_expired(now);
-            let victim = expired.or_else(|| self.order.evict().map(|candidate| candidate.handle));
+            let victim =
+                expired.or_else(|| self.order.evict_next().map(|candidate| candidate.handle));
             let Some(victim) = victim else { return };
             let Some(object) = victim.upgrade() else { continue };
-            if store.remove(&object) {
+            if store.remove_object(&object) {
                 store.counts.evicted.fetch_add(1, Ordering::Relaxed);
                 bytes = bytes.saturating_sub(object.size());
                 entries = entries.saturating_sub(1);
@@ -245,8 +246,8 @@ impl Ward {
         self.expiries.pop().map(|Reverse(expiry)| expiry.handle)
     }
 
-    fn compact(&mut self) {
-        self.order.compact();
+    fn compact_lists(&mut self) {
+        self.order.compact_queues();
         self.expiries.retain(|Reverse(expiry)| expiry.handle.strong_count() > 0);
     }
 }
@@ -282,16 +283,16 @@ mod tests {
             (clock::unix_millis(), reservation),
         );
         let size = object.size();
-        if !store.reserve(size) {
+        if !store.reserve_bytes(size) {
             return false;
         }
-        object.reservation.add(size);
-        store.insert(Arc::new(object))
+        object.reservation.add_bytes(size);
+        store.insert_object(Arc::new(object))
     }
 
     fn has(store: &CacheStore, path: &str) -> bool {
         let key = StoreKey::new("c", b"http", b"a", path.as_bytes(), None, &[]);
-        store.find(key.borrowed(), &crate::wire::head::Fields::default()).object.is_some()
+        store.find_stored(key.borrowed(), &crate::wire::head::Fields::default()).object.is_some()
     }
 
     fn apply(store: &CacheStore, purge: &Purge) -> usize {
@@ -301,7 +302,7 @@ mod tests {
 
     fn obey_all(house: &mut Housekeeping, commands: &Receiver<HousekeepingCommand>) {
         while let Ok(command) = commands.try_recv() {
-            house.obey(command);
+            house.obey_command(command);
         }
     }
 
@@ -319,7 +320,7 @@ mod tests {
         assert!(left > 20);
         assert_eq!((store.used(), store.entries()), (0, 0));
         for ward in &mut house.wards {
-            ward.compact();
+            ward.compact_lists();
             assert_eq!((ward.order.len(), ward.expiries.len()), (0, 0));
         }
     }
@@ -352,9 +353,9 @@ mod tests {
             obey_all(&mut house, &commands);
         }
         let red = Purge { tag: Some(Box::from(&b"red"[..])), ..Purge::default() };
-        let mut count = store.purge(red, PurgeSource::Admin).unwrap();
+        let mut count = store.order_purge(red, PurgeSource::Admin).unwrap();
         let mut blue = store
-            .purge(
+            .order_purge(
                 Purge { tag: Some(Box::from(&b"blue"[..])), ..Purge::default() },
                 PurgeSource::Admin,
             )

@@ -44,7 +44,7 @@ pub struct KeyRef<'b> {
 }
 
 /// Returns what hashes begin with: different in every process, so that nobody can make two that collide.
-fn seed() -> u64 {
+fn hash_seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| Random::from_entropy().next_u64())
 }
@@ -52,7 +52,7 @@ fn seed() -> u64 {
 impl<'b> KeyRef<'b> {
     /// Writes a key into a buffer, in the place of what is there. The parts are those of
     /// [`StoreKey::new`], in its order.
-    pub fn write<'p>(
+    pub fn write_key<'p>(
         buffer: &'b mut Vec<u8>,
         parts: impl Iterator<Item = Option<&'p [u8]>>,
     ) -> Self {
@@ -64,11 +64,11 @@ impl<'b> KeyRef<'b> {
             buffer.extend_from_slice(&length.to_be_bytes());
             buffer.extend_from_slice(part);
         }
-        Self::of(buffer)
+        Self::from_text(buffer)
     }
 
-    fn of(text: &'b [u8]) -> Self {
-        Self { hash: xxh3_128_with_seed(text, seed()), text }
+    fn from_text(text: &'b [u8]) -> Self {
+        Self { hash: xxh3_128_with_seed(text, hash_seed()), text }
     }
 
     /// The hash that finds it.
@@ -79,22 +79,26 @@ impl<'b> KeyRef<'b> {
 
     /// Returns whether it is this one.
     #[must_use]
-    pub fn is(&self, key: &StoreKey) -> bool {
+    pub fn is_key(&self, key: &StoreKey) -> bool {
         self.hash == key.hash && *self.text == *key.text
     }
 
     /// The same with the query in a rule's canonical form, written into a buffer; `None` where the
     /// query has none.
-    pub fn canonical<'c>(self, rule: &SearchRule, buffer: &'c mut Vec<u8>) -> Option<KeyRef<'c>> {
+    pub fn to_canonical<'c>(
+        self,
+        rule: &SearchRule,
+        buffer: &'c mut Vec<u8>,
+    ) -> Option<KeyRef<'c>> {
         let part = |(start, length): (u32, u32)| {
             let start = start as usize;
             self.text.get(start..start + length as usize).unwrap_or_default()
         };
         let parts = || StoreKeyParts { text: self.text, at: 0 }.map(|place| place.map(part));
-        let query = rule.canonical(parts().nth(QUERY).flatten())?;
+        let query = rule.canonical_query(parts().nth(QUERY).flatten())?;
         let parts = parts().enumerate();
         let canonical = parts.map(|(at, part)| if at == QUERY { query.as_deref() } else { part });
-        Some(KeyRef::write(buffer, canonical))
+        Some(KeyRef::write_key(buffer, canonical))
     }
 
     /// A key of its own.
@@ -143,7 +147,7 @@ impl StoreKey {
         extra: &[Option<&[u8]>],
     ) -> Self {
         let parts = [Some(cache.as_bytes()), Some(scheme), Some(host), Some(path), query];
-        KeyRef::write(&mut Vec::new(), parts.into_iter().chain(extra.iter().copied())).to_key()
+        KeyRef::write_key(&mut Vec::new(), parts.into_iter().chain(extra.iter().copied())).to_key()
     }
 
     /// The key that these bytes are; `None` when they are none.
@@ -151,7 +155,7 @@ impl StoreKey {
     pub fn from_bytes(text: &[u8]) -> Option<Self> {
         let mut places = StoreKeyParts { text, at: 0 };
         let count = places.by_ref().count();
-        (count > QUERY && places.at == text.len()).then(|| KeyRef::of(text).to_key())
+        (count > QUERY && places.at == text.len()).then(|| KeyRef::from_text(text).to_key())
     }
 
     /// The same, borrowed.
@@ -166,7 +170,7 @@ impl StoreKey {
         self.hash
     }
 
-    fn at(&self, (start, length): (u32, u32)) -> &[u8] {
+    fn part_at(&self, (start, length): (u32, u32)) -> &[u8] {
         let start = start as usize;
         self.text.get(start..start + length as usize).unwrap_or_default()
     }
@@ -174,19 +178,19 @@ impl StoreKey {
     /// The host, in lower case.
     #[must_use]
     pub fn host(&self) -> &[u8] {
-        self.at(self.host)
+        self.part_at(self.host)
     }
 
     /// The path.
     #[must_use]
     pub fn path(&self) -> &[u8] {
-        self.at(self.path)
+        self.part_at(self.path)
     }
 
     /// The query without `?`.
     #[must_use]
     pub fn query(&self) -> Option<&[u8]> {
-        self.query.map(|query| self.at(query))
+        self.query.map(|query| self.part_at(query))
     }
 
     /// The URL, for people. What a key leaves out of it is left out.
@@ -209,18 +213,19 @@ impl StoreKey {
             QUERY => query,
             _ => part,
         });
-        KeyRef::write(&mut Vec::new(), known).to_key()
+        KeyRef::write_key(&mut Vec::new(), known).to_key()
     }
 
     /// The key under which a response with this rule is stored that was fetched for this one.
     #[must_use]
-    pub fn canonical(&self, rule: &SearchRule) -> Option<Self> {
-        self.borrowed().canonical(rule, &mut Vec::new()).map(KeyRef::to_key)
+    pub fn to_canonical(&self, rule: &SearchRule) -> Option<Self> {
+        self.borrowed().to_canonical(rule, &mut Vec::new()).map(KeyRef::to_key)
     }
 
     /// The parts in order.
     fn parts(&self) -> impl Iterator<Item = Option<&[u8]>> {
-        StoreKeyParts { text: &self.text, at: 0 }.map(|place| place.map(|place| self.at(place)))
+        StoreKeyParts { text: &self.text, at: 0 }
+            .map(|place| place.map(|place| self.part_at(place)))
     }
 
     /// The bytes, for tiers that keep it elsewhere.
@@ -257,25 +262,25 @@ pub fn vary_names(fields: &Fields) -> Box<[Box<[u8]>]> {
 /// Lines of one field count as one list, and white space around commas not at all. For
 /// `Accept-Encoding` only the codings count that can be answered with, in a fixed order.
 #[must_use]
-pub fn variant(names: &[Box<[u8]>], fields: &Fields) -> u64 {
-    let mut hasher = Xxh3::with_seed(seed());
-    select(names, fields, |bytes| hasher.update(bytes));
+pub fn variant_hash(names: &[Box<[u8]>], fields: &Fields) -> u64 {
+    let mut hasher = Xxh3::with_seed(hash_seed());
+    feed_selecting(names, fields, |bytes| hasher.update(bytes));
     hasher.digest()
 }
 
-/// Returns what [`variant`] is a hash of, behind the names; the same in every process.
+/// Returns what [`variant_hash`] is a hash of, behind the names; the same in every process.
 #[must_use]
-pub fn selecting(names: &[Box<[u8]>], fields: &Fields) -> Vec<u8> {
+pub fn selecting_bytes(names: &[Box<[u8]>], fields: &Fields) -> Vec<u8> {
     let mut bytes = Vec::new();
     for name in names {
         bytes.extend_from_slice(name);
         bytes.push(b'\n');
     }
-    select(names, fields, |more| bytes.extend_from_slice(more));
+    feed_selecting(names, fields, |more| bytes.extend_from_slice(more));
     bytes
 }
 
-fn select(names: &[Box<[u8]>], fields: &Fields, mut put: impl FnMut(&[u8])) {
+fn feed_selecting(names: &[Box<[u8]>], fields: &Fields, mut put: impl FnMut(&[u8])) {
     for name in names {
         put(b"\0");
         if **name == *b"accept-encoding" {
@@ -331,7 +336,7 @@ mod tests {
 
     fn of(names: &[&str], lines: &[(&str, &str)]) -> u64 {
         let vary = fields(&[("vary", &names.join(", "))]);
-        variant(&vary_names(&vary), &fields(lines))
+        variant_hash(&vary_names(&vary), &fields(lines))
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Wants {
 fn check(said: &ModelResponse, first: &Wants, next: &Wants) {
     let fields = said.fields();
     let received = Received { status: said.status, fields: &fields, asked_at: NOW, at: NOW };
-    let judged = policy::judge(received, &first.asked(), &CacheSettings::default());
+    let judged = policy::judge_response(received, &first.asked(), &CacheSettings::default());
     if said.must_not_be_stored(first) {
         assert!(judged.is_err(), "stored");
         return;
@@ -209,7 +209,7 @@ fn check(said: &ModelResponse, first: &Wants, next: &Wants) {
     let young = next.max_age.is_none_or(|most| age <= most);
     let lasting = next.min_fresh.is_none_or(|more| age + more <= lifetime);
     let unasked = !said.no_cache && !next.no_cache && !secret;
-    match timing.usability(&next.asked(), NOW + next.after * 1000) {
+    match timing.usability_for(&next.asked(), NOW + next.after * 1000) {
         Usability::Fresh => assert!(unasked && age < lifetime && young && lasting),
         Usability::StaleAccepted => {
             assert!(unasked && !strict && young && next.max_stale.is_some_and(|most| late <= most));

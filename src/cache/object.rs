@@ -75,7 +75,7 @@ impl Reservation {
     }
 
     /// Notes what was taken.
-    pub fn add(&self, bytes: u64) {
+    pub fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 }
@@ -99,8 +99,8 @@ impl Object {
     ) -> Self {
         let said = ResponseDirectives::read(&head.fields);
         let withholds = !said.no_cache_fields.is_empty() || !said.private_fields.is_empty();
-        let rule = SearchRule::read(&head.fields);
-        let canonical = rule.and_then(|rule| Some((asked.canonical(&rule)?, rule)));
+        let rule = SearchRule::read_rule(&head.fields);
+        let canonical = rule.and_then(|rule| Some((asked.to_canonical(&rule)?, rule)));
         let (key, search) = match canonical {
             Some((key, rule)) => (Arc::new(key), Some(Arc::new(rule))),
             None => (asked, None),
@@ -196,7 +196,7 @@ impl Object {
 
     /// Returns whether it answers requests of this key.
     #[must_use]
-    pub fn answers(&self, key: &StoreKey) -> bool {
+    pub fn answers_key(&self, key: &StoreKey) -> bool {
         history::is_for(key, &self.key, self.search.as_deref())
     }
 
@@ -213,7 +213,7 @@ impl Object {
 
     /// Returns whether a field is sent with answers that no server has been asked about.
     #[must_use]
-    pub fn sends(&self, name: &[u8]) -> bool {
+    pub fn sends_field(&self, name: &[u8]) -> bool {
         !name.eq_ignore_ascii_case(b"age")
             && self.withheld.as_ref().is_none_or(|said| !policy::is_withheld(said, name))
     }
@@ -390,7 +390,10 @@ mod tests {
     fn listed_fields_wait_for_a_server() {
         let read = object(&[("Cache-Control", "no-cache=\"x-a\", private=x-b"), ("x-a", "1")]);
         assert!(
-            !read.sends(b"X-A") && !read.sends(b"x-b") && read.sends(b"x-c") && !read.sends(b"Age")
+            !read.sends_field(b"X-A")
+                && !read.sends_field(b"x-b")
+                && read.sends_field(b"x-c")
+                && !read.sends_field(b"Age")
         );
     }
 

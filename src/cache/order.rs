@@ -15,11 +15,11 @@ const USES_TO_STAY: u8 = 1;
 /// Something that can be evicted.
 pub trait Evictable {
     /// Returns what it is remembered by.
-    fn name(&self) -> u64;
+    fn entry_name(&self) -> u64;
     /// The size in bytes; 0 when it has left already.
-    fn size(&self) -> u64;
+    fn entry_size(&self) -> u64;
     /// The recent uses.
-    fn uses(&self) -> u8;
+    fn recent_uses(&self) -> u8;
     /// Takes one use off, and says whether there was one.
     fn spend_use(&self) -> bool;
 }
@@ -40,12 +40,12 @@ struct EvictionQueue<E> {
 }
 
 impl<E: Evictable> EvictionQueue<E> {
-    fn push(&mut self, entry: E, size: u64) {
+    fn push_entry(&mut self, entry: E, size: u64) {
         self.bytes += size;
         self.entries.push_back((entry, size));
     }
 
-    fn pop(&mut self) -> Option<(E, u64)> {
+    fn pop_entry(&mut self) -> Option<(E, u64)> {
         let (entry, size) = self.entries.pop_front()?;
         self.bytes = self.bytes.saturating_sub(size);
         Some((entry, size))
@@ -71,41 +71,41 @@ impl<E> Default for EvictionOrder<E> {
 
 impl<E: Evictable> EvictionOrder<E> {
     /// Adds a new entry.
-    pub fn admit(&mut self, entry: E) {
-        let size = entry.size();
-        if self.remembered.remove(&entry.name()) {
-            self.main.push(entry, size);
+    pub fn admit_entry(&mut self, entry: E) {
+        let size = entry.entry_size();
+        if self.remembered.remove(&entry.entry_name()) {
+            self.main.push_entry(entry, size);
         } else {
-            self.small.push(entry, size);
+            self.small.push_entry(entry, size);
         }
     }
 
     /// Chooses the entry that leaves next and forgets it; `None` when there is none.
-    pub fn evict(&mut self) -> Option<E> {
+    pub fn evict_next(&mut self) -> Option<E> {
         loop {
             let small_is_full = self.small.bytes.saturating_mul(SMALL_SHARE)
                 >= self.small.bytes.saturating_add(self.main.bytes);
             let from_small =
                 !self.small.entries.is_empty() && (small_is_full || self.main.entries.is_empty());
             if from_small {
-                let (entry, size) = self.small.pop()?;
-                if entry.size() == 0 {
+                let (entry, size) = self.small.pop_entry()?;
+                if entry.entry_size() == 0 {
                     continue;
                 }
-                if entry.uses() >= USES_TO_STAY {
+                if entry.recent_uses() >= USES_TO_STAY {
                     while entry.spend_use() {}
-                    self.main.push(entry, size);
+                    self.main.push_entry(entry, size);
                     continue;
                 }
-                self.remember(entry.name());
+                self.remember_name(entry.entry_name());
                 return Some(entry);
             }
-            let (entry, size) = self.main.pop()?;
-            if entry.size() == 0 {
+            let (entry, size) = self.main.pop_entry()?;
+            if entry.entry_size() == 0 {
                 continue;
             }
             if entry.spend_use() {
-                self.main.push(entry, size);
+                self.main.push_entry(entry, size);
                 continue;
             }
             return Some(entry);
@@ -113,7 +113,7 @@ impl<E: Evictable> EvictionOrder<E> {
     }
 
     /// Remembers one that left, for as long as as many others leave as there are entries.
-    fn remember(&mut self, name: u64) {
+    fn remember_name(&mut self, name: u64) {
         if self.remembered.insert(name) {
             self.remembered_order.push_back(name);
         }
@@ -137,11 +137,11 @@ impl<E: Evictable> EvictionOrder<E> {
     }
 
     /// Forgets entries that have left by other ways, so that they hold no memory.
-    pub fn compact(&mut self) {
+    pub fn compact_queues(&mut self) {
         for queue in [&mut self.small, &mut self.main] {
             let mut gone = 0;
             queue.entries.retain(|(entry, size)| {
-                let stays = entry.size() > 0;
+                let stays = entry.entry_size() > 0;
                 gone += if stays { 0 } else { *size };
                 stays
             });
@@ -167,13 +167,13 @@ mod tests {
     }
 
     impl Evictable for Rc<One> {
-        fn name(&self) -> u64 {
+        fn entry_name(&self) -> u64 {
             self.name
         }
-        fn size(&self) -> u64 {
+        fn entry_size(&self) -> u64 {
             u64::from(!self.gone.get())
         }
-        fn uses(&self) -> u8 {
+        fn recent_uses(&self) -> u8 {
             self.uses.get()
         }
         fn spend_use(&self) -> bool {
@@ -196,9 +196,9 @@ mod tests {
             }
             let one = Rc::new(One { name, uses: Cell::new(0), gone: Cell::new(false) });
             known.insert(name, one.clone());
-            order.admit(one);
+            order.admit_entry(one);
             while known.len() > room {
-                let leaves = order.evict().unwrap();
+                let leaves = order.evict_next().unwrap();
                 assert!(known.remove(&leaves.name).is_some());
             }
             assert_eq!(order.len(), known.len());
@@ -249,13 +249,13 @@ mod tests {
         let ones: Vec<_> = (0..10)
             .map(|name| Rc::new(One { name, uses: Cell::new(0), gone: Cell::new(false) }))
             .collect();
-        ones.iter().cloned().for_each(|one| order.admit(one));
+        ones.iter().cloned().for_each(|one| order.admit_entry(one));
         ones.iter().take(5).for_each(|one| one.gone.set(true));
-        assert_eq!(order.evict().map(|one| one.name), Some(5));
-        order.compact();
+        assert_eq!(order.evict_next().map(|one| one.name), Some(5));
+        order.compact_queues();
         assert_eq!(order.len(), 4);
-        assert_eq!(std::iter::from_fn(|| order.evict()).count(), 4);
-        assert!(order.evict().is_none());
+        assert_eq!(std::iter::from_fn(|| order.evict_next()).count(), 4);
+        assert!(order.evict_next().is_none());
     }
 
     #[test]

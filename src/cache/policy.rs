@@ -162,7 +162,7 @@ impl Timing {
 
     /// Decides how it may be used for a request.
     #[must_use]
-    pub fn usability(&self, asked: &CacheQuery, now: Millis) -> Usability {
+    pub fn usability_for(&self, asked: &CacheQuery, now: Millis) -> Usability {
         if asked.authenticated && !self.shared {
             return Usability::Forbidden;
         }
@@ -220,7 +220,7 @@ pub struct Received<'a> {
 ///
 /// # Errors
 /// Why it may not.
-pub fn judge(
+pub fn judge_response(
     received: Received<'_>,
     asked: &CacheQuery,
     settings: &CacheSettings,
@@ -272,11 +272,11 @@ pub fn judge(
     });
     let lifetime = match (explicit, own) {
         (Some(explicit), _) => explicit,
-        (None, Some(own)) => millis(own),
+        (None, Some(own)) => to_millis(own),
         (None, None) if has_validator && REUSABLE.contains(&status) => 0,
         (None, None) => return Err(Unstorable::NoFreshness),
     };
-    let lifetime = settings.max_ttl.map_or(lifetime, |most| lifetime.min(millis(most)));
+    let lifetime = settings.max_ttl.map_or(lifetime, |most| lifetime.min(to_millis(most)));
     let initial_age = if forced.is_some() { 0 } else { initial_age(fields, asked_at, at) };
     // `s-maxage` implies `proxy-revalidate` (RFC 9111 §5.2.2.10).
     let strict = forced.is_none()
@@ -284,7 +284,7 @@ pub fn judge(
     let window = |said: Option<u64>, own: Option<Duration>| match said {
         _ if strict => 0,
         Some(seconds) => seconds.saturating_mul(1000),
-        None => own.map_or(0, millis),
+        None => own.map_or(0, to_millis),
     };
     let validate_always = said.no_cache && forced.is_none();
     if lifetime == 0 && !has_validator && validate_always {
@@ -313,7 +313,7 @@ pub fn is_withheld(said: &ResponseDirectives, name: &[u8]) -> bool {
 
 /// Yields the fields that ask a server whether a response with these fields is still what it would
 /// send (RFC 9111 §4.3.1), as names and values.
-pub fn conditions(stored: &Fields) -> impl Iterator<Item = (&'static [u8], &[u8])> {
+pub fn revalidation_fields(stored: &Fields) -> impl Iterator<Item = (&'static [u8], &[u8])> {
     let validator = |name: &[u8]| stored.named(name).next();
     let etag = validator(b"etag").map(|etag| (&b"if-none-match"[..], etag));
     let modified = validator(b"last-modified").map(|at| (&b"if-modified-since"[..], at));
@@ -324,7 +324,7 @@ fn vary_names_all(fields: &Fields) -> bool {
     fields.named(b"vary").flat_map(list_items).any(|item| item == b"*")
 }
 
-fn millis(of: Duration) -> u64 {
+fn to_millis(of: Duration) -> u64 {
     u64::try_from(of.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -341,17 +341,17 @@ fn explicit_lifetime(said: &ResponseDirectives, fields: &Fields, at: Millis) -> 
     // What is no date, or more than one, has passed (RFC 9111 §5.3).
     let expires = if lines.next().is_some() { None } else { parse_date(expires) };
     let Some(expires) = expires else { return Some(0) };
-    Some(expires.saturating_sub(date(fields).unwrap_or(at)))
+    Some(expires.saturating_sub(read_date(fields).unwrap_or(at)))
 }
 
 /// `Date`, where there is one date.
-fn date(fields: &Fields) -> Option<Millis> {
+fn read_date(fields: &Fields) -> Option<Millis> {
     parse_date(fields.named(b"date").next()?)
 }
 
 /// The age at which a response was received, in milliseconds (RFC 9111 §4.2.3).
 fn initial_age(fields: &Fields, asked_at: Millis, at: Millis) -> u64 {
-    let apparent = date(fields).map_or(0, |date| at.saturating_sub(date));
+    let apparent = read_date(fields).map_or(0, |date| at.saturating_sub(date));
     let first = fields.named(b"age").next().and_then(|line| list_items(line).next());
     let told = first.and_then(|text| {
         let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
@@ -373,7 +373,7 @@ pub fn parse_date(text: &[u8]) -> Option<Millis> {
     let plain = text.is_ascii() && !text.contains("  ") || is_asctime(text);
     let at = parse_any_day(&usual_case(text.trim())).filter(|_| plain)?;
     let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(millis(since))
+    Some(to_millis(since))
 }
 
 /// Reads a date whose day of the week may be wrong: it says nothing that the rest does not, and
@@ -459,18 +459,18 @@ mod tests {
         settings: &CacheSettings,
     ) -> Result<Timing, Unstorable> {
         let fields = fields(lines);
-        judge(Received { status, fields: &fields, asked_at: T0, at: T0 }, asked, settings)
+        judge_response(Received { status, fields: &fields, asked_at: T0, at: T0 }, asked, settings)
     }
 
     fn usable(timing: Timing, seconds: u64) -> Usability {
-        timing.usability(&CacheQuery::default(), T0 + seconds * 1000)
+        timing.usability_for(&CacheQuery::default(), T0 + seconds * 1000)
     }
 
     #[test]
     fn max_age_ends_to_the_millisecond() {
         let timing = judged(200, &[("cache-control", "max-age=10")]).unwrap();
-        assert_eq!(timing.usability(&CacheQuery::default(), T0 + 9_999), Usability::Fresh);
-        let late = timing.usability(&CacheQuery::default(), T0 + 10_000);
+        assert_eq!(timing.usability_for(&CacheQuery::default(), T0 + 9_999), Usability::Fresh);
+        let late = timing.usability_for(&CacheQuery::default(), T0 + 10_000);
         assert_eq!(late, Usability::Validate { on_error: false });
     }
 
@@ -617,7 +617,7 @@ mod tests {
             with("max-age=9, public") && with("s-maxage=9") && with("max-age=9, must-revalidate")
         );
         let anonymous = judged(200, &[("cache-control", "max-age=9")]).unwrap();
-        assert_eq!(anonymous.usability(&known, T0), Usability::Forbidden);
+        assert_eq!(anonymous.usability_for(&known, T0), Usability::Forbidden);
     }
 
     #[test]
@@ -639,7 +639,7 @@ mod tests {
                 authenticated: false,
             };
             let now = T0 + 2000;
-            assert_eq!(timing.usability(&asked, now), Usability::Validate { on_error: false });
+            assert_eq!(timing.usability_for(&asked, now), Usability::Validate { on_error: false });
         }
     }
 
@@ -660,7 +660,10 @@ mod tests {
     fn clients_may_ask_for_more_or_accept_less() {
         let timing = judged(200, &[("cache-control", "max-age=10")]).unwrap();
         let with = |directives: RequestDirectives, seconds: u64| {
-            timing.usability(&CacheQuery { directives, authenticated: false }, T0 + seconds * 1000)
+            timing.usability_for(
+                &CacheQuery { directives, authenticated: false },
+                T0 + seconds * 1000,
+            )
         };
         let none = RequestDirectives::default();
         let validate = Usability::Validate { on_error: true };

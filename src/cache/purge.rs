@@ -89,13 +89,18 @@ impl Purge {
     fn is_of_query(&self, key: &StoreKey, rule: Option<&SearchRule>) -> bool {
         let Some(query) = &self.query else { return true };
         let same = key.query() == query.as_deref();
-        let canonical = rule.and_then(|rule| rule.canonical(query.as_deref()));
+        let canonical = rule.and_then(|rule| rule.canonical_query(query.as_deref()));
         same || canonical.is_some_and(|canonical| canonical.as_deref() == key.query())
     }
 
     /// Returns whether a response of this key with these tags and this rule about its query is among them.
     #[must_use]
-    pub fn concerns(&self, key: &StoreKey, tags: &[Box<[u8]>], rule: Option<&SearchRule>) -> bool {
+    pub fn concerns_key(
+        &self,
+        key: &StoreKey,
+        tags: &[Box<[u8]>],
+        rule: Option<&SearchRule>,
+    ) -> bool {
         let tagged = |tag: &[u8]| tags.iter().any(|known| **known == *tag);
         self.tag.as_deref().is_none_or(tagged)
             && self.may_match_key(key)
@@ -104,8 +109,8 @@ impl Purge {
 
     /// Returns whether a response is among them.
     #[must_use]
-    pub fn matches(&self, object: &Object) -> bool {
-        self.concerns(&object.key, &object.tags, object.search.as_deref())
+    pub fn matches_object(&self, object: &Object) -> bool {
+        self.concerns_key(&object.key, &object.tags, object.search.as_deref())
     }
 }
 
@@ -130,14 +135,14 @@ mod tests {
         assert!(!purge(Some("b.test"), Some("/lookup/*")).may_match_key(&key));
         let with_query =
             |query: Option<&str>| Purge { query: Some(query.and_then(some)), ..Purge::default() };
-        assert!(with_query(Some("q=1")).concerns(&key, &[], None));
-        assert!(!with_query(None).concerns(&key, &[], None));
+        assert!(with_query(Some("q=1")).concerns_key(&key, &[], None));
+        assert!(!with_query(None).concerns_key(&key, &[], None));
         let mut fields = Fields::default();
         fields.push(b"no-vary-search", b"params=(\"utm\")");
-        let rule = SearchRule::read(&fields);
+        let rule = SearchRule::read_rule(&fields);
         let equivalent = with_query(Some("utm=2&q=%31"));
-        assert!(equivalent.concerns(&key, &[], rule.as_ref()));
-        assert!(!equivalent.concerns(&key, &[], None));
-        assert!(!with_query(Some("utm=2")).concerns(&key, &[], rule.as_ref()));
+        assert!(equivalent.concerns_key(&key, &[], rule.as_ref()));
+        assert!(!equivalent.concerns_key(&key, &[], None));
+        assert!(!with_query(Some("utm=2")).concerns_key(&key, &[], rule.as_ref()));
     }
 }

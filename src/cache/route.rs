@@ -107,7 +107,7 @@ impl CacheResult {
 
 impl CacheCounts {
     /// Counts one.
-    pub fn count(&self, result: CacheResult) {
+    pub fn count_result(&self, result: CacheResult) {
         if let Some(counter) = self.0.get(result as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -115,7 +115,7 @@ impl CacheCounts {
 
     /// Returns how often it happened.
     #[must_use]
-    pub fn get(&self, result: CacheResult) -> u64 {
+    pub fn times_of(&self, result: CacheResult) -> u64 {
         self.0.get(result as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 }

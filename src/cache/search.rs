@@ -36,7 +36,7 @@ enum SearchNames {
 impl SearchRule {
     /// Reads the rule of a response; `None` where all of the query counts.
     #[must_use]
-    pub fn read(fields: &Fields) -> Option<Self> {
+    pub fn read_rule(fields: &Fields) -> Option<Self> {
         let mut lines = fields.named(b"no-vary-search").peekable();
         lines.peek()?;
         let whole = lines.collect::<Vec<_>>().join(&b","[..]);
@@ -67,7 +67,7 @@ impl SearchRule {
         (!says_nothing).then_some(rule)
     }
 
-    fn counts(&self, name: &[u8]) -> bool {
+    fn counts_name(&self, name: &[u8]) -> bool {
         let listed = |names: &[Box<[u8]>]| names.binary_search_by(|n| (**n).cmp(name)).is_ok();
         match &self.names {
             SearchNames::AllBut(names) => !listed(names),
@@ -78,7 +78,7 @@ impl SearchRule {
     /// The canonical form of a query: `Some(None)` when nothing of it counts, `None` when it has
     /// too many parameters to say.
     #[must_use]
-    pub fn canonical(&self, query: Option<&[u8]>) -> Option<Option<Vec<u8>>> {
+    pub fn canonical_query(&self, query: Option<&[u8]>) -> Option<Option<Vec<u8>>> {
         let parts = query.unwrap_or_default().split(|byte| *byte == b'&');
         let mut counted = Vec::new();
         for (at, part) in parts.filter(|part| !part.is_empty()).enumerate() {
@@ -87,9 +87,9 @@ impl SearchRule {
             }
             let equals = part.iter().position(|byte| *byte == b'=').unwrap_or(part.len());
             let (name, value) = part.split_at_checked(equals)?;
-            let name = decode(name);
-            if self.counts(&name) {
-                counted.push((name, decode(value.get(1..).unwrap_or_default())));
+            let name = decode_form(name);
+            if self.counts_name(&name) {
+                counted.push((name, decode_form(value.get(1..).unwrap_or_default())));
             }
         }
         if !self.ordered {
@@ -100,9 +100,9 @@ impl SearchRule {
             if !out.is_empty() {
                 out.push(b'&');
             }
-            encode(&mut out, name);
+            encode_form(&mut out, name);
             out.push(b'=');
-            encode(&mut out, value);
+            encode_form(&mut out, value);
         }
         Some((!counted.is_empty()).then_some(out))
     }
@@ -117,7 +117,7 @@ impl SearchRule {
 }
 
 /// Reads `application/x-www-form-urlencoded`: `+` is a blank, and what is no escape stays as it is.
-fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+fn decode_form(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.iter().any(|byte| matches!(byte, b'+' | b'%')) {
         return text.into();
     }
@@ -143,7 +143,7 @@ fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     out.into()
 }
 
-fn encode(out: &mut Vec<u8>, text: &[u8]) {
+fn encode_form(out: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in text {
         match byte {
@@ -242,7 +242,7 @@ fn read_names(mut rest: &[u8]) -> Option<(SearchValue, &[u8])> {
                 if !more.first().is_some_and(|byte| matches!(byte, b' ' | b')' | b';')) {
                     return None;
                 }
-                names.push(decode(&name).into_owned().into());
+                names.push(decode_form(&name).into_owned().into());
                 rest = skip_to_blank(more);
             }
             _ => {
@@ -299,7 +299,7 @@ mod tests {
     fn rule(value: &str) -> Option<SearchRule> {
         let mut fields = Fields::default();
         fields.push(b"No-Vary-Search", value.as_bytes());
-        SearchRule::read(&fields)
+        SearchRule::read_rule(&fields)
     }
 
     #[track_caller]
@@ -307,7 +307,7 @@ mod tests {
         let rule = rule(value).unwrap();
         let of = |query: &str| {
             let query = (query != "-").then_some(query.as_bytes());
-            rule.canonical(query).unwrap()
+            rule.canonical_query(query).unwrap()
         };
         of(one) == of(other)
     }
@@ -382,7 +382,7 @@ mod tests {
         }
         assert_eq!(rule(&format!("params=(\"{}\")", "a".repeat(1024))), None);
         assert!(rule("params, future=(1 2);x, more=:aGk=:").is_some());
-        assert!(rule("params=(\"a\"), params").is_some_and(|rule| !rule.counts(b"b")));
+        assert!(rule("params=(\"a\"), params").is_some_and(|rule| !rule.counts_name(b"b")));
     }
 
     #[test]
@@ -390,19 +390,19 @@ mod tests {
         let mut fields = Fields::default();
         fields.push(b"No-Vary-Search", b"key-order");
         fields.push(b"no-vary-search", b"params=(\"a\")");
-        let rule = SearchRule::read(&fields).unwrap();
-        assert_eq!(rule.canonical(Some(b"b=1&a=1&B=0")), Some(Some(b"B=0&b=1".to_vec())));
+        let rule = SearchRule::read_rule(&fields).unwrap();
+        assert_eq!(rule.canonical_query(Some(b"b=1&a=1&B=0")), Some(Some(b"B=0&b=1".to_vec())));
         let most = vec!["a=1"; MOST_PARAMETERS].join("&");
-        assert_eq!(rule.canonical(Some(most.as_bytes())), Some(None));
-        assert_eq!(rule.canonical(Some(format!("{most}&b").as_bytes())), None);
+        assert_eq!(rule.canonical_query(Some(most.as_bytes())), Some(None));
+        assert_eq!(rule.canonical_query(Some(format!("{most}&b").as_bytes())), None);
     }
 
     #[test]
     fn a_canonical_form_is_its_own() {
         let rule = rule("key-order, params=(\"x\")").unwrap();
         for query in ["b=%41&a", "x&%ff=+&c=1", "a=%26&=", "=&=1"] {
-            let once = rule.canonical(Some(query.as_bytes())).unwrap();
-            assert_eq!(rule.canonical(once.as_deref()).unwrap(), once, "{query}");
+            let once = rule.canonical_query(Some(query.as_bytes())).unwrap();
+            assert_eq!(rule.canonical_query(once.as_deref()).unwrap(), once, "{query}");
         }
     }
 }

@@ -72,7 +72,7 @@ impl CacheStatus {
 
     /// Writes the field's value.
     #[must_use]
-    pub fn write(&self, timing: Option<&Timing>, now: Millis) -> String {
+    pub fn write_value(&self, timing: Option<&Timing>, now: Millis) -> String {
         let mut out = String::from("tidegate");
         // Writing to a string cannot fail.
         let mut add = |text: std::fmt::Arguments<'_>| {
@@ -120,13 +120,13 @@ mod tests {
     #[test]
     fn parameters_come_in_one_order() {
         let timing = Timing { lifetime: 5000, ..Timing::default() };
-        assert_eq!(CacheStatus::Hit("").write(Some(&timing), 1500), "tidegate; hit; ttl=3");
+        assert_eq!(CacheStatus::Hit("").write_value(Some(&timing), 1500), "tidegate; hit; ttl=3");
         assert_eq!(
-            CacheStatus::Hit("stale").write(Some(&timing), 6500),
+            CacheStatus::Hit("stale").write_value(Some(&timing), 6500),
             "tidegate; hit; ttl=-2; detail=stale"
         );
         assert_eq!(
-            CacheStatus::asked(Forwarded::Bypass("range")).write(None, 0),
+            CacheStatus::asked(Forwarded::Bypass("range")).write_value(None, 0),
             "tidegate; fwd=bypass; detail=range"
         );
         let asked = CacheStatus::Asked {
@@ -136,6 +136,9 @@ mod tests {
             collapsed: true,
             unstorable: None,
         };
-        assert_eq!(asked.write(None, 0), "tidegate; fwd=stale; fwd-status=304; stored; collapsed");
+        assert_eq!(
+            asked.write_value(None, 0),
+            "tidegate; fwd=stale; fwd-status=304; stored; collapsed"
+        );
     }
 }

@@ -133,11 +133,12 @@ impl CacheStore {
 
     /// Finds what is stored for a request.
     #[must_use]
-    pub fn find(&self, key: KeyRef<'_>, fields: &Fields) -> CacheFound {
+    pub fn find_stored(&self, key: KeyRef<'_>, fields: &Fields) -> CacheFound {
         let table = self.table.pin();
-        let slot = table.get(&key.hash()).filter(|slot| key.is(&slot.key));
+        let slot = table.get(&key.hash()).filter(|slot| key.is_key(&slot.key));
         let Some(slot) = slot else { return CacheFound { variant: 0, object: None } };
-        let variant = if slot.names.is_empty() { 0 } else { key::variant(&slot.names, fields) };
+        let variant =
+            if slot.names.is_empty() { 0 } else { key::variant_hash(&slot.names, fields) };
         let object = slot.variants.iter().find(|(known, _)| *known == variant);
         CacheFound { variant, object: object.map(|(_, object)| object.clone()) }
     }
@@ -153,12 +154,12 @@ impl CacheStore {
     ) -> Option<(KeyRef<'b>, CacheFound)> {
         let rules = self.search_rules.load();
         for rule in rules.iter() {
-            let Some(canonical) = key.canonical(rule, buffer) else { continue };
-            let found = self.find(canonical, fields);
+            let Some(canonical) = key.to_canonical(rule, buffer) else { continue };
+            let found = self.find_stored(canonical, fields);
             let agrees = |object: &Arc<Object>| object.search.as_ref() == Some(rule);
             if found.object.as_ref().is_some_and(agrees) {
                 // The borrow of the buffer that was returned begins here.
-                return Some((key.canonical(rule, buffer)?, found));
+                return Some((key.to_canonical(rule, buffer)?, found));
             }
         }
         None
@@ -166,7 +167,7 @@ impl CacheStore {
 
     /// Has requests looked up by a response's rule about queries from now on. `false` when what it answers
     /// beside its own query may have been made invalid since it was asked for.
-    fn learn(&self, object: &Object) -> bool {
+    fn learn_rule(&self, object: &Object) -> bool {
         let Some(rule) = &object.search else { return true };
         if self.search_rules.load().contains(rule) {
             return true;
@@ -182,13 +183,13 @@ impl CacheStore {
     /// Returns whether anything is stored for a key.
     #[must_use]
     pub fn has_key(&self, key: KeyRef<'_>) -> bool {
-        self.table.pin().get(&key.hash()).is_some_and(|slot| key.is(&slot.key))
+        self.table.pin().get(&key.hash()).is_some_and(|slot| key.is_key(&slot.key))
     }
 
     /// Adds a whole response in the place of the one before it. `false` when a purge that came
     /// after its request was sent, or a lack of room, keeps it out.
-    pub fn insert(self: &Arc<Self>, object: Arc<Object>) -> bool {
-        if !self.learn(&object) {
+    pub fn insert_object(self: &Arc<Self>, object: Arc<Object>) -> bool {
+        if !self.learn_rule(&object) {
             return false;
         }
         let hash = object.key.hash();
@@ -219,7 +220,7 @@ impl CacheStore {
         }
         // Only now: a purge that is recorded later finds it in the table.
         if self.is_purged_since(&object) {
-            self.remove(&object);
+            self.remove_object(&object);
             return false;
         }
         let told = self
@@ -227,7 +228,7 @@ impl CacheStore {
             .try_send(HousekeepingCommand::Stored(self.clone(), Arc::downgrade(&object)));
         if told.is_err() {
             self.counts.no_room.fetch_add(1, Ordering::Relaxed);
-            self.remove(&object);
+            self.remove_object(&object);
             return false;
         }
         true
@@ -242,7 +243,7 @@ impl CacheStore {
     }
 
     /// Removes one response, if it is still the one that is stored.
-    pub fn remove(&self, object: &Arc<Object>) -> bool {
+    pub fn remove_object(&self, object: &Arc<Object>) -> bool {
         let table = self.table.pin();
         let is_it = |known: &Arc<Object>| Arc::ptr_eq(known, object);
         let without = |slot: &StoreSlot| {
@@ -281,10 +282,10 @@ impl CacheStore {
     }
 
     /// Removes whatever answers requests of a key, and keeps out what was asked for before.
-    pub fn invalidate(&self, key: &StoreKey, now: Millis, source: PurgeSource) {
+    pub fn invalidate_key(&self, key: &StoreKey, now: Millis, source: PurgeSource) {
         self.counts.purges.count(source);
         self.invalidate_one(key, now);
-        for canonical in self.search_rules.load().iter().filter_map(|rule| key.canonical(rule)) {
+        for canonical in self.search_rules.load().iter().filter_map(|rule| key.to_canonical(rule)) {
             if canonical != *key {
                 self.invalidate_one(&canonical, now);
             }
@@ -328,7 +329,7 @@ impl CacheStore {
 
     /// Orders a purge, and returns where its count will be told; `None` while housekeeping has too
     /// much to do.
-    pub(crate) fn purge(
+    pub(crate) fn order_purge(
         self: &Arc<Self>,
         purge: Purge,
         source: PurgeSource,
@@ -350,7 +351,7 @@ impl CacheStore {
 
     /// Takes memory for a response on its way in. `false` when there is none to take.
     #[must_use]
-    pub fn reserve(self: &Arc<Self>, bytes: u64) -> bool {
+    pub fn reserve_bytes(self: &Arc<Self>, bytes: u64) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
         let memory = self.memory.load(Ordering::Relaxed);
         if used > memory - memory / HEADROOM_SHARE {
@@ -363,7 +364,7 @@ impl CacheStore {
         true
     }
 
-    /// The counter that holds what [`CacheStore::reserve`] took, for whoever gives it back.
+    /// The counter that holds what [`CacheStore::reserve_bytes`] took, for whoever gives it back.
     #[must_use]
     pub(super) fn used_counter(&self) -> Arc<AtomicU64> {
         self.used.clone()
@@ -432,7 +433,7 @@ impl CacheStore {
     ///
     /// # Errors
     /// That other fetch.
-    pub fn lead(
+    pub fn lead_flight(
         &self,
         key: &StoreKey,
         variant: u64,
@@ -451,7 +452,7 @@ impl CacheStore {
     }
 
     /// Ends a fetch: whoever comes now is not to wait for it.
-    pub fn land(&self, key: &StoreKey, variant: u64, flight: &Arc<Flight>) {
+    pub fn land_flight(&self, key: &StoreKey, variant: u64, flight: &Arc<Flight>) {
         let flights = self.flights.pin();
         let _kept =
             flights.remove_if(&(key.hash(), variant), |_, known| Arc::ptr_eq(known, flight));
@@ -463,7 +464,7 @@ impl CacheStore {
         /// More than so many are not remembered.
         const MOST: usize = 65_536;
         if self.flights.len() > MOST {
-            self.land(key, variant, flight);
+            self.land_flight(key, variant, flight);
         }
     }
 
@@ -489,7 +490,7 @@ impl CacheStore {
         }
         let purges = self.recent_purges.load();
         let since = purges.iter().rev().take_while(|(at, _)| *at >= object.asked_at);
-        since.into_iter().any(|(_, purge)| purge.matches(object))
+        since.into_iter().any(|(_, purge)| purge.matches_object(object))
     }
 
     /// Records a purge before it is carried out, and parts newcomers from fetches before it.
@@ -523,7 +524,7 @@ impl CacheStore {
             }
             if purge.may_match_key(&slot.key) {
                 let all = slot.variants.iter().map(|(_, object)| object);
-                found.extend(all.filter(|object| purge.matches(object)).cloned());
+                found.extend(all.filter(|object| purge.matches_object(object)).cloned());
             }
         }
         found
@@ -533,7 +534,7 @@ impl CacheStore {
     pub(super) fn purge_one(&self, purge: &Purge, object: &Arc<Object>) -> bool {
         if purge.soft {
             object.purge_softly();
-        } else if !self.remove(object) {
+        } else if !self.remove_object(object) {
             return false;
         }
         self.counts.purged.fetch_add(1, Ordering::Relaxed);
@@ -542,7 +543,7 @@ impl CacheStore {
 
     /// The responses used most, most used first, at most `n`.
     #[must_use]
-    pub fn top(&self, n: usize) -> Vec<Arc<Object>> {
+    pub fn most_used(&self, n: usize) -> Vec<Arc<Object>> {
         let table = self.table.pin();
         let mut all: Vec<Arc<Object>> =
             table.values().flat_map(|slot| slot.variants.iter().map(|(_, o)| o.clone())).collect();

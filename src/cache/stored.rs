@@ -63,11 +63,12 @@ impl StoredValue {
         }
         let mut reader = StoredReader { rest };
         let read = if magic == RESPONSE {
-            Self::Response(Box::new(StoredResponse::read(&mut reader)?))
+            Self::Response(Box::new(StoredResponse::read_response(&mut reader)?))
         } else if magic == VARIANTS {
-            let key = StoreKey::from_bytes(reader.block()?)?;
-            let count = usize::try_from(reader.number()?).ok().filter(|n| *n <= MOST_NAMES)?;
-            let names = (0..count).map(|_| reader.block().map(Box::from)).collect::<Option<_>>()?;
+            let key = StoreKey::from_bytes(reader.read_block()?)?;
+            let count = usize::try_from(reader.read_number()?).ok().filter(|n| *n <= MOST_NAMES)?;
+            let names =
+                (0..count).map(|_| reader.read_block().map(Box::from)).collect::<Option<_>>()?;
             Self::Variants(key, names)
         } else {
             return None;
@@ -86,11 +87,11 @@ pub fn sealed(magic: &[u8], rest: &[u8]) -> Vec<u8> {
 /// Writes which request fields select a response of a key; `None` when there are too many.
 #[must_use]
 pub fn write_variants(key: &StoreKey, names: &[Box<[u8]>]) -> Option<Vec<u8>> {
-    let mut out = begin(VARIANTS);
+    let mut out = begin_value(VARIANTS);
     put_block(&mut out, key.as_bytes());
     put_number(&mut out, names.len() as u64);
     names.iter().for_each(|name| put_block(&mut out, name));
-    if names.len() > MOST_NAMES { None } else { end(out) }
+    if names.len() > MOST_NAMES { None } else { seal_value(out) }
 }
 
 /// What of a response is written.
@@ -111,7 +112,11 @@ pub struct StoredParts<'a> {
 impl StoredParts<'_> {
     /// Writes a response with a body of so many bytes; `None` when it is too large.
     #[must_use]
-    pub fn write(&self, length: u64, body: impl Iterator<Item = Bytes>) -> Option<Vec<u8>> {
+    pub fn write_response(
+        &self,
+        length: u64,
+        body: impl Iterator<Item = Bytes>,
+    ) -> Option<Vec<u8>> {
         let length = usize::try_from(length).ok().filter(|length| *length < LARGEST)?;
         let Timing {
             received,
@@ -124,7 +129,7 @@ impl StoredParts<'_> {
             has_validator,
             shared,
         } = *self.timing;
-        let mut out = begin(RESPONSE);
+        let mut out = begin_value(RESPONSE);
         out.reserve(length + 1024);
         let Epoch(ms, seq) = self.epoch;
         for number in [ms, seq, received, initial_age, lifetime, while_revalidating, if_error] {
@@ -146,30 +151,30 @@ impl StoredParts<'_> {
         put_number(&mut out, length as u64);
         let before = out.len();
         body.for_each(|part| out.extend_from_slice(&part));
-        if out.len() - before == length { end(out) } else { None }
+        if out.len() - before == length { seal_value(out) } else { None }
     }
 }
 
 impl StoredResponse {
-    /// The same as [`StoredParts::write`], of a response that was read.
+    /// The same as [`StoredParts::write_response`], of a response that was read.
     #[must_use]
     pub fn write(&self) -> Option<Vec<u8>> {
         let Self { epoch, key, timing, head, trailers, body } = self;
         let parts = StoredParts { epoch: *epoch, key, timing, head, trailers: trailers.as_ref() };
-        parts.write(body.len() as u64, std::iter::once(body.clone()))
+        parts.write_response(body.len() as u64, std::iter::once(body.clone()))
     }
 
-    fn read(reader: &mut StoredReader<'_>) -> Option<Self> {
-        let epoch = Epoch(reader.number()?, reader.number()?);
+    fn read_response(reader: &mut StoredReader<'_>) -> Option<Self> {
+        let epoch = Epoch(reader.read_number()?, reader.read_number()?);
         let mut timing = Timing {
-            received: reader.number()?,
-            initial_age: reader.number()?,
-            lifetime: reader.number()?,
-            while_revalidating: reader.number()?,
-            if_error: reader.number()?,
+            received: reader.read_number()?,
+            initial_age: reader.read_number()?,
+            lifetime: reader.read_number()?,
+            while_revalidating: reader.read_number()?,
+            if_error: reader.read_number()?,
             ..Timing::default()
         };
-        let flags = *reader.take(1)?.first()?;
+        let flags = *reader.take_bytes(1)?.first()?;
         if flags > 15 {
             return None;
         }
@@ -177,14 +182,14 @@ impl StoredResponse {
         timing.validate_always = flags & 2 != 0;
         timing.has_validator = flags & 4 != 0;
         timing.shared = flags & 8 != 0;
-        let key = StoreKey::from_bytes(reader.block()?)?;
-        let text = reader.block()?;
+        let key = StoreKey::from_bytes(reader.read_block()?)?;
+        let text = reader.read_block()?;
         let mut head = ResponseHead::default();
         let limits = HeadLimits { bytes: LARGEST, fields: MOST_FIELDS };
         let read = ResponseParser::default().parse_within(text, limits, &mut head).ok()??;
-        let behind = trailers::parse(reader.block()?)?;
-        let length = usize::try_from(reader.number()?).ok()?;
-        let body = reader.take(length)?;
+        let behind = trailers::parse(reader.read_block()?)?;
+        let length = usize::try_from(reader.read_number()?).ok()?;
+        let body = reader.take_bytes(length)?;
         let sound = read == text.len()
             && (200..=599).contains(&head.status)
             && !matches!(head.status, 206 | 304)
@@ -210,14 +215,14 @@ fn is_of_length(head: &ResponseHead, length: usize) -> bool {
         && !(bodiless && length > 0)
 }
 
-fn begin(magic: &[u8; 4]) -> Vec<u8> {
+fn begin_value(magic: &[u8; 4]) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(magic);
     out.extend_from_slice(&[0; 8]);
     out
 }
 
-fn end(mut out: Vec<u8>) -> Option<Vec<u8>> {
+fn seal_value(mut out: Vec<u8>) -> Option<Vec<u8>> {
     let sum = xxh3_64(out.get(12..)?).to_be_bytes();
     out.get_mut(4..12)?.copy_from_slice(&sum);
     (out.len() <= LARGEST).then_some(out)
@@ -238,19 +243,19 @@ struct StoredReader<'v> {
 }
 
 impl<'v> StoredReader<'v> {
-    fn take(&mut self, n: usize) -> Option<&'v [u8]> {
+    fn take_bytes(&mut self, n: usize) -> Option<&'v [u8]> {
         let (taken, rest) = self.rest.split_at_checked(n)?;
         self.rest = rest;
         Some(taken)
     }
 
-    fn number(&mut self) -> Option<u64> {
-        self.take(8)?.try_into().ok().map(u64::from_be_bytes)
+    fn read_number(&mut self) -> Option<u64> {
+        self.take_bytes(8)?.try_into().ok().map(u64::from_be_bytes)
     }
 
-    fn block(&mut self) -> Option<&'v [u8]> {
-        let length = usize::try_from(self.number()?).ok()?;
-        self.take(length)
+    fn read_block(&mut self) -> Option<&'v [u8]> {
+        let length = usize::try_from(self.read_number()?).ok()?;
+        self.take_bytes(length)
     }
 }
 

@@ -159,7 +159,7 @@ impl TierResult {
 pub struct TierCounts([AtomicU64; TierResult::ALL.len()]);
 
 impl TierCounts {
-    fn count(&self, result: TierResult) {
+    fn count_result(&self, result: TierResult) {
         if let Some(counter) = self.0.get(result as usize) {
             counter.fetch_add(1, Relaxed);
         }
@@ -167,7 +167,7 @@ impl TierCounts {
 
     /// Returns how often it happened.
     #[must_use]
-    pub fn get(&self, result: TierResult) -> u64 {
+    pub fn times_of(&self, result: TierResult) -> u64 {
         self.0.get(result as usize).map_or(0, |counter| counter.load(Relaxed))
     }
 }
@@ -222,9 +222,9 @@ impl Tier {
             let run = move || {
                 runtime.block_on(async {
                     tokio::join!(
-                        stream::follow(weak.clone()),
-                        announce(weak.clone(), told),
-                        keep(weak.clone(), kept)
+                        stream::follow_purges(weak.clone()),
+                        announce_purges(weak.clone(), told),
+                        keep_responses(weak.clone(), kept)
                     )
                 })
             };
@@ -277,7 +277,12 @@ impl Tier {
     }
 
     /// Announces something, and returns its number.
-    fn tell(&self, cache: &Arc<str>, invalid: Invalid, told: Option<oneshot::Sender<bool>>) -> u64 {
+    fn announce_invalid(
+        &self,
+        cache: &Arc<str>,
+        invalid: Invalid,
+        told: Option<oneshot::Sender<bool>>,
+    ) -> u64 {
         let number = self.announced.fetch_add(1, Relaxed);
         let pending = Arc::new(PendingPurge {
             number,
@@ -293,13 +298,13 @@ impl Tier {
         if self.announcements.try_send(Announcement { pending, told }).is_err() {
             self.behind.store(true, Relaxed);
             self.overflown.store(true, Relaxed);
-            self.settle(&[number]);
+            self.settle_pending(&[number]);
         }
         number
     }
 
     /// Forgets announcements that are part of the history now.
-    fn settle(&self, numbers: &[u64]) {
+    fn settle_pending(&self, numbers: &[u64]) {
         if !numbers.is_empty() {
             self.pending.rcu(|known| {
                 let left = known.iter().filter(|pending| !numbers.contains(&pending.number));
@@ -309,7 +314,7 @@ impl Tier {
     }
 
     /// The announcements that Redis has taken and that have not come back.
-    fn taken(&self) -> Vec<u64> {
+    fn taken_numbers(&self) -> Vec<u64> {
         let pending = self.pending.load();
         let taken = pending.iter().filter(|pending| pending.taken.load(Relaxed));
         taken.map(|pending| pending.number).collect()
@@ -330,7 +335,7 @@ impl Tier {
         self.pending.load().iter().filter(|pending| *pending.cache == *cache).any(|pending| {
             match &pending.invalid {
                 Invalid::Key(known) => history::is_for(known, key, rule),
-                Invalid::Matching(purge) => purge.concerns(key, tags, rule),
+                Invalid::Matching(purge) => purge.concerns_key(key, tags, rule),
             }
         })
     }
@@ -339,7 +344,7 @@ impl Tier {
     async fn doubt_memory(&self, soft: bool) {
         for store in self.stores() {
             let everything = Purge { soft, ..Purge::everything() };
-            stream::apply(&store, &Invalid::Matching(everything)).await;
+            stream::apply_purge(&store, &Invalid::Matching(everything)).await;
         }
     }
 }
@@ -350,19 +355,19 @@ impl StoreTier {
     pub fn known(&self) -> Option<KnownPurges> {
         let news = self.tier.news.load();
         let linked = self.tier.is_linked();
-        linked.then(|| KnownPurges { lineage: news.lineage, epoch: news.history.last() })
+        linked.then(|| KnownPurges { lineage: news.lineage, epoch: news.history.last_epoch() })
     }
 
     /// Tells all instances that something is no longer valid.
-    pub fn announce(&self, invalid: Invalid) {
-        self.tier.tell(&self.cache, invalid, None);
+    pub fn announce_purge(&self, invalid: Invalid) {
+        self.tier.announce_invalid(&self.cache, invalid, None);
     }
 
     /// The same, and tells whether it has got into the stream. If not it will, as soon as Redis
     /// answers.
     pub async fn announce_now(&self, invalid: Invalid) -> bool {
         let (told, taken) = oneshot::channel();
-        let number = self.tier.tell(&self.cache, invalid, Some(told));
+        let number = self.tier.announce_invalid(&self.cache, invalid, Some(told));
         let known = async {
             let taken = matches!(taken.await, Ok(true));
             // What is fetched from now on must count as fetched after it.
@@ -374,7 +379,7 @@ impl StoreTier {
         tokio::time::timeout(PATIENCE, known).await == Ok(true)
     }
 
-    fn place(&self, lineage: u64, key: &StoreKey, selecting: Option<&[u8]>) -> String {
+    fn redis_key(&self, lineage: u64, key: &StoreKey, selecting: Option<&[u8]>) -> String {
         use std::fmt::Write as _;
         let mut hash = Sha256::new();
         hash.update((key.len() as u64).to_be_bytes());
@@ -392,21 +397,21 @@ impl StoreTier {
     }
 
     /// Looks for a response.
-    pub async fn find(
+    pub async fn find_response(
         &self,
         connections: &RedisConnections,
         store: &CacheStore,
         key: &StoreKey,
         request: &Fields,
     ) -> Option<Restored> {
-        let found = self.look(connections, key, request).await;
+        let found = self.look_up(connections, key, request).await;
         if let Err(why) = found {
-            store.counts.tier.count(why);
+            store.counts.tier.count_result(why);
         }
         found.ok()
     }
 
-    async fn look(
+    async fn look_up(
         &self,
         connections: &RedisConnections,
         key: &StoreKey,
@@ -417,18 +422,18 @@ impl StoreTier {
             return Err(TierResult::Unanswered);
         }
         let lineage = self.tier.news.load().lineage;
-        let mut value = self.get(connections, &self.place(lineage, key, None)).await?;
+        let mut value = self.get_value(connections, &self.redis_key(lineage, key, None)).await?;
         if let StoredValue::Variants(of, names) = &value {
             if of != key {
                 return Err(TierResult::Foreign);
             }
-            let selecting = key::selecting(names, request);
-            let place = self.place(lineage, key, Some(&selecting));
-            value = self.get(connections, &place).await?;
+            let selecting = key::selecting_bytes(names, request);
+            let place = self.redis_key(lineage, key, Some(&selecting));
+            value = self.get_value(connections, &place).await?;
         }
         let StoredValue::Response(stored) = value else { return Err(TierResult::Foreign) };
         let now = clock::unix_millis();
-        let rule = SearchRule::read(&stored.head.fields);
+        let rule = SearchRule::read_rule(&stored.head.fields);
         let rule = rule.as_ref();
         if !history::is_for(key, &stored.key, rule)
             || stored.timing.received > now.saturating_add(SKEW)
@@ -442,14 +447,14 @@ impl StoreTier {
             return Err(TierResult::Purged);
         }
         let news = self.tier.news.load();
-        let verdict = news.history.judge(stored.epoch, (&self.cache, key), &tags, rule);
+        let verdict = news.history.judge_response(stored.epoch, (&self.cache, key), &tags, rule);
         if verdict == PurgeVerdict::Gone || news.lineage != lineage {
             return Err(TierResult::Purged);
         }
         Ok(Restored { stored: *stored, stale: verdict == PurgeVerdict::Stale })
     }
 
-    async fn get(
+    async fn get_value(
         &self,
         connections: &RedisConnections,
         place: &str,
@@ -458,7 +463,7 @@ impl StoreTier {
         call.cmd("GET").arg(place);
         let redis = &self.tier.redis;
         let (value,) = redis
-            .query::<(Option<Vec<u8>>,)>(connections, &call)
+            .make_calls::<(Option<Vec<u8>>,)>(connections, &call)
             .await
             .map_err(|_| TierResult::Unanswered)?;
         let value = value.ok_or(TierResult::Miss)?;
@@ -466,12 +471,12 @@ impl StoreTier {
     }
 
     /// Counts what became of a response that was found.
-    pub fn count(&self, store: &CacheStore, result: TierResult) {
-        store.counts.tier.count(result);
+    pub fn count_found(&self, store: &CacheStore, result: TierResult) {
+        store.counts.tier.count_result(result);
     }
 
     /// Has a response written that was just stored in memory.
-    pub fn keep(
+    pub fn keep_response(
         &self,
         store: &Arc<CacheStore>,
         object: &Arc<Object>,
@@ -486,36 +491,36 @@ impl StoreTier {
         }
         let names = key::vary_names(&object.head.fields);
         let variant_place = (!names.is_empty()).then(|| {
-            let selecting = key::selecting(&names, request);
-            self.place(known.lineage, asked, Some(&selecting))
+            let selecting = key::selecting_bytes(&names, request);
+            self.redis_key(known.lineage, asked, Some(&selecting))
         });
         let kept = KeptResponse {
             object: object.clone(),
             asked: asked.clone(),
             names,
-            place: self.place(known.lineage, asked, None),
+            place: self.redis_key(known.lineage, asked, None),
             variant_place,
             epoch: known.epoch,
             ttl,
             store: store.clone(),
         };
         if self.tier.redis.is_down() || self.tier.values.try_send(kept).is_err() {
-            store.counts.tier.count(TierResult::Skipped);
+            store.counts.tier.count_result(TierResult::Skipped);
         }
     }
 }
 
 impl KeptResponse {
     /// Adds what writes it to a call; `false` when it cannot be written.
-    fn write(&self, call: &mut Pipeline) -> bool {
+    fn add_to_call(&self, call: &mut Pipeline) -> bool {
         let Object { key, timing, head, body, .. } = &*self.object;
         let parts = StoredParts { epoch: self.epoch, key, timing, head, trailers: body.trailers() };
-        let mut reader = body.read();
-        let chunks = std::iter::from_fn(|| match reader.take() {
+        let mut reader = body.new_reader();
+        let chunks = std::iter::from_fn(|| match reader.take_part() {
             BodyPart::Data(data) => Some(data),
             BodyPart::End | BodyPart::Cut | BodyPart::Later => None,
         });
-        let Some(value) = parts.write(body.written(), chunks) else { return false };
+        let Some(value) = parts.write_response(body.written(), chunks) else { return false };
         let ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
         let mut set = |place: &str, value: Vec<u8>| {
             call.cmd("SET").arg(place).arg(value).arg("PX").arg(ms);
@@ -535,30 +540,30 @@ impl KeptResponse {
 }
 
 /// Writes responses.
-async fn keep(tier: Weak<Tier>, mut kept: mpsc::Receiver<KeptResponse>) {
+async fn keep_responses(tier: Weak<Tier>, mut kept: mpsc::Receiver<KeptResponse>) {
     let connections = RedisConnections::default();
     let mut batch = Vec::with_capacity(AT_A_TIME);
     while kept.recv_many(&mut batch, AT_A_TIME).await > 0 {
         let Some(tier) = tier.upgrade() else { return };
         let mut call = Pipeline::new();
-        let written: Vec<bool> = batch.iter().map(|kept| kept.write(&mut call)).collect();
+        let written: Vec<bool> = batch.iter().map(|kept| kept.add_to_call(&mut call)).collect();
         let called = !call.is_empty()
             && tier.redis.query_patiently::<Reply>(&connections, &call, PATIENCE).await.is_ok();
         for (kept, written) in batch.drain(..).zip(written) {
             let stored = written && called;
             let result = if stored { TierResult::Stored } else { TierResult::Skipped };
-            kept.store.counts.tier.count(result);
+            kept.store.counts.tier.count_result(result);
         }
     }
 }
 
 /// Tells others of purges, one after the other, for as long as it takes.
-async fn announce(tier: Weak<Tier>, mut announcements: mpsc::Receiver<Announcement>) {
+async fn announce_purges(tier: Weak<Tier>, mut announcements: mpsc::Receiver<Announcement>) {
     let connections = RedisConnections::default();
     while let Some(mut next) = announcements.recv().await {
         loop {
             let Some(tier) = tier.upgrade() else { return };
-            let told = stream::add(&tier, &connections, &next.pending).await;
+            let told = stream::add_purge(&tier, &connections, &next.pending).await;
             if let Some(waiting) = next.told.take() {
                 // Whoever asked may have left.
                 let _left = waiting.send(told);
@@ -574,7 +579,11 @@ async fn announce(tier: Weak<Tier>, mut announcements: mpsc::Receiver<Announceme
         if announcements.is_empty() {
             if tier.overflown.swap(false, Relaxed) {
                 for store in tier.stores() {
-                    tier.tell(&store.name, Invalid::Matching(Purge::everything()), None);
+                    tier.announce_invalid(
+                        &store.name,
+                        Invalid::Matching(Purge::everything()),
+                        None,
+                    );
                 }
             } else {
                 tier.behind.store(false, Relaxed);

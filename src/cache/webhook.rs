@@ -214,7 +214,7 @@ pub struct EventUnderWay<'e> {
 
 impl EventUnderWay<'_> {
     /// Remembers that it was carried out, at a time in seconds since 1970.
-    pub fn finish(mut self, now: u64) {
+    pub fn finish_event(mut self, now: u64) {
         self.events.known.pin().insert(self.name, EventState::Done(now));
         self.done = true;
     }
@@ -347,7 +347,7 @@ mod tests {
     fn is_new(events: &WebhookEvents, id: &[u8], now: u64) -> bool {
         match events.claim_event(id, now) {
             EventClaim::New(event) => {
-                event.finish(now);
+                event.finish_event(now);
                 true
             }
             EventClaim::UnderWay | EventClaim::Done | EventClaim::Full => false,
@@ -362,7 +362,7 @@ mod tests {
         assert!(is_new(&events, b"2", NOW));
         drop(first);
         let EventClaim::New(second) = events.claim_event(b"1", NOW) else { panic!("it failed") };
-        second.finish(NOW);
+        second.finish_event(NOW);
         assert!(matches!(events.claim_event(b"1", NOW + 600), EventClaim::Done));
         assert!(is_new(&events, b"1", NOW + 601), "it was signed anew");
     }

@@ -53,19 +53,19 @@ impl CallTarget {
     ///
     /// # Errors
     /// A message for the operator.
-    pub(super) fn call(&self, method: Method, path: &str) -> Result<(u16, String), String> {
+    pub(super) fn call_admin(&self, method: Method, path: &str) -> Result<(u16, String), String> {
         self.call_within(PATIENCE, method, path)
     }
 
-    /// As [`Self::call`], for what only looks: where no file says where a proxy is, it is the demo's place.
+    /// As [`Self::call_admin`], for what only looks: where no file says where a proxy is, it is the demo's place.
     ///
     /// # Errors
     /// A message for the operator.
-    pub(super) fn look(&self, path: &str) -> Result<(u16, String), String> {
+    pub(super) fn look_up(&self, path: &str) -> Result<(u16, String), String> {
         if self.admin.is_none() && no_file(self.config.as_deref()) {
             return look_at_demo(path);
         }
-        self.call(Method::GET, path)
+        self.call_admin(Method::GET, path)
     }
 
     /// Calls and returns status and body; waits no longer than `patience`.
@@ -79,10 +79,10 @@ impl CallTarget {
         path: &str,
     ) -> Result<(u16, String), String> {
         let endpoint = match &self.admin {
-            Some(url) => named(url)?,
+            Some(url) => admin_at(url)?,
             None => from_file(&config_file(self.config.as_deref()))?,
         };
-        endpoint.call(patience, method, path)
+        endpoint.send_call(patience, method, path)
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) fn no_file(named: Option<&Path>) -> bool {
 /// # Errors
 /// A message for the operator.
 pub(super) fn look_at_demo(path: &str) -> Result<(u16, String), String> {
-    call(DEMO, Method::GET, path).map_err(|error| {
+    call_url(DEMO, Method::GET, path).map_err(|error| {
         format!(
             "there is no {}, and nothing answers where the demo would ({error}); say where the proxy is \
              with -c or --admin",
@@ -109,16 +109,16 @@ pub(super) fn look_at_demo(path: &str) -> Result<(u16, String), String> {
 ///
 /// # Errors
 /// A message for the operator.
-pub(super) fn call(url: &str, method: Method, path: &str) -> Result<(u16, String), String> {
-    named(url)?.call(PATIENCE, method, path)
+pub(super) fn call_url(url: &str, method: Method, path: &str) -> Result<(u16, String), String> {
+    admin_at(url)?.send_call(PATIENCE, method, path)
 }
 
-fn named(url: &str) -> Result<AdminAddress, String> {
-    Ok(AdminAddress { address: parse(url)?, token: std::env::var("TIDEGATE_TOKEN").ok() })
+fn admin_at(url: &str) -> Result<AdminAddress, String> {
+    Ok(AdminAddress { address: parse_url(url)?, token: std::env::var("TIDEGATE_TOKEN").ok() })
 }
 
 impl AdminAddress {
-    fn call(
+    fn send_call(
         &self,
         patience: Duration,
         method: Method,
@@ -130,12 +130,12 @@ impl AdminAddress {
             match &self.address {
                 AdminSocket::Tcp(at) => {
                     let stream = TcpStream::connect(at).await.map_err(|e| format!("{at}: {e}"))?;
-                    ask(stream, at, self.token.as_deref(), method, path).await
+                    ask_stream(stream, at, self.token.as_deref(), method, path).await
                 }
                 AdminSocket::Unix(at) => {
                     let stream = UnixStream::connect(at).await;
                     let stream = stream.map_err(|e| format!("{}: {e}", at.display()))?;
-                    ask(stream, "localhost", self.token.as_deref(), method, path).await
+                    ask_stream(stream, "localhost", self.token.as_deref(), method, path).await
                 }
             }
         };
@@ -148,7 +148,7 @@ impl AdminAddress {
     }
 }
 
-fn parse(url: &str) -> Result<AdminSocket, String> {
+fn parse_url(url: &str) -> Result<AdminSocket, String> {
     if let Some(path) = url.strip_prefix("unix:") {
         return Ok(AdminSocket::Unix(path.into()));
     }
@@ -176,7 +176,7 @@ fn from_file(file: &Path) -> Result<AdminAddress, String> {
     Ok(AdminAddress { address, token: admin.token.map(|token| token.value.expose().to_owned()) })
 }
 
-async fn ask<S>(
+async fn ask_stream<S>(
     stream: S,
     host: &str,
     token: Option<&str>,
@@ -190,7 +190,7 @@ where
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
-    let mut sender = fetch::over(stream).await?;
+    let mut sender = fetch::speak_http1(stream).await?;
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), ANSWER).collect().await?.to_bytes();

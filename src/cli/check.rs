@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::reload::describe_changes;
-use super::{admin, config_file, print, print_error};
+use super::{admin, config_file, print_error, print_text};
 use crate::config::shown::{self, Shown};
 use crate::config::{Config, FindingReport, TextColour};
 use crate::reload::diff::{self, ConfigChange, StayingCounts};
@@ -41,7 +41,7 @@ enum CheckFormat {
 
 /// Exit code 0 if the configuration loads, warnings or not, and 1 if it does not, or if the proxy to compare
 /// with cannot be asked.
-pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
+pub(super) fn run_check(arguments: &CheckArguments) -> ExitCode {
     let path = config_file(arguments.config.as_deref());
     let (report, config) = match check::check_file(&path) {
         Ok(loaded) => {
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let code = if config.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let file = path.display().to_string();
     let difference = match (&arguments.against, &config) {
-        (Some(url), Some(config)) => match difference(url, config) {
+        (Some(url), Some(config)) => match ask_difference(url, config) {
             Ok(difference) => Some(difference),
             Err(error) => return print_error(&format!("error: {error}\n")),
         },
@@ -61,18 +61,18 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     };
     let output = match arguments.format {
         CheckFormat::Text => {
-            let mut text = text(&report, config.as_ref(), &file);
+            let mut text = report_text(&report, config.as_ref(), &file);
             if let Some((changes, stays)) = &difference {
                 text.push_str(&describe_changes(changes, stays));
             }
             text
         }
-        CheckFormat::Json => json(&report, config.is_some(), &file, difference.as_ref()),
+        CheckFormat::Json => report_json(&report, config.is_some(), &file, difference.as_ref()),
     };
-    print(&output, code)
+    print_text(&output, code)
 }
 
-fn text(report: &FindingReport, config: Option<&Config>, file: &str) -> String {
+fn report_text(report: &FindingReport, config: Option<&Config>, file: &str) -> String {
     // https://no-color.org: any value but the empty one turns colour off.
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let terminal = std::io::stdout().is_terminal() && wanted;
@@ -92,15 +92,18 @@ fn text(report: &FindingReport, config: Option<&Config>, file: &str) -> String {
 }
 
 /// Asks a proxy that runs what it would change.
-fn difference(url: &str, config: &Config) -> Result<(Vec<ConfigChange>, StayingCounts), String> {
-    let (status, body) = admin::call(url, Method::GET, "/config")?;
+fn ask_difference(
+    url: &str,
+    config: &Config,
+) -> Result<(Vec<ConfigChange>, StayingCounts), String> {
+    let (status, body) = admin::call_url(url, Method::GET, "/config")?;
     let running = serde_json::from_str::<Shown>(&body).ok().filter(|_| status == 200);
     let running = running.ok_or_else(|| format!("{url} answered {status}: {body}"))?;
     let new = shown::masked(&shown::shown(config));
     Ok(diff::diff_configs(&running, &new))
 }
 
-fn json(
+fn report_json(
     report: &FindingReport,
     loads: bool,
     file: &str,

@@ -2,40 +2,41 @@
 
 use std::process::ExitCode;
 
-use super::{print, print_error};
+use super::{print_error, print_text};
 use crate::demo::{self, Demo};
 use crate::net::Address;
 use crate::server::shutdown::StopSignals;
 
 /// Runs until SIGTERM or SIGINT. Exit code 0 after a drain, 1 when it could not start.
-pub(super) fn run() -> ExitCode {
-    match show() {
+pub(super) fn run_demo() -> ExitCode {
+    match show_demo() {
         Ok(code) => code,
         Err(message) => print_error(&format!("error: {message}\n")),
     }
 }
 
-fn show() -> Result<ExitCode, String> {
+fn show_demo() -> Result<ExitCode, String> {
     // Before anything is printed: who has read the page may already want to end it.
     let stop = StopSignals::new().map_err(|error| error.to_string())?;
     let Demo { running, servers, config, log } =
         demo::start_demo().map_err(|error| error.to_string())?;
     let proxy = running.listening.first().map(|(_, address)| address);
-    let page = page(&url(proxy), &url(running.admin.as_ref()), &servers, &config);
-    let code = print(&page, ExitCode::SUCCESS);
+    let page =
+        welcome_page(&address_url(proxy), &address_url(running.admin.as_ref()), &servers, &config);
+    let code = print_text(&page, ExitCode::SUCCESS);
     if code == ExitCode::SUCCESS {
-        stop.wait(&running.commands, &running.status);
+        stop.wait_for_stop(&running.commands, &running.status);
     }
-    running.drain();
+    running.drain_and_stop();
     drop(log);
     Ok(code)
 }
 
-fn url(address: Option<&Address>) -> String {
+fn address_url(address: Option<&Address>) -> String {
     address.map(|address| format!("http://{address}")).unwrap_or_default()
 }
 
-fn page(
+fn welcome_page(
     proxy: &str,
     admin: &str,
     servers: &[(&str, std::net::SocketAddr)],

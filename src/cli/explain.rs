@@ -8,10 +8,10 @@ use clap::Args;
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{admin, config_file, print, print_error};
+use super::{admin, config_file, print_error, print_text};
 use crate::config::{self, FindingReport, TextColour};
 use crate::discovery::Found;
-use crate::explain::{ExplainQuestion, Explanation, explain};
+use crate::explain::{ExplainQuestion, Explanation, explain_exchange};
 use crate::snapshot::compile;
 use crate::snapshot::weights::Weights;
 use crate::tls::facts::{self, Certificate};
@@ -53,7 +53,7 @@ pub(super) struct ExplainArguments {
 /// Exit code 0 when a route takes the request, 1 when it is refused or cannot be explained.
 pub(super) fn run_explain(arguments: &ExplainArguments) -> ExitCode {
     let said = match &arguments.admin {
-        Some(url) => ask_admin(arguments, |path| admin::call(url, Method::GET, path)),
+        Some(url) => ask_admin(arguments, |path| admin::call_url(url, Method::GET, path)),
         None if admin::no_file(arguments.config.as_deref()) => {
             ask_admin(arguments, admin::look_at_demo)
         }
@@ -63,7 +63,7 @@ pub(super) fn run_explain(arguments: &ExplainArguments) -> ExitCode {
         Ok(said) => {
             let code = if said.refused.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             let json = || serde_json::to_string_pretty(&said).unwrap_or_default() + "\n";
-            print(&if arguments.json { json() } else { said.text() }, code)
+            print_text(&if arguments.json { json() } else { said.to_text() }, code)
         }
         Err(error) => print_error(&format!("error: {}\n", error.trim_end())),
     }
@@ -100,11 +100,11 @@ fn read_explanation(arguments: &ExplainArguments) -> Result<Explanation, String>
         sni: arguments.sni.clone(),
         certificate: read_certificate(arguments)?,
     };
-    explain(&snapshot, &question)
+    explain_exchange(&snapshot, &question)
 }
 
 fn read_certificate(arguments: &ExplainArguments) -> Result<Option<Certificate>, String> {
-    arguments.client_cert.as_deref().map(facts::client).transpose()
+    arguments.client_cert.as_deref().map(facts::read_client).transpose()
 }
 
 fn ask_admin(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Arguments, print, print_error};
+use super::{Arguments, print_error, print_text};
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
@@ -18,7 +18,7 @@ pub(super) fn print_completions(arguments: &Completions) -> ExitCode {
     let mut script = Vec::new();
     let mut command = Arguments::command();
     clap_complete::generate(arguments.shell, &mut command, "tidegate", &mut script);
-    print(&String::from_utf8_lossy(&script), ExitCode::SUCCESS)
+    print_text(&String::from_utf8_lossy(&script), ExitCode::SUCCESS)
 }
 
 /// Prints the manual page in roff, one section for every command.
@@ -35,7 +35,7 @@ pub(super) fn print_man() -> ExitCode {
             .and_then(|()| sub.render_options_section(&mut page));
     }
     match rendered {
-        Ok(()) => print(&String::from_utf8_lossy(&page), ExitCode::SUCCESS),
+        Ok(()) => print_text(&String::from_utf8_lossy(&page), ExitCode::SUCCESS),
         Err(error) => print_error(&format!("error: {error}\n")),
     }
 }

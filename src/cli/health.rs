@@ -7,7 +7,7 @@ use clap::Args;
 use http::Method;
 
 use super::admin::CallTarget;
-use super::{print, print_error};
+use super::{print_error, print_text};
 
 /// Container engines give a check some seconds; an answer takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ pub(super) struct HealthArguments {
 pub(super) fn run_health(arguments: &HealthArguments) -> ExitCode {
     let path = if arguments.live { "/live" } else { "/ready" };
     match arguments.target.call_within(PATIENCE, Method::GET, path) {
-        Ok((200, _)) => print("healthy\n", ExitCode::SUCCESS),
+        Ok((200, _)) => print_text("healthy\n", ExitCode::SUCCESS),
         Ok((status, _)) => print_error(&format!("error: {path} answers {status}\n")),
         Err(error) => print_error(&format!("error: {error}\n")),
     }

@@ -72,14 +72,14 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run::run_proxy(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
+        Command::Check(arguments) => check::run_check(&arguments),
         Command::Explain(arguments) => explain::run_explain(&arguments),
         Command::Reload(arguments) => reload::run_reload(&arguments),
         Command::Status(arguments) => reload::run_status(&arguments),
         Command::Drain(arguments) => reload::run_drain(&arguments),
         Command::Health(arguments) => health::run_health(&arguments),
-        Command::Plan(arguments) => plan::run(&arguments),
-        Command::Demo => demo::run(),
+        Command::Plan(arguments) => plan::run_plan(&arguments),
+        Command::Demo => demo::run_demo(),
         Command::Schema(arguments) => schema::print_schema(&arguments),
         Command::Completions(arguments) => generate::print_completions(&arguments),
         Command::Man => generate::print_man(),
@@ -96,7 +96,7 @@ fn config_file(named: Option<&Path>) -> PathBuf {
 
 /// Writes to standard output and keeps `code`, unless writing fails. A reader that went away (`| head`)
 /// has read what it wanted, so that is no failure.
-fn print(text: &str, code: ExitCode) -> ExitCode {
+fn print_text(text: &str, code: ExitCode) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => code,

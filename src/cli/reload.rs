@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::Value as Json;
 
 use super::admin::CallTarget;
-use super::{print, print_error};
+use super::{print_error, print_text};
 use crate::clock;
 use crate::config::schema::discovery::Servers;
 use crate::reload::ReloadOutcome;
@@ -31,7 +31,7 @@ pub(super) struct PlainArguments {
 /// Exit code 0 when the new configuration runs, 1 when it was refused and the old one goes on.
 pub(super) fn run_reload(arguments: &ReloadArguments) -> ExitCode {
     let path = if arguments.force { "/reload?force=1" } else { "/reload" };
-    let body = match arguments.target.call(Method::POST, path) {
+    let body = match arguments.target.call_admin(Method::POST, path) {
         Ok((_, body)) => body,
         Err(error) => return print_error(&format!("error: {error}\n")),
     };
@@ -50,7 +50,7 @@ pub(super) fn run_reload(arguments: &ReloadArguments) -> ExitCode {
         note => format!("not reloaded: {note}; generation {} goes on\n", outcome.generation),
     };
     text.push_str(&describe_changes(&outcome.changes, &outcome.stays));
-    print(&text, ExitCode::SUCCESS)
+    print_text(&text, ExitCode::SUCCESS)
 }
 
 /// Describes what is different, what stays, what drains.
@@ -71,8 +71,8 @@ pub(super) fn describe_changes(changes: &[ConfigChange], stays: &StayingCounts) 
 
 /// Exit code 0 when the drain has begun.
 pub(super) fn run_drain(arguments: &PlainArguments) -> ExitCode {
-    match arguments.target.call(Method::POST, "/drain") {
-        Ok((202, _)) => print("draining\n", ExitCode::SUCCESS),
+    match arguments.target.call_admin(Method::POST, "/drain") {
+        Ok((202, _)) => print_text("draining\n", ExitCode::SUCCESS),
         Ok((_, body)) => print_error(&format!("error: {body}")),
         Err(error) => print_error(&format!("error: {error}\n")),
     }
@@ -80,7 +80,7 @@ pub(super) fn run_drain(arguments: &PlainArguments) -> ExitCode {
 
 /// Exit code 0 when the proxy is ready for requests, 1 when it is not or cannot be reached.
 pub(super) fn run_status(arguments: &PlainArguments) -> ExitCode {
-    let body = match arguments.target.look("/stats") {
+    let body = match arguments.target.look_up("/stats") {
         Ok((200, body)) => body,
         Ok((_, body)) => return print_error(&format!("error: {body}")),
         Err(error) => return print_error(&format!("error: {error}\n")),
@@ -90,7 +90,7 @@ pub(super) fn run_status(arguments: &PlainArguments) -> ExitCode {
     };
     let ready = stats["ready"] == true;
     let code = if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    print(&show_overview(&stats), code)
+    print_text(&show_overview(&stats), code)
 }
 
 /// A line for the process and one for each listener, upstream and server.

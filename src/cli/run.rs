@@ -27,7 +27,7 @@ pub(super) fn run_proxy(arguments: &RunArguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(report) => return print_error(&report.text(TextColour::Plain)),
     };
-    let log = telemetry::log::start(&loaded.config.log);
+    let log = telemetry::log::start_logging(&loaded.config.log);
     let sources = loaded.sources;
     if !loaded.findings.is_empty() {
         let report = FindingReport::of(loaded.findings, sources.clone());
@@ -42,8 +42,8 @@ pub(super) fn run_proxy(arguments: &RunArguments) -> ExitCode {
     {
         Ok(running) => {
             announce_start(&path, &loaded.config, running.admin.as_ref());
-            stop.wait(&running.commands, &running.status);
-            running.drain();
+            stop.wait_for_stop(&running.commands, &running.status);
+            running.drain_and_stop();
             ExitCode::SUCCESS
         }
         Err(StartError::Config(findings)) => {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::print;
+use super::print_text;
 use crate::config::{json_schema, reference};
 
 #[derive(Debug, Args)]
@@ -29,5 +29,5 @@ pub(super) fn print_schema(arguments: &SchemaArguments) -> ExitCode {
         SchemaFormat::Json => format!("{:#}\n", json_schema().as_value()),
         SchemaFormat::Markdown => reference::markdown(),
     };
-    print(&text, ExitCode::SUCCESS)
+    print_text(&text, ExitCode::SUCCESS)
 }

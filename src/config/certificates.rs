@@ -50,7 +50,7 @@ pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<TlsServer>>, Vec<F
                 }
             },
         };
-        match TlsIdentity::load(cert, key) {
+        match TlsIdentity::load_files(cert, key) {
             Ok(identity) => {
                 let same = identities.iter().position(|(other, p)| {
                     *p != profile && other.names.dns.iter().any(|n| identity.names.dns.contains(n))
@@ -85,9 +85,9 @@ fn rules(
 ) -> Result<ServerRules, String> {
     let mut revoked = Vec::new();
     for file in client_crl {
-        revoked.extend(revocation::read(file)?);
+        revoked.extend(revocation::read_lists(file)?);
     }
-    let revoked = revocation::newest(revoked);
+    let revoked = revocation::keep_newest(revoked);
     let authorities =
         client_ca.map(|file| pem::unrevoked_authorities(file, &revoked)).transpose()?;
     Ok(ServerRules {
@@ -149,8 +149,9 @@ fn expired_lists(listen: &Listen, now: i64) -> Vec<Finding> {
     let mut findings = Vec::new();
     for tls in listen.tls.iter() {
         // What cannot be read is reported already.
-        let lists = tls.client_crl.iter().filter_map(|file| revocation::read(file).ok()).flatten();
-        let lists = revocation::newest(lists.collect()).into_iter();
+        let lists =
+            tls.client_crl.iter().filter_map(|file| revocation::read_lists(file).ok()).flatten();
+        let lists = revocation::keep_newest(lists.collect()).into_iter();
         for list in lists.filter(|list| list.next_update.is_some_and(|end| end <= now)) {
             let message = format!(
                 "the revocation list of {} has expired: its clients are refused",

@@ -67,7 +67,7 @@ pub fn start_demo() -> Result<Demo, DemoError> {
     ];
     let (mut text, mut config) =
         write_config(&servers, free_port(PROXY_PORT), free_port(ADMIN_PORT))?;
-    let log = telemetry::log::start(&config.log);
+    let log = telemetry::log::start_logging(&config.log);
     let running = match server::start_server(&config, None, &Sources::default(), admin::open_admin)
     {
         // Somebody took a port after it was looked at.

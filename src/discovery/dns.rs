@@ -10,7 +10,7 @@ use crate::config::schema::discovery::Records;
 use crate::config::schema::words::ServerAddress;
 
 /// The question for the addresses of a name; `None` for what is no name.
-pub(super) fn question(address: &ServerAddress, records: &Records) -> Option<Question> {
+pub(super) fn name_question(address: &ServerAddress, records: &Records) -> Option<Question> {
     match address {
         ServerAddress::Name { host, .. } => {
             Some(Question { name: (**host).into(), services: false, family: records.family })
@@ -20,7 +20,7 @@ pub(super) fn question(address: &ServerAddress, records: &Records) -> Option<Que
 }
 
 /// The servers that an answer means.
-pub(super) fn entries(written: &ServerAddress, places: &[Place]) -> Vec<Entry> {
+pub(super) fn answer_entries(written: &ServerAddress, places: &[Place]) -> Vec<Entry> {
     let ServerAddress::Name { port, .. } = written else { return Vec::new() };
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
@@ -49,7 +49,7 @@ mod tests {
         };
         let written = ServerAddress::Name { host: "a.test".into(), port: 8080 };
         let places = ["10.0.0.1:0", "[fd00::1]:0", "10.0.0.1:0", "[::ffff:10.0.0.1]:0"].map(place);
-        let all = entries(&written, &places);
+        let all = answer_entries(&written, &places);
         let ids: Vec<&str> = all.iter().map(|entry| &*entry.id).collect();
         assert_eq!(ids, ["10.0.0.1:8080", "[fd00::1]:8080"]);
         assert!(all.iter().all(|entry| entry.host == Some(("a.test".into(), 8080))));

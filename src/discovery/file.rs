@@ -45,17 +45,19 @@ impl Files {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn start(updates: Updates) -> io::Result<Self> {
+    pub fn start_thread(updates: Updates) -> io::Result<Self> {
         let (orders, received) = sync_channel(16);
         let watch = FileWatch { updates, files: BTreeMap::new() };
-        std::thread::Builder::new().name("lists".into()).spawn(move || watch.run(&received))?;
+        std::thread::Builder::new()
+            .name("lists".into())
+            .spawn(move || watch.run_watch(&received))?;
         Ok(Self { orders })
     }
 
     /// Looks at these too, and waits until they were read, for `most` at the longest. Those that are
     /// looked at already are not waited for.
-    pub fn learn(&self, sources: UpstreamSources, most: Duration) {
-        if sources.values().any(|source| path(source).is_some()) {
+    pub fn learn_files(&self, sources: UpstreamSources, most: Duration) {
+        if sources.values().any(|source| file_path(source).is_some()) {
             let (tell, told) = sync_channel(1);
             // Errors mean that the thread is gone, or that time is up.
             let _sent = self.orders.send(Order::Learn(sources, tell));
@@ -70,7 +72,7 @@ impl Files {
     }
 }
 
-fn path(elsewhere: &Elsewhere) -> Option<&Path> {
+fn file_path(elsewhere: &Elsewhere) -> Option<&Path> {
     match &elsewhere.source {
         Source::File(path) => Some(&path.value),
         Source::Dns(_) | Source::Srv(_) | Source::Kubernetes(_) | Source::Registry(_) => None,
@@ -109,28 +111,28 @@ fn is_replaced(before: FileLook, now: FileLook) -> bool {
 }
 
 impl FileWatch {
-    fn run(mut self, orders: &Receiver<Order>) {
+    fn run_watch(mut self, orders: &Receiver<Order>) {
         loop {
             let pause = if self.files.is_empty() { Duration::from_secs(60) } else { LOOK };
             match orders.recv_timeout(pause) {
                 Ok(Order::Learn(sources, tell)) => {
-                    self.add(sources);
+                    self.add_sources(sources);
                     // Who waited may have gone.
                     let _told = tell.try_send(());
                 }
                 Ok(Order::Only(sources)) => {
                     self.files.retain(|upstream, _| sources.contains_key(upstream));
-                    self.add(sources);
+                    self.add_sources(sources);
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => self.look_at_files(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn add(&mut self, sources: UpstreamSources) {
+    fn add_sources(&mut self, sources: UpstreamSources) {
         for (upstream, elsewhere) in sources {
-            let Some(path) = path(&elsewhere) else {
+            let Some(path) = file_path(&elsewhere) else {
                 self.files.remove(&upstream);
                 continue;
             };
@@ -140,19 +142,19 @@ impl FileWatch {
             let seen = look_at(path);
             let account = SourceAccount::new(upstream.clone(), elsewhere.clone());
             let mut file = WatchedFile { account, seen, read: seen };
-            file.tell(&self.updates);
+            file.tell_updates(&self.updates);
             self.files.insert(upstream, file);
         }
     }
 
-    fn look(&mut self) {
+    fn look_at_files(&mut self) {
         for file in self.files.values_mut() {
-            let Some(path) = path(file.account.elsewhere()) else { continue };
+            let Some(path) = file_path(file.account.elsewhere()) else { continue };
             let now = look_at(path);
             let before = std::mem::replace(&mut file.seen, now);
             if file.read != now && (before == now || is_replaced(before, now)) {
                 file.read = now;
-                file.tell(&self.updates);
+                file.tell_updates(&self.updates);
             }
         }
     }
@@ -160,10 +162,10 @@ impl FileWatch {
 
 impl WatchedFile {
     /// Reads the file and sends what it says.
-    fn tell(&mut self, updates: &Updates) {
+    fn tell_updates(&mut self, updates: &Updates) {
         let elsewhere = self.account.elsewhere().clone();
-        if let Some(path) = path(&elsewhere) {
-            self.account.send(read_list(path, &elsewhere), updates);
+        if let Some(path) = file_path(&elsewhere) {
+            self.account.send_statement(read_list(path, &elsewhere), updates);
         }
     }
 }
@@ -180,7 +182,7 @@ fn read_list(path: &Path, elsewhere: &Elsewhere) -> Statement {
         })
     });
     let mut all = match read {
-        Ok(file) => entries(&file),
+        Ok(file) => file_entries(&file),
         Err(fault) => return Statement { fault: Some(fault), ..Statement::default() },
     };
     let mut refused = Vec::new();
@@ -201,7 +203,7 @@ fn read_list(path: &Path, elsewhere: &Elsewhere) -> Statement {
 }
 
 /// The entries of a file; one that is there twice is one, as with Prometheus.
-fn entries(file: &ServerFile) -> Vec<Entry> {
+fn file_entries(file: &ServerFile) -> Vec<Entry> {
     let mut all: Vec<Entry> = match file {
         ServerFile::Servers(servers) => servers.iter().map(Entry::from).collect(),
         ServerFile::Targets(groups) => groups.iter().flat_map(entries_of).collect(),
@@ -233,7 +235,9 @@ mod tests {
              [[route]]\nupstream = 'app'\n",
             path.display()
         );
-        super::super::source::sources(&crate::config::load_str("t.toml", &text).unwrap().config)
+        super::super::source::list_sources(
+            &crate::config::load_str("t.toml", &text).unwrap().config,
+        )
     }
 
     struct Tried {
@@ -243,13 +247,13 @@ mod tests {
     impl Tried {
         fn new(sources: UpstreamSources) -> Self {
             let mut watch = FileWatch { updates: Updates::default(), files: BTreeMap::new() };
-            watch.add(sources);
+            watch.add_sources(sources);
             Self { watch }
         }
 
         /// The ids that were sent since this was asked last, and what is wrong.
         fn told(&self) -> Option<(Vec<String>, Option<String>)> {
-            let update = self.watch.updates.take().into_values().next()?;
+            let update = self.watch.updates.take_all().into_values().next()?;
             let entries = update.entries.iter().flat_map(|entries| entries.iter());
             let ids = entries.map(|entry| entry.id.to_string()).collect();
             Some((ids, update.fault.as_deref().map(str::to_owned)))
@@ -269,21 +273,21 @@ mod tests {
         write("servers = ['10.0.0.1:1']");
         let mut tried = Tried::new(sources(&path, ""));
         assert_eq!(tried.told(), told(&["10.0.0.1:1"], None));
-        tried.watch.look();
+        tried.watch.look_at_files();
         assert_eq!(tried.told(), None);
         write("servers = ['10.0.0.1:1', '10.0.0.2:2']");
-        tried.watch.look();
+        tried.watch.look_at_files();
         assert_eq!(tried.told(), None, "somebody may still be writing");
-        tried.watch.look();
+        tried.watch.look_at_files();
         assert_eq!(tried.told(), told(&["10.0.0.1:1", "10.0.0.2:2"], None));
         let other = directory.path().join("new");
         std::fs::write(&other, "[{\"targets\": [\"10.0.0.3:3\", \"10.0.0.3:3\"]}]").unwrap();
         std::fs::rename(&other, &path).unwrap();
-        tried.watch.look();
+        tried.watch.look_at_files();
         assert_eq!(tried.told(), told(&["10.0.0.3:3"], None));
         write("servers = ['10.0.0.3:3']");
-        tried.watch.look();
-        tried.watch.look();
+        tried.watch.look_at_files();
+        tried.watch.look_at_files();
         assert_eq!(tried.told(), None, "the same in other words");
     }
 
@@ -296,8 +300,8 @@ mod tests {
         assert_eq!(tried.told(), told(&[], Some(&format!("{name}: there is no such file"))));
         let mut say = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            tried.watch.look();
-            tried.watch.look();
+            tried.watch.look_at_files();
+            tried.watch.look_at_files();
             tried.told()
         };
         assert_eq!(say("servers = ['10.0.0.1:1']"), told(&["10.0.0.1:1"], None));
@@ -306,8 +310,8 @@ mod tests {
         assert_eq!(say("servers = []"), told(&[], None), "a guard looks after that");
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        tried.watch.look();
-        tried.watch.look();
+        tried.watch.look_at_files();
+        tried.watch.look_at_files();
         assert_eq!(tried.told(), told(&[], Some(&format!("{name}: it is a directory"))));
     }
 
@@ -319,7 +323,7 @@ mod tests {
                        \"labels\": {\"zone\": \"a\", \"tier\": \"x\", \"__meta\": \"y\"}}]";
         std::fs::write(&path, targets).unwrap();
         let tried = Tried::new(sources(&path, ", allow = ['10.0.0.0/8']"));
-        let update = tried.watch.updates.take().into_values().next().unwrap();
+        let update = tried.watch.updates.take_all().into_values().next().unwrap();
         let fault = format!("{}: 127.0.0.1:1 is outside `allow`", path.display());
         assert_eq!(update.fault.as_deref(), Some(&*fault));
         let all = update.entries.unwrap();

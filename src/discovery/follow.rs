@@ -39,7 +39,7 @@ type Answered = Result<Heard, String>;
 /// Somebody who answers questions.
 pub(super) trait Ask: Send {
     /// Asks one question.
-    fn ask(
+    fn ask_question(
         &mut self,
         question: Question,
         now: Instant,
@@ -62,20 +62,20 @@ pub(super) struct System {
 type Look = (u64, i64, i64, u64);
 
 impl System {
-    fn resolver(&mut self, now: Instant) -> Arc<Resolver> {
+    fn current_resolver(&mut self, now: Instant) -> Arc<Resolver> {
         let recent = |at: Instant| now.saturating_duration_since(at) < FILES;
         if let Some(resolver) = &self.resolver
             && self.looked.is_some_and(|(at, _)| recent(at))
         {
             return resolver.clone();
         }
-        let looks = [look(&self.paths.hosts), look(&self.paths.resolv)];
+        let looks = [look_at(&self.paths.hosts), look_at(&self.paths.resolv)];
         let same = self.looked.is_some_and(|(_, known)| known == looks);
         self.looked = Some((now, looks));
         match &self.resolver {
             Some(resolver) if same => resolver.clone(),
             _ => {
-                let resolver = Arc::new(Resolver::read(&self.paths, &self.servers));
+                let resolver = Arc::new(Resolver::read_system(&self.paths, &self.servers));
                 self.resolver = Some(resolver.clone());
                 resolver
             }
@@ -83,19 +83,19 @@ impl System {
     }
 }
 
-fn look(path: &Path) -> Option<Look> {
+fn look_at(path: &Path) -> Option<Look> {
     let known = std::fs::metadata(path).ok()?;
     Some((known.ino(), known.mtime(), known.mtime_nsec(), known.size()))
 }
 
 impl Ask for System {
-    fn ask(
+    fn ask_question(
         &mut self,
         question: Question,
         now: Instant,
     ) -> impl Future<Output = Answered> + Send + 'static {
-        let resolver = self.resolver(now);
-        async move { resolver.ask(&question, DEADLINE).await }
+        let resolver = self.current_resolver(now);
+        async move { resolver.ask_question(&question, DEADLINE).await }
     }
 
     fn ask_at(&mut self, servers: Vec<SocketAddr>) {
@@ -150,32 +150,32 @@ impl<A: Ask> Follower<A> {
     }
 
     /// Follows names until nobody can give orders any more.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    pub(super) async fn run_follower(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
             let now = clock::now();
-            self.look(now);
+            self.begin_lookups(now);
             let next = self.followed.values().filter_map(|followed| followed.next).min();
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order, clock::now()),
+                    Some(order) => self.obey_order(order, clock::now()),
                     None => return,
                 },
                 Some(Ok((question, heard))) = self.lookups.join_next() => {
-                    self.learn(&question, heard, clock::now());
+                    self.learn_answer(&question, heard, clock::now());
                     while let Some(Ok((question, heard))) = self.lookups.try_join_next() {
-                        self.learn(&question, heard, clock::now());
+                        self.learn_answer(&question, heard, clock::now());
                     }
                 }
                 () = tokio::time::sleep_until(next.unwrap_or(now + DEADLINE)) => {}
             }
-            self.tell();
+            self.tell_news();
         }
     }
 
-    fn obey(&mut self, order: Order, now: Instant) {
+    fn obey_order(&mut self, order: Order, now: Instant) {
         match order {
             Order::Learn(questions, tell) => {
-                self.follow(&questions, now);
+                self.follow_questions(&questions, now);
                 let mut questions: BTreeSet<Question> = questions.into_keys().collect();
                 questions.retain(|one| self.followed.get(one).is_none_or(|f| f.ended.is_none()));
                 self.waiting.push(WaitingName { questions, tell });
@@ -191,8 +191,8 @@ impl<A: Ask> Follower<A> {
                         }
                     }
                 }
-                self.follow(&questions, now);
-                self.known.forget(|question| self.followed.contains_key(question));
+                self.follow_questions(&questions, now);
+                self.known.forget_unfollowed(|question| self.followed.contains_key(question));
             }
             Order::Hurry(questions, apart) => {
                 for question in &questions {
@@ -207,7 +207,7 @@ impl<A: Ask> Follower<A> {
         }
     }
 
-    fn follow(&mut self, questions: &Questions, now: Instant) {
+    fn follow_questions(&mut self, questions: &Questions, now: Instant) {
         for (question, bounds) in questions {
             let first = Followed { bounds: *bounds, next: Some(now), ended: None };
             self.followed.entry(question.clone()).or_insert(first);
@@ -215,20 +215,21 @@ impl<A: Ask> Follower<A> {
     }
 
     /// Begins the look-ups that are due.
-    fn look(&mut self, now: Instant) {
+    fn begin_lookups(&mut self, now: Instant) {
         for (question, followed) in &mut self.followed {
             if followed.next.is_some_and(|next| next <= now) {
                 followed.next = None;
-                let (question, asked) = (question.clone(), self.asks.ask(question.clone(), now));
+                let (question, asked) =
+                    (question.clone(), self.asks.ask_question(question.clone(), now));
                 self.lookups.spawn(async move { (question, asked.await) });
             }
         }
     }
 
-    fn learn(&mut self, question: &Question, heard: Answered, now: Instant) {
+    fn learn_answer(&mut self, question: &Question, heard: Answered, now: Instant) {
         let ttl = heard.as_ref().ok().and_then(|heard| heard.ttl);
-        self.news |= self.known.learn(question, heard);
-        let Some(answer) = self.known.answer(question) else { return };
+        self.news |= self.known.learn_result(question, heard);
+        let Some(answer) = self.known.answer_to(question) else { return };
         // The answer of one that was let go meanwhile is remembered all the same.
         if let Some(followed) = self.followed.get_mut(question) {
             let ttl = match (&answer.fault, answer.nothing) {
@@ -236,7 +237,7 @@ impl<A: Ask> Follower<A> {
                 (Some(_), true) => ttl.unwrap_or_default().max(RETRY),
                 (Some(_), false) => RETRY,
             };
-            let pause = pause(ttl, followed.bounds, &mut self.random);
+            let pause = draw_pause(ttl, followed.bounds, &mut self.random);
             (followed.next, followed.ended) = (Some(now + pause), Some(now));
         }
         for waiting in &mut self.waiting {
@@ -245,7 +246,7 @@ impl<A: Ask> Follower<A> {
     }
 
     /// Shows what is new, and then tells those who wait for nothing any more.
-    fn tell(&mut self) {
+    fn tell_news(&mut self) {
         if std::mem::take(&mut self.news) {
             self.shared.known.store(Arc::new(self.known.clone()));
             self.shared.changed.store(true, Ordering::Release);
@@ -258,7 +259,7 @@ impl<A: Ask> Follower<A> {
 }
 
 /// The pause before a name is looked up again, a little different each time.
-fn pause(ttl: Duration, (least, most): (Duration, Duration), random: &mut Random) -> Duration {
+fn draw_pause(ttl: Duration, (least, most): (Duration, Duration), random: &mut Random) -> Duration {
     ttl.clamp(least.min(most), most).mul_f64(1.0 + JITTER * random.unit())
 }
 
@@ -276,7 +277,7 @@ mod tests {
         for (ttl, from, to) in [(30, 30_000, 33_000), (0, 1000, 1100), (3600, 60_000, 66_000)] {
             let ttl = Duration::from_secs(ttl);
             let pauses: Vec<u128> =
-                (0..1000).map(|_| pause(ttl, bounds, &mut random).as_millis()).collect();
+                (0..1000).map(|_| draw_pause(ttl, bounds, &mut random).as_millis()).collect();
             assert!(pauses.iter().all(|p| (from..=to).contains(p)));
             assert!(pauses.iter().any(|p| *p < from + (to - from) / 4));
             assert!(pauses.iter().any(|p| *p > to - (to - from) / 4));
@@ -284,7 +285,7 @@ mod tests {
     }
 
     fn questions(names: &[&str]) -> Questions {
-        names.iter().map(|name| Question::host(name).usual()).collect()
+        names.iter().map(|name| Question::for_host(name).with_usual_pauses()).collect()
     }
 
     fn keys(names: &[&str]) -> BTreeSet<Question> {
@@ -315,7 +316,7 @@ mod tests {
     struct Scripted;
 
     impl Ask for Scripted {
-        fn ask(
+        fn ask_question(
             &mut self,
             question: Question,
             _: Instant,
@@ -334,7 +335,7 @@ mod tests {
     async fn who_learns_is_told_when_all_were_looked_up() {
         let shared: Arc<Shared> = Arc::default();
         let (orders, received) = mpsc::channel(16);
-        let running = tokio::spawn(follower(shared.clone()).run(received));
+        let running = tokio::spawn(follower(shared.clone()).run_follower(received));
         let (tell, told) = sync_channel(1);
         let names = questions(&["bad", "good"]);
         orders.send(Order::Learn(names.clone(), tell)).await.unwrap();
@@ -342,7 +343,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let known = shared.known.load_full();
-        let of = |name: &str| known.answer(&Question::host(name)).unwrap().clone();
+        let of = |name: &str| known.answer_to(&Question::for_host(name)).unwrap().clone();
         assert_eq!(of("good").with_port(1).count(), 1);
         assert_eq!(of("bad").fault.as_deref().unwrap(), "no such host");
         assert!(shared.changed.swap(false, Ordering::AcqRel));
@@ -362,17 +363,17 @@ mod tests {
         let now = clock::now();
         let mut follower = follower(Arc::default());
         let (tell, _told) = sync_channel(1);
-        follower.obey(Order::Learn(questions(&["good"]), tell), now);
-        let good = Question::host("good");
-        follower.learn(&good, hears("good"), now);
+        follower.obey_order(Order::Learn(questions(&["good"]), tell), now);
+        let good = Question::for_host("good");
+        follower.learn_answer(&good, hears("good"), now);
         let next = |follower: &Follower<Scripted>| follower.followed[&good].next.unwrap() - now;
         assert!(next(&follower) >= Duration::from_secs(30));
         let apart = Duration::from_secs(5);
-        follower.obey(Order::Hurry(keys(&["good", "other"]), apart), now);
+        follower.obey_order(Order::Hurry(keys(&["good", "other"]), apart), now);
         assert_eq!(next(&follower), apart);
-        follower.obey(Order::Hurry(keys(&["good"]), apart * 2), now);
+        follower.obey_order(Order::Hurry(keys(&["good"]), apart * 2), now);
         assert_eq!(next(&follower), apart);
-        follower.obey(Order::Only(questions(&["other"])), now);
+        follower.obey_order(Order::Only(questions(&["other"])), now);
         assert_eq!(follower.followed.len(), 1);
     }
 
@@ -382,11 +383,11 @@ mod tests {
         let mut follower = follower(Arc::default());
         let names = ["bad", "none", "silent"];
         let (tell, _told) = sync_channel(1);
-        follower.obey(Order::Learn(questions(&names), tell), now);
+        follower.obey_order(Order::Learn(questions(&names), tell), now);
         let mut pauses = Vec::new();
         for name in names {
-            let question = Question::host(name);
-            follower.learn(&question, hears(name), now);
+            let question = Question::for_host(name);
+            follower.learn_answer(&question, hears(name), now);
             pauses.push((follower.followed[&question].next.unwrap() - now).as_millis());
         }
         assert!((5000..=5500).contains(&pauses[0]), "{pauses:?}");

@@ -99,7 +99,7 @@ impl Guarded {
     }
 
     /// Takes in an update of the source.
-    pub fn hear(
+    pub fn hear_update(
         &mut self,
         update: Update,
         bounds: Bounds,
@@ -120,18 +120,18 @@ impl Guarded {
         for (_, count) in &mut self.counts {
             *count = count.saturating_sub(left);
         }
-        self.decide(bounds, now, answers)
+        self.decide_again(bounds, now, answers)
     }
 
     /// Decides again, when time has passed or servers may have stopped answering.
-    pub fn decide(
+    pub fn decide_again(
         &mut self,
         bounds: Bounds,
         now: Instant,
         answers: impl Fn(&str) -> bool,
     ) -> Option<Note> {
-        let before = self.note();
-        self.remember(now);
+        let before = self.current_note();
+        self.remember_count(now);
         let first = self.used.is_empty() && self.counts.iter().all(|(_, count)| *count == 0);
         let most = match self.waiting {
             Some(waiting) => waiting.most,
@@ -139,9 +139,9 @@ impl Guarded {
             None => self.used.len().saturating_mul(bounds.growth).max(FEW),
         };
         let taken = self.take_in(most, bounds.hold, now);
-        self.keep(taken, bounds, now, answers);
-        self.remember(now);
-        Some(self.note()).filter(|note| *note != before)
+        self.keep_missed(taken, bounds, now, answers);
+        self.remember_count(now);
+        Some(self.current_note()).filter(|note| *note != before)
     }
 
     /// The servers of the source, as many as are believed.
@@ -176,7 +176,7 @@ impl Guarded {
     }
 
     /// Uses what was taken in, and keeps those beside it that must not go yet.
-    fn keep(
+    fn keep_missed(
         &mut self,
         taken: Vec<Entry>,
         bounds: Bounds,
@@ -218,7 +218,7 @@ impl Guarded {
     }
 
     /// Believes the source from now on, because somebody says so.
-    pub fn release(&mut self) -> Option<Note> {
+    pub fn believe_source(&mut self) -> Option<Note> {
         if !self.is_waiting() {
             return None;
         }
@@ -230,7 +230,7 @@ impl Guarded {
     }
 
     /// Notes how many servers there are, and forgets how many there were long ago.
-    fn remember(&mut self, now: Instant) {
+    fn remember_count(&mut self, now: Instant) {
         let count = self.used.len() - self.held.len();
         // Beside a larger number of later, a smaller one makes no difference.
         while self.counts.back().is_some_and(|(_, before)| *before <= count) {
@@ -246,7 +246,7 @@ impl Guarded {
         }
     }
 
-    fn note(&self) -> Note {
+    fn current_note(&self) -> Note {
         match (self.held.len(), self.waiting()) {
             (0, 0) => Note::Believes,
             (0, waiting) => Note::Waits(waiting),

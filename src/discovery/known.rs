@@ -69,7 +69,7 @@ impl NameAnswer {
     }
 
     /// Returns what is known after one more look-up. The order of the places alone is no news.
-    fn after(&self, heard: Result<Heard, String>) -> Self {
+    fn after_lookup(&self, heard: Result<Heard, String>) -> Self {
         let heard = match heard {
             Ok(heard) => heard,
             Err(why) => return self.with_fault(why, false),
@@ -132,7 +132,7 @@ impl NameAnswer {
     }
 
     /// Returns whether somebody who acts on answers acts on this one as on the other.
-    fn same(&self, other: &Self) -> bool {
+    fn acts_alike(&self, other: &Self) -> bool {
         self.places == other.places
             && self.fault.is_some() == other.fault.is_some()
             && self.nothing == other.nothing
@@ -153,22 +153,26 @@ pub struct KnownName(HashMap<Question, Arc<NameAnswer>>);
 impl KnownName {
     /// Returns what a question leads to; `None` when it was never asked.
     #[must_use]
-    pub fn answer(&self, question: &Question) -> Option<&Arc<NameAnswer>> {
+    pub fn answer_to(&self, question: &Question) -> Option<&Arc<NameAnswer>> {
         self.0.get(question)
     }
 
     /// Takes in the result of a look-up. True if the places are others now, or if there is a
     /// fault where there was none, or the other way round.
-    pub(super) fn learn(&mut self, question: &Question, heard: Result<Heard, String>) -> bool {
+    pub(super) fn learn_result(
+        &mut self,
+        question: &Question,
+        heard: Result<Heard, String>,
+    ) -> bool {
         let before = self.0.get(question).cloned().unwrap_or_default();
-        let after = before.after(heard);
-        let news = !before.same(&after);
+        let after = before.after_lookup(heard);
+        let news = !before.acts_alike(&after);
         self.0.insert(question.clone(), Arc::new(after));
         news
     }
 
     /// Forgets names that nobody follows when there are too many of them.
-    pub(super) fn forget(&mut self, is_followed: impl Fn(&Question) -> bool) {
+    pub(super) fn forget_unfollowed(&mut self, is_followed: impl Fn(&Question) -> bool) {
         if self.0.len() > REMEMBERED {
             self.0.retain(|question, _| is_followed(question));
         }
@@ -195,23 +199,23 @@ mod tests {
     }
 
     fn told(known: &KnownName) -> Vec<String> {
-        known.answer(&a()).unwrap().with_port(80).map(|address| address.to_string()).collect()
+        known.answer_to(&a()).unwrap().with_port(80).map(|address| address.to_string()).collect()
     }
 
     fn a() -> Question {
-        Question::host("a")
+        Question::for_host("a")
     }
 
     #[test]
     fn only_a_good_answer_changes_addresses() {
         let mut known = KnownName::default();
-        assert!(known.learn(&a(), Err("no such host".to_owned())));
+        assert!(known.learn_result(&a(), Err("no such host".to_owned())));
         assert_eq!(told(&known), Vec::<String>::new());
-        assert!(!known.learn(&a(), Err("no answer".to_owned())));
-        assert!(known.learn(&a(), found(&["10.0.0.1", "::1", "10.0.0.1"])));
+        assert!(!known.learn_result(&a(), Err("no answer".to_owned())));
+        assert!(known.learn_result(&a(), found(&["10.0.0.1", "::1", "10.0.0.1"])));
         assert_eq!(told(&known), ["10.0.0.1:80", "[::1]:80"]);
-        assert_eq!(known.answer(&a()).unwrap().fault, None);
-        assert!(!known.learn(&a(), found(&["::1", "10.0.0.1"])), "the order alone");
+        assert_eq!(known.answer_to(&a()).unwrap().fault, None);
+        assert!(!known.learn_result(&a(), found(&["::1", "10.0.0.1"])), "the order alone");
         assert_eq!(told(&known), ["10.0.0.1:80", "[::1]:80"]);
         for nothing in [
             &[][..],
@@ -219,14 +223,14 @@ mod tests {
             &["::", "224.0.0.1", "255.255.255.255"],
             &["::ffff:0.0.0.0", "::ffff:224.0.0.1", "::ffff:255.255.255.255"],
         ] {
-            assert!(known.learn(&a(), found(nothing)));
-            let answer = known.answer(&a()).unwrap();
+            assert!(known.learn_result(&a(), found(nothing)));
+            let answer = known.answer_to(&a()).unwrap();
             assert_eq!(answer.fault.as_deref().unwrap(), "it has no address");
             assert!(answer.nothing);
             assert_eq!(told(&known), ["10.0.0.1:80", "[::1]:80"]);
-            assert!(known.learn(&a(), found(&["10.0.0.1", "::1"])), "the fault is gone");
+            assert!(known.learn_result(&a(), found(&["10.0.0.1", "::1"])), "the fault is gone");
         }
-        assert!(known.learn(&a(), found(&["10.0.0.2", "0.0.0.0"])));
+        assert!(known.learn_result(&a(), found(&["10.0.0.2", "0.0.0.0"])));
         assert_eq!(told(&known), ["10.0.0.2:80"]);
     }
 
@@ -236,16 +240,16 @@ mod tests {
         let fails = || Part::Failed("SERVFAIL".to_owned());
         let v4 = |texts: &[&str]| Part::Found(ips(texts));
         // Name servers that fail for AAAA are common; where there never was one, nothing is wrong.
-        assert!(known.learn(&a(), heard(v4(&["10.0.0.1"]), fails())));
-        assert_eq!(known.answer(&a()).unwrap().fault, None);
-        assert!(known.learn(&a(), found(&["10.0.0.1", "fd00::1"])));
-        assert!(known.learn(&a(), heard(v4(&["10.0.0.2"]), fails())));
+        assert!(known.learn_result(&a(), heard(v4(&["10.0.0.1"]), fails())));
+        assert_eq!(known.answer_to(&a()).unwrap().fault, None);
+        assert!(known.learn_result(&a(), found(&["10.0.0.1", "fd00::1"])));
+        assert!(known.learn_result(&a(), heard(v4(&["10.0.0.2"]), fails())));
         assert_eq!(told(&known), ["10.0.0.2:80", "[fd00::1]:80"]);
-        assert_eq!(known.answer(&a()).unwrap().fault.as_deref().unwrap(), "SERVFAIL");
-        assert!(!known.learn(&a(), heard(fails(), fails())));
+        assert_eq!(known.answer_to(&a()).unwrap().fault.as_deref().unwrap(), "SERVFAIL");
+        assert!(!known.learn_result(&a(), heard(fails(), fails())));
         assert_eq!(told(&known), ["10.0.0.2:80", "[fd00::1]:80"]);
-        assert!(!known.answer(&a()).unwrap().nothing);
-        assert!(known.learn(&a(), heard(v4(&[]), Part::Found(ips(&["fd00::1"])))));
+        assert!(!known.answer_to(&a()).unwrap().nothing);
+        assert!(known.learn_result(&a(), heard(v4(&[]), Part::Found(ips(&["fd00::1"])))));
         assert_eq!(told(&known), ["[fd00::1]:80"]);
     }
 
@@ -255,23 +259,23 @@ mod tests {
         let mut many: Vec<String> =
             (0..2000).map(|n| format!("10.0.{}.{}", n / 250, n % 250 + 1)).collect();
         let all = |many: &[String]| found(&many.iter().map(String::as_str).collect::<Vec<_>>());
-        assert!(known.learn(&a(), all(&many)));
+        assert!(known.learn_result(&a(), all(&many)));
         assert_eq!(told(&known).len(), 1024);
         many.reverse();
-        assert!(!known.learn(&a(), all(&many)));
+        assert!(!known.learn_result(&a(), all(&many)));
     }
 
     #[test]
     fn names_that_nobody_follows_are_forgotten_when_they_are_many() {
         let mut known = KnownName::default();
-        let seven = Question::host("7");
+        let seven = Question::for_host("7");
         for n in 0..1024 {
-            known.learn(&Question::host(&n.to_string()), found(&[]));
+            known.learn_result(&Question::for_host(&n.to_string()), found(&[]));
         }
-        known.forget(|question| *question == seven);
+        known.forget_unfollowed(|question| *question == seven);
         assert_eq!(known.0.len(), 1024);
-        known.learn(&a(), found(&[]));
-        known.forget(|question| *question == seven);
+        known.learn_result(&a(), found(&[]));
+        known.forget_unfollowed(|question| *question == seven);
         assert_eq!(known.0.len(), 1);
     }
 }

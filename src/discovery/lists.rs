@@ -61,13 +61,13 @@ impl Lists {
     }
 
     /// Takes in what sources have sent. `answers` says whether a server of an upstream does.
-    pub fn hear(
+    pub fn hear_sources(
         &mut self,
         bounds: Bounds,
         now: Instant,
         answers: impl Fn(&str, &str) -> bool,
     ) -> Vec<Heard> {
-        self.take_in(self.updates.take(), bounds, now, answers)
+        self.take_in(self.updates.take_all(), bounds, now, answers)
     }
 
     /// Takes in what sources have sent of which nothing was known yet. Nothing is compared with
@@ -96,7 +96,7 @@ impl Lists {
             if update.entries.as_ref().is_some_and(|entries| entries != guarded.said()) {
                 list.since = Some(clock::wall());
             }
-            let note = guarded.hear(update, bounds, now, |id| answers(&key.0, id));
+            let note = guarded.hear_update(update, bounds, now, |id| answers(&key.0, id));
             let (upstream, origin) = key;
             all.push(Heard { upstream, origin, note, waiting: guarded.waiting() });
         }
@@ -105,7 +105,7 @@ impl Lists {
     }
 
     /// Looks after what is held back: time has passed, or servers no longer answer.
-    pub fn look(
+    pub fn look_after(
         &mut self,
         bounds: Bounds,
         now: Instant,
@@ -113,7 +113,7 @@ impl Lists {
     ) -> Vec<Heard> {
         let waiting = self.guarded.iter_mut().filter(|(_, guarded)| guarded.is_waiting());
         let decided = waiting.map(|((upstream, origin), guarded)| {
-            let note = guarded.decide(bounds, now, |id| answers(upstream, id));
+            let note = guarded.decide_again(bounds, now, |id| answers(upstream, id));
             let (upstream, origin) = (upstream.clone(), origin.clone());
             Heard { upstream, origin, note, waiting: guarded.waiting() }
         });
@@ -123,9 +123,9 @@ impl Lists {
     }
 
     /// Believes all sources, because somebody says so.
-    pub fn release(&mut self) -> Vec<Heard> {
+    pub fn believe_all(&mut self) -> Vec<Heard> {
         let released = self.guarded.iter_mut().filter_map(|((upstream, origin), guarded)| {
-            let note = Some(guarded.release()?);
+            let note = Some(guarded.believe_source()?);
             let (upstream, origin) = (upstream.clone(), origin.clone());
             Some(Heard { upstream, origin, note, waiting: 0 })
         });
@@ -148,9 +148,9 @@ impl Lists {
     }
 
     /// Keeps the lists of these sources and forgets all others.
-    pub fn retain(&mut self, sources: &UpstreamSources) {
+    pub fn retain_sources(&mut self, sources: &UpstreamSources) {
         let stays = |(upstream, origin): &(Arc<str>, Origin)| {
-            sources.get(upstream).is_some_and(|source| Origin::of(source) == *origin)
+            sources.get(upstream).is_some_and(|source| Origin::from_source(source) == *origin)
         };
         self.guarded.retain(|key, _| stays(key));
         Arc::make_mut(&mut self.used).retain(|key, _| stays(key));

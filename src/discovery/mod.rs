@@ -60,13 +60,13 @@ impl Found {
     /// Returns whether an address is one of the proxy's own.
     #[must_use]
     pub fn is_own(&self, address: SocketAddr) -> bool {
-        self.own.iter().any(|listens| own::same(*listens, address, own::is_local))
+        self.own.iter().any(|listens| own::is_same_place(*listens, address, own::is_local))
     }
 
     /// Returns what a source has told of the servers of an upstream, as far as it is believed.
     #[must_use]
-    pub fn list(&self, upstream: &str, elsewhere: &Elsewhere) -> Option<&List> {
-        self.lists.get(&(upstream.into(), Origin::of(elsewhere)))
+    pub fn list_of(&self, upstream: &str, elsewhere: &Elsewhere) -> Option<&List> {
+        self.lists.get(&(upstream.into(), Origin::from_source(elsewhere)))
     }
 }
 
@@ -103,14 +103,14 @@ impl Names {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn start() -> io::Result<Self> {
+    pub fn start_thread() -> io::Result<Self> {
         let (orders, received) = mpsc::channel(16);
         let shared: Arc<Shared> = Arc::default();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let follower = Follower::new(shared.clone(), System::default());
         std::thread::Builder::new()
             .name("names".into())
-            .spawn(move || runtime.block_on(follower.run(received)))?;
+            .spawn(move || runtime.block_on(follower.run_follower(received)))?;
         Ok(Self { shared, orders })
     }
 
@@ -129,7 +129,7 @@ impl Names {
     /// Follows these names too and says what is known once all of them were looked up, after `most`
     /// at the latest. Names that are followed already are not waited for.
     #[must_use]
-    pub fn learn(&self, questions: Questions, most: Duration) -> Arc<KnownName> {
+    pub fn learn_names(&self, questions: Questions, most: Duration) -> Arc<KnownName> {
         if !questions.is_empty() {
             let (tell, told) = sync_channel(1);
             // Errors mean that the thread is gone, or that time is up.
@@ -147,7 +147,7 @@ impl Names {
 
     /// Looks these names up as soon as their last look-up is `apart` ago, or never mind when the
     /// thread is busy.
-    pub fn hurry(&self, questions: BTreeSet<Question>, apart: Duration) {
+    pub fn hurry_lookups(&self, questions: BTreeSet<Question>, apart: Duration) {
         if !questions.is_empty() {
             let _told_next_time = self.orders.try_send(Order::Hurry(questions, apart));
         }
@@ -155,7 +155,7 @@ impl Names {
 
     /// Returns whether something has changed since this was asked last.
     #[must_use]
-    pub fn changed(&self) -> bool {
+    pub fn has_changed(&self) -> bool {
         self.shared.changed.swap(false, Ordering::AcqRel)
     }
 }

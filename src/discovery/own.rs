@@ -3,7 +3,11 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 /// Returns whether who connects to `address` comes to somebody who listens at `listens`.
-pub(super) fn same(listens: SocketAddr, address: SocketAddr, is_local: fn(IpAddr) -> bool) -> bool {
+pub(super) fn is_same_place(
+    listens: SocketAddr,
+    address: SocketAddr,
+    is_local: fn(IpAddr) -> bool,
+) -> bool {
     let (at, ip) = (listens.ip().to_canonical(), address.ip().to_canonical());
     if listens.port() != address.port() {
         return false;
@@ -40,7 +44,7 @@ mod tests {
             ("[::]:80", "[::1]:80", true),
             ("[::]:80", "10.0.0.5:80", true),
         ] {
-            let found = same(listens.parse().unwrap(), address.parse().unwrap(), local);
+            let found = is_same_place(listens.parse().unwrap(), address.parse().unwrap(), local);
             assert_eq!(found, expected, "{listens} {address}");
         }
         assert!(is_local([127, 0, 0, 1].into()));

@@ -38,13 +38,13 @@ pub struct Place {
 impl Question {
     /// The question for the addresses of a host that is written as a server.
     #[must_use]
-    pub fn host(name: &str) -> Self {
+    pub fn for_host(name: &str) -> Self {
         Self { name: name.into(), services: false, family: Family::Any }
     }
 
     /// The same with the pauses of names that are written as servers.
     #[must_use]
-    pub fn usual(self) -> (Self, (Duration, Duration)) {
+    pub fn with_usual_pauses(self) -> (Self, (Duration, Duration)) {
         (self, (defaults::MIN_TTL.get(), defaults::MAX_TTL.get()))
     }
 }

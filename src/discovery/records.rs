@@ -30,7 +30,7 @@ struct RecordSource {
 
 impl RecordSources {
     /// Follows these sources, and others of other upstreams on.
-    pub fn add(&mut self, sources: &UpstreamSources) {
+    pub fn add_sources(&mut self, sources: &UpstreamSources) {
         for (upstream, elsewhere) in sources {
             let known = self.0.get(upstream);
             if known.is_some_and(|known| known.account.is_of(elsewhere)) {
@@ -52,33 +52,33 @@ impl RecordSources {
     /// Follows these sources and no others.
     pub fn follow_only(&mut self, sources: &UpstreamSources) {
         self.0.retain(|upstream, _| sources.contains_key(upstream));
-        self.add(sources);
+        self.add_sources(sources);
     }
 
     /// The question whose answer tells the servers of an upstream.
     #[must_use]
-    pub fn question(&self, upstream: &str) -> Option<&Question> {
+    pub fn question_of(&self, upstream: &str) -> Option<&Question> {
         self.0.get(upstream).map(|source| &source.question)
     }
 
     /// Sends what answers say that nobody was told.
-    pub fn tell(&mut self, known: &KnownName, updates: &Updates) {
+    pub fn tell_answers(&mut self, known: &KnownName, updates: &Updates) {
         for source in self.0.values_mut() {
             let elsewhere = source.account.elsewhere().clone();
-            let statement = match known.answer(&source.question) {
+            let statement = match known.answer_to(&source.question) {
                 Some(answer) => {
                     if source.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, answer)) {
                         continue;
                     }
                     source.told = Some(answer.clone());
-                    statement(&elsewhere, answer)
+                    answer_statement(&elsewhere, answer)
                 }
                 None => {
                     let fault = format!("{}: no answer yet", source.question.name);
                     Statement { fault: Some(fault), ..Statement::default() }
                 }
             };
-            source.account.send(statement, updates);
+            source.account.send_statement(statement, updates);
         }
     }
 }
@@ -88,8 +88,8 @@ impl RecordSources {
 fn question_of(elsewhere: &Elsewhere) -> Option<(Question, (Duration, Duration))> {
     let records = elsewhere.records.as_ref()?;
     let question = match &elsewhere.source {
-        Source::Dns(address) => dns::question(&address.value, records)?,
-        Source::Srv(name) => srv::question(&name.value, records),
+        Source::Dns(address) => dns::name_question(&address.value, records)?,
+        Source::Srv(name) => srv::srv_question(&name.value, records),
         Source::File(_) | Source::Kubernetes(_) | Source::Registry(_) => return None,
     };
     Some((question, (records.min_ttl.get(), records.max_ttl.get())))
@@ -112,12 +112,12 @@ pub fn add_question(all: &mut Questions, question: Question, bounds: (Duration, 
 }
 
 /// Returns what an answer says of the servers of an upstream.
-fn statement(elsewhere: &Elsewhere, answer: &NameAnswer) -> Statement {
+fn answer_statement(elsewhere: &Elsewhere, answer: &NameAnswer) -> Statement {
     let (name, mut all) = match &elsewhere.source {
         Source::Dns(address) => {
-            (address.value.to_string(), dns::entries(&address.value, &answer.places))
+            (address.value.to_string(), dns::answer_entries(&address.value, &answer.places))
         }
-        Source::Srv(name) => (name.value.clone(), srv::entries(&answer.places)),
+        Source::Srv(name) => (name.value.clone(), srv::answer_entries(&answer.places)),
         Source::File(_) | Source::Kubernetes(_) | Source::Registry(_) => {
             return Statement::default();
         }
@@ -161,7 +161,7 @@ mod tests {
             host: "a.test".into(),
         };
         let places = addresses.iter().map(place).collect();
-        let said = statement(source, &NameAnswer { places, ..NameAnswer::default() });
+        let said = answer_statement(source, &NameAnswer { places, ..NameAnswer::default() });
         (said.entries.map(|entries| entries.len()), said.fault)
     }
 
@@ -187,8 +187,8 @@ mod tests {
     fn the_shorter_pauses_count_where_two_ask_the_same() {
         let seconds = Duration::from_secs;
         let mut all = Questions::new();
-        add_question(&mut all, Question::host("a"), (seconds(1), seconds(60)));
-        add_question(&mut all, Question::host("a"), (seconds(5), seconds(10)));
-        assert_eq!(all[&Question::host("a")], (seconds(1), seconds(10)));
+        add_question(&mut all, Question::for_host("a"), (seconds(1), seconds(60)));
+        add_question(&mut all, Question::for_host("a"), (seconds(5), seconds(10)));
+        assert_eq!(all[&Question::for_host("a")], (seconds(1), seconds(10)));
     }
 }

@@ -90,11 +90,11 @@ type Until = (Instant, Duration);
 
 impl Resolver {
     /// Reads how the machine looks names up; `servers` are asked instead of its own if there are any. It may wait for a disk.
-    pub(super) fn read(paths: &Paths, servers: &[SocketAddr]) -> Self {
+    pub(super) fn read_system(paths: &Paths, servers: &[SocketAddr]) -> Self {
         let text = files::read_text(&paths.resolv, LARGEST);
         // Without the file there may still be name servers of our own, and the hosts file.
         let system =
-            text.and_then(|text| parse_resolv_conf(&text).map_err(|error| describe(&error)));
+            text.and_then(|text| parse_resolv_conf(&text).map_err(|error| describe_error(&error)));
         let (config, mut options) = match &system {
             Ok((config, options)) => (config.clone(), options.clone()),
             Err(_) => {
@@ -116,10 +116,10 @@ impl Resolver {
         let own = servers.iter().map(|server| name_server(*server)).collect::<Vec<_>>();
         let client = match (own.is_empty(), system) {
             (true, Err(why)) => Err(format!("{}: {why}", paths.resolv.display())),
-            (true, Ok(_)) => build(config, options),
-            (false, _) => build(ResolverConfig::from_parts(None, Vec::new(), own), options),
+            (true, Ok(_)) => build_client(config, options),
+            (false, _) => build_client(ResolverConfig::from_parts(None, Vec::new(), own), options),
         };
-        let hosts = files::read_text(&paths.hosts, LARGEST).map(|text| hosts(&text));
+        let hosts = files::read_text(&paths.hosts, LARGEST).map(|text| parse_hosts(&text));
         Self {
             hosts: hosts.unwrap_or_default(),
             search,
@@ -134,21 +134,23 @@ impl Resolver {
     ///
     /// # Errors
     /// Why nothing is known.
-    pub(super) async fn ask(
+    pub(super) async fn ask_question(
         self: &Arc<Self>,
         question: &Question,
         most: Duration,
     ) -> Result<Heard, Failed> {
         let until = (clock::now() + most, most);
         if !question.services {
-            let (mut target, ttl) = self.addresses(&question.name, question.family, until).await;
+            let (mut target, ttl) =
+                self.find_addresses(&question.name, question.family, until).await;
             target.host = question.name.clone();
             return Ok(Heard { targets: vec![target], ttl });
         }
-        let (records, mut ttl) = match self.names(&question.name, RecordType::SRV, until).await? {
-            Reply::Found(records, ttl) => (records, Some(ttl)),
-            Reply::Nothing(ttl) => return Ok(Heard { targets: Vec::new(), ttl }),
-        };
+        let (records, mut ttl) =
+            match self.ask_names(&question.name, RecordType::SRV, until).await? {
+                Reply::Found(records, ttl) => (records, Some(ttl)),
+                Reply::Nothing(ttl) => return Ok(Heard { targets: Vec::new(), ttl }),
+            };
         let mut services: Vec<_> = records
             .into_iter()
             .filter_map(|record| match record {
@@ -165,7 +167,7 @@ impl Resolver {
             let (resolver, family) = (self.clone(), question.family);
             lookups.spawn(async move {
                 let host = srv.target.to_ascii().to_ascii_lowercase();
-                let (target, ttl) = resolver.addresses(&host, family, until).await;
+                let (target, ttl) = resolver.find_addresses(&host, family, until).await;
                 let host = host.trim_end_matches('.').into();
                 let (port, priority, weight) = (srv.port, srv.priority, srv.weight);
                 (Target { host, port, priority, weight, ..target }, ttl)
@@ -182,7 +184,7 @@ impl Resolver {
     }
 
     /// The addresses of a host, and how long they may be kept.
-    async fn addresses(
+    async fn find_addresses(
         &self,
         host: &str,
         family: Family,
@@ -201,17 +203,17 @@ impl Resolver {
             return (target(of(wants[0], true), of(wants[1], false)), Some(HOSTS_TTL));
         }
         let one = async |wanted: bool, kind| match wanted {
-            true => part(self.names(host, kind, until).await),
+            true => reply_part(self.ask_names(host, kind, until).await),
             false => (Part::NotAsked, None, None),
         };
         let mut first = pin!(one(wants[0], RecordType::A));
         let mut second = pin!(one(wants[1], RecordType::AAAA));
         let ((v4, t4, n4), (v6, t6, n6)) = tokio::select! {
             v4 = &mut first => {
-                let v6 = other(&v4, second).await;
+                let v6 = await_other(&v4, second).await;
                 (v4, v6)
             }
-            v6 = &mut second => (other(&v6, first).await, v6),
+            v6 = &mut second => (await_other(&v6, first).await, v6),
         };
         // That there is no address of one family matters only where there is none at all.
         let ttl = t4.into_iter().chain(t6).min().or_else(|| n4.into_iter().chain(n6).min());
@@ -219,22 +221,22 @@ impl Resolver {
     }
 
     /// Asks for a name, or for what search domains make of it.
-    async fn names(
+    async fn ask_names(
         &self,
         name: &str,
         kind: RecordType,
         (until, most): Until,
     ) -> Result<Reply, Failed> {
-        let asked = tokio::time::timeout_at(until, self.candidates(name, kind));
+        let asked = tokio::time::timeout_at(until, self.ask_candidates(name, kind));
         asked.await.unwrap_or_else(|_| Err(format!("no answer within {most:?}")))
     }
 
-    async fn candidates(&self, name: &str, kind: RecordType) -> Result<Reply, Failed> {
+    async fn ask_candidates(&self, name: &str, kind: RecordType) -> Result<Reply, Failed> {
         // Names of containers have a `_` in them, which the rules for names of other scripts forbid.
         let parsed = Name::from_str_relaxed(name).map_err(|error| error.to_string())?;
         let mut nothing = None;
-        for name in candidates(&parsed, &self.search, self.ndots) {
-            match self.follow(name, kind).await? {
+        for name in list_candidates(&parsed, &self.search, self.ndots) {
+            match self.follow_aliases(name, kind).await? {
                 Reply::Nothing(ttl) => nothing = nothing.into_iter().chain(ttl).min(),
                 found @ Reply::Found(..) => return Ok(found),
             }
@@ -244,16 +246,16 @@ impl Resolver {
 
     /// Asks for one name and, where it has no SRV records, for that which it is an alias of: the library follows aliases to
     /// addresses only.
-    async fn follow(&self, mut name: Name, kind: RecordType) -> Result<Reply, Failed> {
+    async fn follow_aliases(&self, mut name: Name, kind: RecordType) -> Result<Reply, Failed> {
         const ALIASES: usize = 8;
         let mut most = Duration::MAX;
         for _ in 0..ALIASES {
-            let nothing = match self.query(name.clone(), kind).await? {
+            let nothing = match self.query_name(name.clone(), kind).await? {
                 Reply::Found(records, ttl) => return Ok(Reply::Found(records, ttl.min(most))),
                 Reply::Nothing(ttl) => ttl,
             };
             let alias = match kind {
-                RecordType::SRV => self.query(name, RecordType::CNAME).await?,
+                RecordType::SRV => self.query_name(name, RecordType::CNAME).await?,
                 _ => return Ok(Reply::Nothing(nothing)),
             };
             match alias {
@@ -271,7 +273,7 @@ impl Resolver {
         Err("it is an alias of an alias, and so on".to_owned())
     }
 
-    async fn query(&self, name: Name, kind: RecordType) -> Result<Reply, Failed> {
+    async fn query_name(&self, name: Name, kind: RecordType) -> Result<Reply, Failed> {
         let client = self.client.as_ref().map_err(Clone::clone)?;
         match self.in_turn(client.lookup(name.clone(), kind)).await? {
             Ok(found) => {
@@ -290,7 +292,7 @@ impl Resolver {
                 let ttl = why.negative_ttl.map(|ttl| Duration::from_secs(ttl.into()));
                 Ok(Reply::Nothing(ttl))
             }
-            Err(error) => Err(describe(&error)),
+            Err(error) => Err(describe_error(&error)),
         }
     }
 
@@ -314,9 +316,9 @@ impl std::fmt::Debug for Resolver {
     }
 }
 
-fn build(config: ResolverConfig, options: ResolverOpts) -> Result<TokioResolver, String> {
+fn build_client(config: ResolverConfig, options: ResolverOpts) -> Result<TokioResolver, String> {
     let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-    builder.with_options(options).build().map_err(|error| describe(&error))
+    builder.with_options(options).build().map_err(|error| describe_error(&error))
 }
 
 fn name_server(at: SocketAddr) -> NameServerConfig {
@@ -349,7 +351,7 @@ fn of_name(records: &[Record], name: &Name, kind: RecordType) -> Vec<RData> {
 /// The addresses of a reply, how long they may be kept, and how long it may be believed that there are none.
 type FamilyReply = (Part, Option<Duration>, Option<Duration>);
 
-fn part(reply: Result<Reply, Failed>) -> FamilyReply {
+fn reply_part(reply: Result<Reply, Failed>) -> FamilyReply {
     match reply {
         Ok(Reply::Found(records, ttl)) => {
             let ips = records.iter().filter_map(RData::ip_addr).collect();
@@ -361,7 +363,7 @@ fn part(reply: Result<Reply, Failed>) -> FamilyReply {
 }
 
 /// Waits for the addresses of the other family: not for long where those of the first are known.
-async fn other(first: &FamilyReply, other: impl Future<Output = FamilyReply>) -> FamilyReply {
+async fn await_other(first: &FamilyReply, other: impl Future<Output = FamilyReply>) -> FamilyReply {
     match &first.0 {
         Part::Found(ips) if !ips.is_empty() => {
             let why = || format!("no answer within {OTHER_FAMILY:?} of that for the other family");
@@ -374,7 +376,7 @@ async fn other(first: &FamilyReply, other: impl Future<Output = FamilyReply>) ->
 
 /// The names that are asked for one after the other, as the resolver of the C library does: as it is written first where it
 /// has enough dots, last where it has not, alone where it ends in a dot.
-fn candidates(name: &Name, search: &[Name], ndots: usize) -> Vec<Name> {
+fn list_candidates(name: &Name, search: &[Name], ndots: usize) -> Vec<Name> {
     let mut whole = name.clone();
     whole.set_fqdn(true);
     // What is below `localhost` is this machine, whatever the search domains are (RFC 6761 §6.3).
@@ -389,7 +391,7 @@ fn candidates(name: &Name, search: &[Name], ndots: usize) -> Vec<Name> {
 }
 
 /// Reads a hosts file (hosts(5)): what is not an address and names is passed over, as everybody does.
-fn hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
+fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
     let mut all = HashMap::<String, Vec<IpAddr>>::new();
     for line in text.trim_start_matches('\u{feff}').lines() {
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
@@ -405,7 +407,7 @@ fn hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
 }
 
 /// Says what was wrong in the words of an operator.
-fn describe(error: &NetError) -> String {
+fn describe_error(error: &NetError) -> String {
     match error {
         NetError::Timeout => "no name server answered in time".to_owned(),
         NetError::NoConnections => "no name server can be reached".to_owned(),
@@ -433,7 +435,7 @@ mod tests {
     fn tried(name: &str, search: &[&str], ndots: usize) -> Vec<String> {
         let name = Name::from_utf8(name).unwrap();
         let search: Vec<Name> = search.iter().map(|name| Name::from_utf8(name).unwrap()).collect();
-        candidates(&name, &search, ndots).iter().map(Name::to_ascii).collect()
+        list_candidates(&name, &search, ndots).iter().map(Name::to_ascii).collect()
     }
 
     #[test]
@@ -460,7 +462,7 @@ mod tests {
     fn a_hosts_file_has_names_with_several_addresses_and_comments() {
         let text = "\u{feff}# first\n127.0.0.1 localhost Local.Test.\n::1 localhost # and so on\n\
                     fe80::1%eth0 x\ngarbage\n10.0.0.1\n10.0.0.1 app\n10.0.0.2\tapp\n10.0.0.1 app\n";
-        let all = hosts(text);
+        let all = parse_hosts(text);
         assert_eq!(all.len(), 3);
         assert_eq!(all["localhost"].len(), 2);
         assert_eq!(all["local.test"], ["127.0.0.1".parse::<IpAddr>().unwrap()]);

@@ -28,7 +28,7 @@ impl Origin {
     /// The origin of what a source says. A source with another one is another source: no guard
     /// keeps what was known of the one before.
     #[must_use]
-    pub fn of(elsewhere: &Elsewhere) -> Self {
+    pub fn from_source(elsewhere: &Elsewhere) -> Self {
         let family = elsewhere.records.as_ref().map_or("", |records| records.family.as_str());
         let name = match &elsewhere.source {
             Source::Dns(name) => format!("{} {family}", name.value),
@@ -42,7 +42,7 @@ impl Origin {
 
     /// The origin of servers that register themselves.
     #[must_use]
-    pub fn registry() -> Self {
+    pub fn of_registry() -> Self {
         Self { word: "registry", name: "".into() }
     }
 }
@@ -70,7 +70,7 @@ pub(super) struct Statement {
 impl SourceAccount {
     /// An account of a source that has said nothing yet.
     pub(super) fn new(upstream: Arc<str>, elsewhere: Arc<Elsewhere>) -> Self {
-        let origin = Origin::of(&elsewhere);
+        let origin = Origin::from_source(&elsewhere);
         Self { upstream, elsewhere, origin, sent: None }
     }
 
@@ -86,7 +86,7 @@ impl SourceAccount {
 
     /// Sends a statement, unless it says what was sent before. A source that cannot tell takes no
     /// server away.
-    pub(super) fn send(&mut self, statement: Statement, updates: &Updates) {
+    pub(super) fn send_statement(&mut self, statement: Statement, updates: &Updates) {
         let before = self.sent.as_ref();
         let known = before.and_then(|update| update.entries.clone());
         let update = Update {
@@ -96,7 +96,7 @@ impl SourceAccount {
             dismissed: BTreeSet::new(),
         };
         if before != Some(&update) {
-            updates.send(&self.upstream, &self.origin, &update);
+            updates.send_update(&self.upstream, &self.origin, &update);
             self.sent = Some(update);
         }
     }
@@ -104,7 +104,7 @@ impl SourceAccount {
 
 /// The sources of a configuration.
 #[must_use]
-pub fn sources(config: &Config) -> UpstreamSources {
+pub fn list_sources(config: &Config) -> UpstreamSources {
     let elsewhere = config.upstream.iter().filter_map(|(name, upstream)| {
         let elsewhere = upstream.servers.elsewhere()?;
         Some((name.value.as_str().into(), Arc::new(elsewhere.clone())))
@@ -114,20 +114,27 @@ pub fn sources(config: &Config) -> UpstreamSources {
 
 /// All that name servers are asked for a configuration: the names of servers that have one.
 #[must_use]
-pub fn questions(config: &Config) -> Questions {
+pub fn list_questions(config: &Config) -> Questions {
     let listed = config.upstream.values().flat_map(|upstream| upstream.servers.listed());
-    listed.filter_map(|server| named(&server.address.value)).map(Question::usual).collect()
+    listed
+        .filter_map(|server| name_question(&server.address.value))
+        .map(Question::with_usual_pauses)
+        .collect()
 }
 
 /// The questions for the servers of a list that have names.
 #[must_use]
 pub fn questions_of(entries: &[Entry]) -> Questions {
-    entries.iter().filter_map(|entry| named(&entry.address)).map(Question::usual).collect()
+    entries
+        .iter()
+        .filter_map(|entry| name_question(&entry.address))
+        .map(Question::with_usual_pauses)
+        .collect()
 }
 
-fn named(address: &ServerAddress) -> Option<Question> {
+fn name_question(address: &ServerAddress) -> Option<Question> {
     match address {
-        ServerAddress::Name { host, .. } => Some(Question::host(host)),
+        ServerAddress::Name { host, .. } => Some(Question::for_host(host)),
         ServerAddress::Ip(_) | ServerAddress::Unix(_) => None,
     }
 }

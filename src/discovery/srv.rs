@@ -14,16 +14,16 @@ use crate::config::schema::words::ServerAddress;
 const BESIDE_ZERO: u16 = 100;
 
 /// The question for the records of a name and the addresses of their targets.
-pub(super) fn question(name: &str, records: &Records) -> Question {
+pub(super) fn srv_question(name: &str, records: &Records) -> Question {
     Question { name: name.into(), services: true, family: records.family }
 }
 
 /// The servers that an answer means.
-pub(super) fn entries(places: &[Place]) -> Vec<Entry> {
+pub(super) fn answer_entries(places: &[Place]) -> Vec<Entry> {
     let mut sorted: Vec<&Place> = places.iter().collect();
     // The one that is used first counts when two records lead to the same place.
     sorted.sort_by_key(|place| place.priority);
-    let weigh = weights(places);
+    let weigh = asked_weights(places);
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
     for place in sorted {
@@ -43,7 +43,7 @@ pub(super) fn entries(places: &[Place]) -> Vec<Entry> {
 
 /// The weights that records ask for. One of 0 is to be chosen very rarely beside others of its
 /// priority (RFC 2782): those get a hundred times their weight then, or as much as fits.
-fn weights(places: &[Place]) -> impl Fn(&Place) -> NonZeroU16 {
+fn asked_weights(places: &[Place]) -> impl Fn(&Place) -> NonZeroU16 {
     let mut of: BTreeMap<u16, (bool, u16)> = BTreeMap::new();
     for place in places {
         let (zero, most) = of.entry(place.priority).or_default();
@@ -68,7 +68,7 @@ mod tests {
     }
 
     fn told(places: &[Place]) -> Vec<(String, u16, u16)> {
-        let all = entries(places).into_iter();
+        let all = answer_entries(places).into_iter();
         all.map(|one| (one.id.to_string(), one.priority, one.weight.get())).collect()
     }
 

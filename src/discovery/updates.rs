@@ -29,7 +29,7 @@ pub struct Update {
 
 impl Update {
     /// The update that says what both say, one after the other.
-    fn after(mut self, before: &Self) -> Self {
+    fn merged_after(mut self, before: &Self) -> Self {
         if self.entries.is_none() {
             self.entries.clone_from(&before.entries);
         }
@@ -68,12 +68,12 @@ impl std::fmt::Debug for Updates {
 
 impl Updates {
     /// Sends what a source says of an upstream's servers now.
-    pub fn send(&self, upstream: &Arc<str>, origin: &Origin, update: &Update) {
+    pub fn send_update(&self, upstream: &Arc<str>, origin: &Origin, update: &Update) {
         let key = (upstream.clone(), origin.clone());
         self.0.waiting.rcu(|waiting| {
             let mut waiting = BTreeMap::clone(waiting);
             let update = match waiting.get(&key) {
-                Some(before) => update.clone().after(before),
+                Some(before) => update.clone().merged_after(before),
                 None => update.clone(),
             };
             waiting.insert(key.clone(), update);
@@ -91,13 +91,13 @@ impl Updates {
 
     /// Returns whether something waits to be taken.
     #[must_use]
-    pub fn any(&self) -> bool {
+    pub fn has_any(&self) -> bool {
         !self.0.waiting.load().is_empty()
     }
 
     /// Takes all of them.
     #[must_use]
-    pub fn take(&self) -> TakenUpdates {
+    pub fn take_all(&self) -> TakenUpdates {
         let taken = self.0.waiting.swap(Arc::default());
         Arc::try_unwrap(taken).unwrap_or_else(|shared| BTreeMap::clone(&shared))
     }
@@ -142,36 +142,37 @@ mod tests {
         updates.wake_by(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        assert!(!updates.any());
-        let (app, registry) = (Arc::from("app"), Origin::registry());
-        updates.send(&app, &registry, &update(&["a", "b", "c"], &["x", "y"]));
-        updates.send(&Arc::from("other"), &registry, &update(&["z"], &[]));
-        updates.send(&app, &registry, &update(&["a", "x"], &["b"]));
+        assert!(!updates.has_any());
+        let (app, registry) = (Arc::from("app"), Origin::of_registry());
+        updates.send_update(&app, &registry, &update(&["a", "b", "c"], &["x", "y"]));
+        updates.send_update(&Arc::from("other"), &registry, &update(&["z"], &[]));
+        updates.send_update(&app, &registry, &update(&["a", "x"], &["b"]));
         assert_eq!(woken.load(Ordering::Relaxed), 3);
-        assert!(updates.any());
+        assert!(updates.has_any());
         let taken = updates.take_chosen(|upstream, _| upstream == "app");
         // Who said goodbye and is back is not dismissed.
         assert_eq!(taken[&(app, registry)], update(&["a", "x"], &["b", "y"]));
-        assert_eq!(updates.take().len(), 1);
-        assert!(!updates.any() && updates.take().is_empty());
+        assert_eq!(updates.take_all().len(), 1);
+        assert!(!updates.has_any() && updates.take_all().is_empty());
     }
 
     #[test]
     fn goodbyes_to_another_source_do_not_count() {
         let (updates, app) = (Updates::default(), Arc::from("app"));
-        updates.send(&app, &Origin::registry(), &update(&["a"], &["x"]));
+        updates.send_update(&app, &Origin::of_registry(), &update(&["a"], &["x"]));
         let other = Origin { word: "dns", name: "a.test:80".into() };
-        updates.send(&app, &other, &update(&["x2"], &[]));
-        assert_eq!(updates.take()[&(app, other)].dismissed, BTreeSet::new());
+        updates.send_update(&app, &other, &update(&["x2"], &[]));
+        assert_eq!(updates.take_all()[&(app, other)].dismissed, BTreeSet::new());
     }
 
     #[test]
     fn a_source_that_cannot_tell_takes_back_nothing() {
-        let (updates, app, registry) = (Updates::default(), Arc::from("app"), Origin::registry());
-        updates.send(&app, &registry, &update(&["a"], &[]));
+        let (updates, app, registry) =
+            (Updates::default(), Arc::from("app"), Origin::of_registry());
+        updates.send_update(&app, &registry, &update(&["a"], &[]));
         let fault = Update { fault: Some("it is gone".into()), ..Update::default() };
-        updates.send(&app, &registry, &fault);
+        updates.send_update(&app, &registry, &fault);
         let expected = Update { fault: fault.fault, ..update(&["a"], &[]) };
-        assert_eq!(updates.take()[&(app, registry)], expected);
+        assert_eq!(updates.take_all()[&(app, registry)], expected);
     }
 }

@@ -79,12 +79,12 @@ impl Breaker {
     /// # Errors
     /// [`OpenBreaker`].
     #[inline]
-    pub fn admit<'a>(
+    pub fn admit_request<'a>(
         &'a self,
         settings: &'a BreakerSettings,
         now: Instant,
     ) -> Result<Permit<'a>, OpenBreaker> {
-        let word = BreakerWord::of(self.word.load(Ordering::Acquire));
+        let word = BreakerWord::from_bits(self.word.load(Ordering::Acquire));
         if word.state == BreakerState::Closed {
             return Ok(Permit { breaker: self, settings, epoch: word.epoch, trial: false });
         }
@@ -97,7 +97,7 @@ impl Breaker {
         settings: &'a BreakerSettings,
         now: Instant,
     ) -> Result<Permit<'a>, OpenBreaker> {
-        let passed = self.change(|word| match word.state {
+        let passed = self.change_word(|word| match word.state {
             BreakerState::Closed => Some(word),
             BreakerState::Open if clock::millis(now) < self.until.load(Ordering::Acquire) => None,
             BreakerState::Open => {
@@ -120,8 +120,8 @@ impl Breaker {
 
     /// Returns its state now. A breaker that was open for long enough counts as half-open.
     #[must_use]
-    pub fn state(&self, now: Instant) -> BreakerState {
-        let word = BreakerWord::of(self.word.load(Ordering::Acquire));
+    pub fn state_at(&self, now: Instant) -> BreakerState {
+        let word = BreakerWord::from_bits(self.word.load(Ordering::Acquire));
         match word.state {
             BreakerState::Open if clock::millis(now) >= self.until.load(Ordering::Acquire) => {
                 BreakerState::HalfOpen
@@ -132,55 +132,55 @@ impl Breaker {
 
     /// Returns how often it opened.
     #[must_use]
-    pub fn opened(&self) -> u64 {
+    pub fn times_opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
     /// Returns how many requests it refused.
     #[must_use]
-    pub fn refused(&self) -> u64 {
+    pub fn requests_refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
     /// Replaces the word unless `by` declines; returns it before and after.
-    fn change(
+    fn change_word(
         &self,
         by: impl Fn(BreakerWord) -> Option<BreakerWord>,
     ) -> Option<(BreakerWord, BreakerWord)> {
         let mut after = None;
         let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            after = by(BreakerWord::of(word));
-            after.map(BreakerWord::bits)
+            after = by(BreakerWord::from_bits(word));
+            after.map(BreakerWord::to_bits)
         });
-        Some((BreakerWord::of(before.ok()?), after?))
+        Some((BreakerWord::from_bits(before.ok()?), after?))
     }
 
-    fn open(&self, epoch: u32, settings: &BreakerSettings, now: Instant) {
-        if !self.current(epoch) {
+    fn open_circuit(&self, epoch: u32, settings: &BreakerSettings, now: Instant) {
+        if !self.is_current(epoch) {
             return;
         }
         let until = clock::deadline(now, Some(settings.open_for)).map_or(u64::MAX, clock::millis);
         // Before the word, so that nobody sees an open breaker with an old end.
         self.until.store(until, Ordering::Release);
-        let opened = self.change(|word| {
+        let opened = self.change_word(|word| {
             (word.epoch == epoch && word.state != BreakerState::Open)
                 .then(|| word.next(BreakerState::Open))
         });
         if opened.is_some() {
             self.opened.fetch_add(1, Ordering::Relaxed);
-            self.buckets.iter().for_each(WindowBucket::clear);
+            self.buckets.iter().for_each(WindowBucket::clear_counts);
         }
     }
 
     /// Returns whether a request of this epoch still has a say. A late result must not move the end of being
     /// open, nor count towards the rate of the time after it.
-    fn current(&self, epoch: u32) -> bool {
-        BreakerWord::of(self.word.load(Ordering::Acquire)).epoch == epoch
+    fn is_current(&self, epoch: u32) -> bool {
+        BreakerWord::from_bits(self.word.load(Ordering::Acquire)).epoch == epoch
     }
 
-    fn succeeded(&self, settings: &BreakerSettings, epoch: u32, trial: bool, now: Instant) {
+    fn record_success(&self, settings: &BreakerSettings, epoch: u32, trial: bool, now: Instant) {
         if trial {
-            self.change(|word| {
+            self.change_word(|word| {
                 let more = BreakerWord {
                     trials: word.trials.saturating_sub(1),
                     count: word.count + 1,
@@ -194,45 +194,45 @@ impl Breaker {
         }
         match settings.trip {
             Trip::Failures(_) => {
-                let word = BreakerWord::of(self.word.load(Ordering::Relaxed));
+                let word = BreakerWord::from_bits(self.word.load(Ordering::Relaxed));
                 if word.count != 0 && word.epoch == epoch {
-                    self.change(|word| {
+                    self.change_word(|word| {
                         (word.epoch == epoch).then_some(BreakerWord { count: 0, ..word })
                     });
                 }
             }
             Trip::Rate { window, .. } => {
-                if self.current(epoch) {
-                    self.bucket(window, now).add(1, 0);
+                if self.is_current(epoch) {
+                    self.current_bucket(window, now).add_counts(1, 0);
                 }
             }
         }
     }
 
-    fn failed(&self, settings: &BreakerSettings, epoch: u32, trial: bool, now: Instant) {
+    fn record_failure(&self, settings: &BreakerSettings, epoch: u32, trial: bool, now: Instant) {
         let trips = trial
             || match settings.trip {
                 Trip::Failures(most) => {
-                    let counted = self.change(|word| {
+                    let counted = self.change_word(|word| {
                         let count = word.count.saturating_add(1);
                         (word.epoch == epoch).then_some(BreakerWord { count, ..word })
                     });
                     counted.is_some_and(|(_, word)| word.count >= most)
                 }
-                Trip::Rate { .. } if !self.current(epoch) => false,
+                Trip::Rate { .. } if !self.is_current(epoch) => false,
                 Trip::Rate { rate, window, min_requests } => {
-                    self.bucket(window, now).add(1, 1);
-                    let (requests, failures) = self.sum(window, now);
+                    self.current_bucket(window, now).add_counts(1, 1);
+                    let (requests, failures) = self.sum_window(window, now);
                     requests >= min_requests && f64::from(failures) >= rate * f64::from(requests)
                 }
             };
         if trips {
-            self.open(epoch, settings, now);
+            self.open_circuit(epoch, settings, now);
         }
     }
 
     /// The bucket of this moment, emptied if it was used before.
-    fn bucket(&self, window: Duration, now: Instant) -> &WindowBucket {
+    fn current_bucket(&self, window: Duration, now: Instant) -> &WindowBucket {
         let stamp = window_stamp(window, now);
         let index = usize::try_from(stamp % BUCKETS as u64).unwrap_or(0);
         let [first, ..] = &self.buckets;
@@ -244,7 +244,7 @@ impl Breaker {
         bucket
     }
 
-    fn sum(&self, window: Duration, now: Instant) -> (u32, u32) {
+    fn sum_window(&self, window: Duration, now: Instant) -> (u32, u32) {
         let stamp = window_stamp(window, now);
         let recent = |b: &&WindowBucket| b.stamp.load(Ordering::Relaxed) + BUCKETS as u64 > stamp;
         self.buckets.iter().filter(recent).fold((0, 0), |(requests, failures), bucket| {
@@ -264,24 +264,24 @@ impl Permit<'_> {
     }
 
     /// The request succeeded.
-    pub fn succeeded(self, now: Instant) {
+    pub fn report_success(self, now: Instant) {
         let Self { breaker, settings, epoch, trial } = self;
         std::mem::forget(self);
-        breaker.succeeded(settings, epoch, trial, now);
+        breaker.record_success(settings, epoch, trial, now);
     }
 
     /// The request failed.
-    pub fn failed(self, now: Instant) {
+    pub fn report_failure(self, now: Instant) {
         let Self { breaker, settings, epoch, trial } = self;
         std::mem::forget(self);
-        breaker.failed(settings, epoch, trial, now);
+        breaker.record_failure(settings, epoch, trial, now);
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if self.trial {
-            self.breaker.change(|word| {
+            self.breaker.change_word(|word| {
                 let trials = word.trials.saturating_sub(1);
                 (word.epoch == self.epoch).then_some(BreakerWord { trials, ..word })
             });
@@ -300,12 +300,12 @@ struct WindowBucket {
 }
 
 impl WindowBucket {
-    fn add(&self, requests: u32, failures: u32) {
+    fn add_counts(&self, requests: u32, failures: u32) {
         self.requests.fetch_add(requests, Ordering::Relaxed);
         self.failures.fetch_add(failures, Ordering::Relaxed);
     }
 
-    fn clear(&self) {
+    fn clear_counts(&self) {
         self.stamp.store(0, Ordering::Relaxed);
         self.requests.store(0, Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
@@ -331,7 +331,7 @@ struct BreakerWord {
 }
 
 impl BreakerWord {
-    fn of(bits: u64) -> Self {
+    fn from_bits(bits: u64) -> Self {
         let state = match bits & 3 {
             0 => BreakerState::Closed,
             1 => BreakerState::Open,
@@ -345,7 +345,7 @@ impl BreakerWord {
         }
     }
 
-    fn bits(self) -> u64 {
+    fn to_bits(self) -> u64 {
         let state = match self.state {
             BreakerState::Closed => 0,
             BreakerState::Open => 1,
@@ -386,15 +386,15 @@ mod tests {
     };
 
     fn succeed(breaker: &Breaker, settings: &BreakerSettings) {
-        breaker.admit(settings, clock::now()).unwrap().succeeded(clock::now());
+        breaker.admit_request(settings, clock::now()).unwrap().report_success(clock::now());
     }
 
     fn fail(breaker: &Breaker, settings: &BreakerSettings) {
-        breaker.admit(settings, clock::now()).unwrap().failed(clock::now());
+        breaker.admit_request(settings, clock::now()).unwrap().report_failure(clock::now());
     }
 
     fn refuses(breaker: &Breaker, settings: &BreakerSettings) -> bool {
-        breaker.admit(settings, clock::now()).is_err()
+        breaker.admit_request(settings, clock::now()).is_err()
     }
 
     #[tokio::test(start_paused = true)]
@@ -408,18 +408,18 @@ mod tests {
         for _ in 0..4 {
             fail(&breaker, &CONSECUTIVE);
         }
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
         fail(&breaker, &CONSECUTIVE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Open);
         advance(Duration::from_millis(29_999)).await;
         assert!(refuses(&breaker, &CONSECUTIVE));
         advance(Duration::from_millis(1)).await;
-        assert_eq!(breaker.state(clock::now()), BreakerState::HalfOpen);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::HalfOpen);
         succeed(&breaker, &CONSECUTIVE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::HalfOpen);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::HalfOpen);
         succeed(&breaker, &CONSECUTIVE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
-        assert_eq!((breaker.opened(), breaker.refused()), (1, 1));
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
+        assert_eq!((breaker.times_opened(), breaker.requests_refused()), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]
@@ -432,10 +432,10 @@ mod tests {
         advance(30 * SECOND).await;
         succeed(&breaker, &CONSECUTIVE);
         fail(&breaker, &CONSECUTIVE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Open);
         advance(29 * SECOND).await;
         assert!(refuses(&breaker, &CONSECUTIVE));
-        assert_eq!(breaker.opened(), 2);
+        assert_eq!(breaker.times_opened(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -446,15 +446,15 @@ mod tests {
             fail(&breaker, &CONSECUTIVE);
         }
         advance(30 * SECOND).await;
-        let first = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
-        let second = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        let first = breaker.admit_request(&CONSECUTIVE, clock::now()).unwrap();
+        let second = breaker.admit_request(&CONSECUTIVE, clock::now()).unwrap();
         assert!(refuses(&breaker, &CONSECUTIVE));
         drop(first);
-        let third = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        let third = breaker.admit_request(&CONSECUTIVE, clock::now()).unwrap();
         assert!(refuses(&breaker, &CONSECUTIVE));
-        second.succeeded(clock::now());
-        third.succeeded(clock::now());
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        second.report_success(clock::now());
+        third.report_success(clock::now());
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
     }
 
     #[tokio::test(start_paused = true)]
@@ -462,18 +462,18 @@ mod tests {
         let _epoch = clock::millis(clock::now());
         let breaker = Breaker::default();
         let late: Vec<_> =
-            (0..4).map(|_| breaker.admit(&CONSECUTIVE, clock::now()).unwrap()).collect();
+            (0..4).map(|_| breaker.admit_request(&CONSECUTIVE, clock::now()).unwrap()).collect();
         for _ in 0..5 {
             fail(&breaker, &CONSECUTIVE);
         }
         advance(30 * SECOND).await;
-        let trial = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        let trial = breaker.admit_request(&CONSECUTIVE, clock::now()).unwrap();
         let [a, b, c, d]: [Permit<'_>; 4] = late.try_into().unwrap();
-        a.succeeded(clock::now());
-        b.succeeded(clock::now());
-        c.failed(clock::now());
-        d.failed(clock::now());
-        assert_eq!(breaker.state(clock::now()), BreakerState::HalfOpen);
+        a.report_success(clock::now());
+        b.report_success(clock::now());
+        c.report_failure(clock::now());
+        d.report_failure(clock::now());
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::HalfOpen);
         drop(trial);
     }
 
@@ -485,33 +485,34 @@ mod tests {
             fail(&breaker, &CONSECUTIVE);
         }
         advance(30 * SECOND).await;
-        let late = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        let late = breaker.admit_request(&CONSECUTIVE, clock::now()).unwrap();
         fail(&breaker, &CONSECUTIVE);
         advance(29 * SECOND).await;
-        late.failed(clock::now());
-        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
+        late.report_failure(clock::now());
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Open);
         advance(SECOND).await;
-        assert_eq!(breaker.state(clock::now()), BreakerState::HalfOpen);
-        assert_eq!(breaker.opened(), 2);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::HalfOpen);
+        assert_eq!(breaker.times_opened(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn late_results_count_towards_no_rate() {
         let _epoch = clock::millis(clock::now());
         let breaker = Breaker::default();
-        let late: Vec<_> = (0..30).map(|_| breaker.admit(&RATE, clock::now()).unwrap()).collect();
+        let late: Vec<_> =
+            (0..30).map(|_| breaker.admit_request(&RATE, clock::now()).unwrap()).collect();
         for _ in 0..20 {
             fail(&breaker, &RATE);
         }
         advance(9 * SECOND).await;
-        late.into_iter().for_each(|permit| permit.failed(clock::now()));
+        late.into_iter().for_each(|permit| permit.report_failure(clock::now()));
         advance(SECOND).await;
         succeed(&breaker, &RATE);
         succeed(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
-        assert_eq!(breaker.opened(), 1);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
+        assert_eq!(breaker.times_opened(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -524,9 +525,9 @@ mod tests {
         for _ in 0..6 {
             fail(&breaker, &RATE);
         }
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Open);
     }
 
     #[tokio::test(start_paused = true)]
@@ -538,7 +539,7 @@ mod tests {
         }
         advance(10 * SECOND).await;
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
     }
 
     #[tokio::test(start_paused = true)]
@@ -554,10 +555,10 @@ mod tests {
             for _ in 0..9 {
                 succeed(&breaker, &RATE);
             }
-            assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+            assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
             fail(&breaker, &RATE);
             let state = if opens { BreakerState::Open } else { BreakerState::Closed };
-            assert_eq!(breaker.state(clock::now()), state, "after {passes:?}");
+            assert_eq!(breaker.state_at(clock::now()), state, "after {passes:?}");
         }
     }
 
@@ -573,15 +574,15 @@ mod tests {
             succeed(&breaker, &RATE);
         }
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
         for _ in 0..5 {
             succeed(&breaker, &RATE);
         }
         // Up to nineteen requests are too few, however many of them failed.
         (0..4).for_each(|_| fail(&breaker, &RATE));
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Open);
     }
 
     #[test]
@@ -597,9 +598,11 @@ mod tests {
                 let (breaker, running, most) = (&breaker, &running, &most);
                 scope.spawn(move || {
                     for round in 0..20_000 {
-                        let Ok(permit) = breaker.admit(&settings, clock::now()) else { continue };
+                        let Ok(permit) = breaker.admit_request(&settings, clock::now()) else {
+                            continue;
+                        };
                         if !permit.trial {
-                            permit.failed(clock::now());
+                            permit.report_failure(clock::now());
                             continue;
                         }
                         let now = running.fetch_add(1, Ordering::SeqCst) + 1;
@@ -609,7 +612,7 @@ mod tests {
                         if (round + thread) % 3 > 0 {
                             drop(permit);
                         } else {
-                            permit.succeeded(clock::now());
+                            permit.report_success(clock::now());
                         }
                     }
                 });
@@ -630,16 +633,16 @@ mod tests {
             let mut permits: Vec<Permit<'_>> = Vec::new();
             for (step, which) in steps {
                 if step == 0 || permits.is_empty() {
-                    permits.extend(breaker.admit(&settings, clock::now()).ok());
+                    permits.extend(breaker.admit_request(&settings, clock::now()).ok());
                 } else {
                     let permit = permits.swap_remove(which.index(permits.len()));
                     match step {
-                        1 => permit.succeeded(clock::now()),
-                        2 => permit.failed(clock::now()),
+                        1 => permit.report_success(clock::now()),
+                        2 => permit.report_failure(clock::now()),
                         _ => drop(permit),
                     }
                 }
-                let word = BreakerWord::of(breaker.word.load(Ordering::Relaxed));
+                let word = BreakerWord::from_bits(breaker.word.load(Ordering::Relaxed));
                 let on_trial = permits.iter().filter(|p| p.trial && p.epoch == word.epoch).count();
                 if word.state == BreakerState::HalfOpen {
                     prop_assert!(on_trial <= usize::from(successes));
@@ -652,16 +655,16 @@ mod tests {
     #[test]
     fn the_word_holds_all_of_it() {
         let word = BreakerWord { state: BreakerState::HalfOpen, count: 5, trials: 3, epoch: 9 };
-        assert_eq!(word.bits(), 2 + 5 * 4 + 3 * 131_072 + 9 * 4_294_967_296);
+        assert_eq!(word.to_bits(), 2 + 5 * 4 + 3 * 131_072 + 9 * 4_294_967_296);
         let full = BreakerWord {
             state: BreakerState::Open,
             count: 0x7fff,
             trials: 0x7fff,
             epoch: u32::MAX,
         };
-        assert_eq!(full.bits(), 0xffff_ffff_ffff_fffd);
+        assert_eq!(full.to_bits(), 0xffff_ffff_ffff_fffd);
         for word in [word, full, full.next(BreakerState::Closed)] {
-            let again = BreakerWord::of(word.bits());
+            let again = BreakerWord::from_bits(word.to_bits());
             assert_eq!(
                 (again.state, again.count, again.trials, again.epoch),
                 (word.state, word.count, word.trials, word.epoch)
@@ -689,20 +692,20 @@ mod tests {
     async fn only_half_open_is_a_request_a_trial_and_what_is_refused_is_counted() {
         let _epoch = clock::millis(clock::now());
         let breaker = Breaker::default();
-        assert!(!breaker.admit(&CONSECUTIVE, clock::now()).unwrap().is_trial());
+        assert!(!breaker.admit_request(&CONSECUTIVE, clock::now()).unwrap().is_trial());
         (0..5).for_each(|_| fail(&breaker, &CONSECUTIVE));
         assert!((0..3).all(|_| refuses(&breaker, &CONSECUTIVE)));
-        assert_eq!((breaker.opened(), breaker.refused()), (1, 3));
+        assert_eq!((breaker.times_opened(), breaker.requests_refused()), (1, 3));
         advance(30 * SECOND).await;
-        let permit = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        let permit = breaker.admit_request(&CONSECUTIVE, clock::now()).unwrap();
         assert!(permit.is_trial());
         // A place that is given back twice over is one place.
         drop(permit);
-        let permits = [(); 2].map(|()| breaker.admit(&CONSECUTIVE, clock::now()).unwrap());
+        let permits = [(); 2].map(|()| breaker.admit_request(&CONSECUTIVE, clock::now()).unwrap());
         assert!(refuses(&breaker, &CONSECUTIVE));
-        permits.into_iter().for_each(|permit| permit.succeeded(clock::now()));
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
-        assert_eq!((breaker.opened(), breaker.refused()), (1, 4));
+        permits.into_iter().for_each(|permit| permit.report_success(clock::now()));
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
+        assert_eq!((breaker.times_opened(), breaker.requests_refused()), (1, 4));
     }
 
     #[tokio::test(start_paused = true)]
@@ -716,16 +719,16 @@ mod tests {
         let breaker = Breaker::default();
         (0..5).for_each(|_| succeed(&breaker, &half));
         (0..4).for_each(|_| fail(&breaker, &half));
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
         fail(&breaker, &half);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Open);
         // What opened it is forgotten when it closes.
         advance(10 * SECOND).await;
         (0..2).for_each(|_| succeed(&breaker, &half));
         (0..3).for_each(|_| fail(&breaker, &half));
-        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Closed);
         fail(&breaker, &half);
-        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
-        assert_eq!(breaker.opened(), 2);
+        assert_eq!(breaker.state_at(clock::now()), BreakerState::Open);
+        assert_eq!(breaker.times_opened(), 2);
     }
 }

@@ -39,7 +39,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    fn of(error: io::Error) -> Self {
+    fn from_io(error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
             Some(
                 Errno::MFILE
@@ -111,14 +111,14 @@ pub async fn connect_endpoint(
         endpoint.connects.fetch_add(1, Ordering::Relaxed);
         let mut stream = first_that_accepts(endpoint).await?;
         taken.set(true);
-        endpoint.standing.reach(clock::now());
+        endpoint.standing.mark_reached(clock::now());
         if let Some(header) = header {
             stream.write_all(header).await?;
         }
         let (stream, h2) = match (stream, secured) {
             (Stream::Tcp(stream), Some(TlsTarget { outgoing, name })) => {
-                let secure = outgoing.secure(stream, name.clone(), offer).await?;
-                let stream = Stream::secure(secure.into());
+                let secure = outgoing.secure_connection(stream, name.clone(), offer).await?;
+                let stream = Stream::from_tls(secure.into());
                 let h2 = stream.speaks_h2();
                 (stream, h2)
             }
@@ -141,9 +141,9 @@ pub async fn connect_endpoint(
     poll_fn(|cx| {
         if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(|error| {
-                let error = ConnectError::of(error);
+                let error = ConnectError::from_io(error);
                 if !taken.get() && matches!(error, ConnectError::Refused(_)) {
-                    endpoint.standing.lose(clock::now());
+                    endpoint.standing.mark_unreachable(clock::now());
                 }
                 error
             }));
@@ -157,7 +157,7 @@ pub async fn connect_endpoint(
 async fn first_that_accepts(endpoint: &Endpoint) -> io::Result<Stream> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in &endpoint.addresses {
-        match Stream::connect(address).await {
+        match Stream::connect_to(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }

@@ -56,7 +56,7 @@ struct IdleStack {
 
 impl IdleConnections {
     /// Takes a connection to `endpoint` that meets the demand; `None` means that a fresh one is needed.
-    pub fn take(
+    pub fn take_idle(
         &mut self,
         cx: &mut Context<'_>,
         endpoint: &Endpoint,
@@ -72,7 +72,7 @@ impl IdleConnections {
         let probation = match demand {
             Demand::Any => false,
             Demand::Proven { body } => {
-                match endpoint.reuse.verdict(now, endpoint.requests.load(Ordering::Relaxed)) {
+                match endpoint.reuse.verdict_at(now, endpoint.requests.load(Ordering::Relaxed)) {
                     ReuseVerdict::Trusted => false,
                     ReuseVerdict::Candidate if body => true,
                     ReuseVerdict::Candidate | ReuseVerdict::Unproven | ReuseVerdict::Suspect => {
@@ -85,7 +85,7 @@ impl IdleConnections {
         while let Some(at) = stack.iter().rposition(|origin| origin.made_with == made_with) {
             let last = stack.get(at)?;
             let idle = now.saturating_duration_since(last.idle_since());
-            if demand != Demand::Any && !reuse::is_proven(idle, last.advertised()) {
+            if demand != Demand::Any && !reuse::is_proven(idle, last.advertised_timeout()) {
                 // It is still good for others, and those below it are older.
                 return None;
             }
@@ -99,7 +99,7 @@ impl IdleConnections {
 
     /// Puts a connection to rest for so long unless `endpoint` has enough of them. Its `idle` limit is shared out
     /// among the workers.
-    pub fn put(
+    pub fn put_idle(
         &mut self,
         endpoint: &Endpoint,
         mut origin: Box<H1Origin>,
@@ -116,15 +116,16 @@ impl IdleConnections {
             stack.clear();
             *owner = endpoint.id;
         }
-        let kept = origin.advertised() != Some(Duration::ZERO) && !endpoint.open.wanted();
+        let kept =
+            origin.advertised_timeout() != Some(Duration::ZERO) && !endpoint.open.is_wanted();
         if stack.len() < limit && kept && !endpoint.open.is_retired() {
-            origin.rest(now, kept_for);
+            origin.put_to_rest(now, kept_for);
             stack.push(origin);
         }
     }
 
     /// Drops connections that are too old or no longer quiet. Called once a second.
-    pub fn sweep(&mut self, cx: &mut Context<'_>, now: Instant) {
+    pub fn sweep_idle(&mut self, cx: &mut Context<'_>, now: Instant) {
         for IdleStack { idle, .. } in &mut self.stacks {
             idle.retain_mut(|origin| {
                 now.saturating_duration_since(origin.idle_since()) < allowed_idle(origin)
@@ -132,17 +133,17 @@ impl IdleConnections {
                     && origin.is_quiet(cx)
             });
         }
-        self.links.sweep(now);
+        self.links.sweep_stale(now);
     }
 
     /// Closes one connection to each server that somebody waits for.
     pub fn let_go(&mut self) {
         for IdleStack { idle: stack, .. } in &mut self.stacks {
-            if stack.last().is_some_and(|origin| origin.wanted()) {
+            if stack.last().is_some_and(|origin| origin.is_wanted()) {
                 stack.pop();
             }
         }
-        self.links.sweep(clock::now());
+        self.links.sweep_stale(clock::now());
     }
 
     /// Closes so many idle connections, whoever they lead to: those that have been idle longest, one server after the other.
@@ -159,14 +160,14 @@ impl IdleConnections {
     }
 
     /// Closes everything.
-    pub fn clear(&mut self) {
+    pub fn close_all(&mut self) {
         self.stacks.clear();
-        self.links.clear();
+        self.links.close_all();
     }
 }
 
 fn allowed_idle(origin: &H1Origin) -> Duration {
-    let Some(told) = origin.advertised() else { return origin.kept_for() };
+    let Some(told) = origin.advertised_timeout() else { return origin.kept_for() };
     // A margin of a second would leave nothing of a timeout of one.
     origin.kept_for().min(told.saturating_sub(reuse::ADVERTISED_MARGIN).max(told / 2))
 }

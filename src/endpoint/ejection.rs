@@ -79,21 +79,21 @@ pub struct GroupSize {
 impl OutlierRecord {
     /// A request succeeded.
     #[inline]
-    pub fn success(&self) {
+    pub fn record_success(&self) {
         if self.streak.load(Ordering::Relaxed) != 0 {
             self.streak.store(0, Ordering::Relaxed);
         }
     }
 
     /// A request failed; returns how many have in a row.
-    pub fn failure(&self) -> u32 {
+    pub fn record_failure(&self) -> u32 {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     /// Returns whether it is ejected.
     #[must_use]
-    pub fn ejected(&self) -> bool {
+    pub fn is_ejected(&self) -> bool {
         self.until.load(Ordering::Relaxed) != 0
     }
 
@@ -101,26 +101,26 @@ impl OutlierRecord {
     #[must_use]
     pub fn out_for(&self, now: Instant) -> Option<Duration> {
         let since = self.since.load(Ordering::Relaxed);
-        self.ejected().then(|| Duration::from_millis(clock::millis(now).saturating_sub(since)))
+        self.is_ejected().then(|| Duration::from_millis(clock::millis(now).saturating_sub(since)))
     }
 
     /// Returns how often it was ejected.
     #[must_use]
-    pub fn ejections(&self) -> u64 {
+    pub fn times_ejected(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
 
     /// Ejects the server if that leaves enough others; `size` is asked when the decision is ours.
     /// Returns for how long.
-    pub fn eject(
+    pub fn eject_server(
         &self,
         group: &EjectionGroup,
         settings: &EjectionSettings,
         now: Instant,
         size: impl Fn() -> GroupSize,
     ) -> Option<Duration> {
-        let _decision = EjectionDecision::take(group)?;
-        if self.ejected() || !is_allowed(group, settings, size()) {
+        let _decision = EjectionDecision::try_take(group)?;
+        if self.is_ejected() || !is_allowed(group, settings, size()) {
             return None;
         }
         let times = self.times.fetch_add(1, Ordering::Relaxed).saturating_add(1);
@@ -136,12 +136,12 @@ impl OutlierRecord {
     }
 
     /// Ends an ejection whose time is up; true if it did.
-    pub fn readmit(&self, group: &EjectionGroup, now: Instant) -> bool {
-        self.until.load(Ordering::Relaxed) <= clock::millis(now) && self.pardon(group)
+    pub fn readmit_if_due(&self, group: &EjectionGroup, now: Instant) -> bool {
+        self.until.load(Ordering::Relaxed) <= clock::millis(now) && self.end_early(group)
     }
 
     /// Ends an ejection early; true if there was one.
-    pub fn pardon(&self, group: &EjectionGroup) -> bool {
+    pub fn end_early(&self, group: &EjectionGroup) -> bool {
         // Only one of two that do it at once may count it.
         let ejected = self.until.swap(0, Ordering::AcqRel) != 0;
         if ejected {
@@ -157,11 +157,11 @@ impl OutlierRecord {
 
     /// Ends the interval: forgives one ejection, and returns whether failures exceeded the rate.
     /// `requests` is how many the server ever got.
-    pub fn interval(&self, requests: u64, settings: &EjectionSettings) -> bool {
+    pub fn end_interval(&self, requests: u64, settings: &EjectionSettings) -> bool {
         let failed = self.failed.load(Ordering::Relaxed);
         let new = requests.saturating_sub(self.seen.swap(requests, Ordering::Relaxed));
         let new_failed = failed.saturating_sub(self.seen_failed.swap(failed, Ordering::Relaxed));
-        if !self.ejected() {
+        if !self.is_ejected() {
             let forgive = |times: u32| times.checked_sub(1);
             // An error means that there is nothing to forgive.
             let _none = self.times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forgive);
@@ -174,14 +174,14 @@ impl OutlierRecord {
 impl EjectionGroup {
     /// Returns how many servers are ejected.
     #[must_use]
-    pub fn ejected(&self) -> u32 {
+    pub fn ejected_count(&self) -> u32 {
         self.ejected.load(Ordering::Relaxed)
     }
 
     /// Corrects the count: a server may have left the upstream while it was ejected, and a request
     /// that began before may even have ejected it after that.
-    pub fn recount(&self, ejected: impl Fn() -> u32) {
-        if let Some(_decision) = EjectionDecision::take(self) {
+    pub fn recount_ejected(&self, ejected: impl Fn() -> u32) {
+        if let Some(_decision) = EjectionDecision::try_take(self) {
             self.ejected.store(ejected(), Ordering::Relaxed);
         }
     }
@@ -192,7 +192,7 @@ impl EjectionGroup {
 const WHOLE: f64 = 1e-7;
 
 fn is_allowed(group: &EjectionGroup, settings: &EjectionSettings, size: GroupSize) -> bool {
-    let ejected = group.ejected();
+    let ejected = group.ejected_count();
     let most = (settings.at_most * f64::from(size.total) + WHOLE).floor().max(1.0);
     // An ejection that was decided a moment ago may not show in `usable` yet.
     let usable = size.usable.min(size.total.saturating_sub(ejected));
@@ -205,7 +205,7 @@ fn is_allowed(group: &EjectionGroup, settings: &EjectionSettings, size: GroupSiz
 struct EjectionDecision<'a>(&'a EjectionGroup);
 
 impl<'a> EjectionDecision<'a> {
-    fn take(group: &'a EjectionGroup) -> Option<Self> {
+    fn try_take(group: &'a EjectionGroup) -> Option<Self> {
         let taken = group.deciding.swap(true, Ordering::Acquire);
         // Made only when it was taken: one that is dropped lets the next decision begin.
         (!taken).then(|| Self(group))
@@ -242,15 +242,15 @@ mod tests {
         usable: u32,
     ) -> Option<u64> {
         let size = || GroupSize { total, usable };
-        record.eject(group, &settings(), clock::now(), size).map(|lasts| lasts.as_secs())
+        record.eject_server(group, &settings(), clock::now(), size).map(|lasts| lasts.as_secs())
     }
 
     #[test]
     fn a_success_ends_a_streak() {
         let record = OutlierRecord::default();
-        assert_eq!((record.failure(), record.failure()), (1, 2));
-        record.success();
-        assert_eq!(record.failure(), 1);
+        assert_eq!((record.record_failure(), record.record_failure()), (1, 2));
+        record.record_success();
+        assert_eq!(record.record_failure(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -263,14 +263,14 @@ mod tests {
             let lasts = eject(&record, &group, 4, 4).unwrap();
             lasted.push(lasts);
             tokio::time::advance(Duration::from_millis(lasts * 1000 - 1)).await;
-            assert!(!record.readmit(&group, clock::now()));
+            assert!(!record.readmit_if_due(&group, clock::now()));
             tokio::time::advance(Duration::from_millis(1)).await;
-            assert!(record.readmit(&group, clock::now()));
-            assert!(!record.readmit(&group, clock::now()));
+            assert!(record.readmit_if_due(&group, clock::now()));
+            assert!(!record.readmit_if_due(&group, clock::now()));
         }
         assert_eq!(lasted, [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300]);
         for _ in 0..12 {
-            assert!(!record.interval(0, &settings()));
+            assert!(!record.end_interval(0, &settings()));
         }
         assert_eq!(eject(&record, &group, 4, 4), Some(30));
     }
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(eject(&records[0], &group, 4, 3), None);
         assert_eq!(eject(&records[1], &group, 4, 3), Some(30));
         assert_eq!(eject(&records[2], &group, 4, 2), None);
-        assert_eq!(group.ejected(), 2);
+        assert_eq!(group.ejected_count(), 2);
     }
 
     #[test]
@@ -293,7 +293,7 @@ mod tests {
         let (record, group) = (OutlierRecord::default(), EjectionGroup::default());
         let strict = EjectionSettings { at_most: 0.0, ..settings() };
         let size = || GroupSize { total: 2, usable: 2 };
-        assert!(record.eject(&group, &strict, clock::now(), size).is_some());
+        assert!(record.eject_server(&group, &strict, clock::now(), size).is_some());
     }
 
     #[test]
@@ -301,8 +301,8 @@ mod tests {
         let (record, group) = (OutlierRecord::default(), EjectionGroup::default());
         let half = EjectionSettings { min_healthy: 0.5, ..settings() };
         let size = |usable| move || GroupSize { total: 4, usable };
-        assert!(record.eject(&group, &half, clock::now(), size(2)).is_none());
-        assert!(record.eject(&group, &half, clock::now(), size(3)).is_some());
+        assert!(record.eject_server(&group, &half, clock::now(), size(2)).is_none());
+        assert!(record.eject_server(&group, &half, clock::now(), size(3)).is_some());
     }
 
     #[test]
@@ -310,14 +310,14 @@ mod tests {
         let record = OutlierRecord::default();
         let rate = EjectionSettings { error_rate: Some(0.3), ..settings() };
         for _ in 0..4 {
-            record.failure();
+            record.record_failure();
         }
-        assert!(!record.interval(9, &rate));
+        assert!(!record.end_interval(9, &rate));
         for _ in 0..4 {
-            record.failure();
+            record.record_failure();
         }
-        assert!(record.interval(19, &rate));
-        assert!(!record.interval(40, &rate));
+        assert!(record.end_interval(19, &rate));
+        assert!(!record.end_interval(40, &rate));
     }
 
     #[test]
@@ -326,10 +326,10 @@ mod tests {
         assert_eq!(eject(&record, &group, 2, 2), Some(30));
         // Requests that were under way when it was ejected.
         for _ in 0..20 {
-            record.failure();
+            record.record_failure();
         }
-        assert!(record.pardon(&group));
-        assert_eq!(record.failure(), 1);
+        assert!(record.end_early(&group));
+        assert_eq!(record.record_failure(), 1);
     }
 
     #[test]
@@ -355,8 +355,8 @@ mod tests {
         let records = [OutlierRecord::default(), OutlierRecord::default()];
         // The second decision is made before the first one shows in what servers may be used.
         let outdated = || GroupSize { total: 2, usable: 2 };
-        assert!(records[0].eject(&group, &all, clock::now(), outdated).is_some());
-        assert!(records[1].eject(&group, &all, clock::now(), outdated).is_none());
+        assert!(records[0].eject_server(&group, &all, clock::now(), outdated).is_some());
+        assert!(records[1].eject_server(&group, &all, clock::now(), outdated).is_none());
     }
 
     #[test]
@@ -378,23 +378,23 @@ mod tests {
                         let which = usize::try_from(random.below(SERVERS.into())).unwrap();
                         let size = || GroupSize { total: SERVERS, usable: SERVERS };
                         if random.below(2) == 0 {
-                            let done = records[which].eject(group, all, now, size).is_some();
+                            let done = records[which].eject_server(group, all, now, size).is_some();
                             began.fetch_add(done.into(), Ordering::Relaxed);
                         } else {
-                            let done = records[which].pardon(group);
+                            let done = records[which].end_early(group);
                             ended.fetch_add(done.into(), Ordering::Relaxed);
                         }
-                        most.fetch_max(group.ejected(), Ordering::Relaxed);
+                        most.fetch_max(group.ejected_count(), Ordering::Relaxed);
                     }
                 });
             }
         });
-        let out = records.iter().filter(|r| r.ejected()).count() as u64;
+        let out = records.iter().filter(|r| r.is_ejected()).count() as u64;
         let (began, ended) = (began.into_inner(), ended.into_inner());
         assert!(began > 1000, "{began}");
         assert_eq!(began - ended, out);
-        assert_eq!(u64::from(group.ejected()), out);
-        assert_eq!(records.iter().map(OutlierRecord::ejections).sum::<u64>(), began);
+        assert_eq!(u64::from(group.ejected_count()), out);
+        assert_eq!(records.iter().map(OutlierRecord::times_ejected).sum::<u64>(), began);
         // One always stays.
         assert_eq!(most.into_inner(), SERVERS - 1);
     }
@@ -414,13 +414,13 @@ mod tests {
             for (which, out) in steps {
                 let record = which.get(&records);
                 if out {
-                    let size = || GroupSize { total, usable: total - group.ejected() };
-                    record.eject(&group, &settings, clock::now(), size);
+                    let size = || GroupSize { total, usable: total - group.ejected_count() };
+                    record.eject_server(&group, &settings, clock::now(), size);
                 } else {
-                    record.readmit(&group, far);
+                    record.readmit_if_due(&group, far);
                 }
-                let ejected = records.iter().filter(|r| r.ejected()).count();
-                prop_assert_eq!(ejected, group.ejected() as usize);
+                let ejected = records.iter().filter(|r| r.is_ejected()).count();
+                prop_assert_eq!(ejected, group.ejected_count() as usize);
                 prop_assert!(ejected == 0 || ejected < n);
                 prop_assert!(ejected as f64 <= (at_most * n as f64).floor().max(1.0));
             }

@@ -34,7 +34,7 @@ pub struct Latency {
 
 impl Latency {
     /// A response took this long.
-    pub fn observe(&self, now: Instant, took: Duration) {
+    pub fn observe_response(&self, now: Instant, took: Duration) {
         let sample = took.as_secs_f64() * 1e6;
         let before = f64::from_bits(self.micros.load(Ordering::Relaxed));
         let millis = clock::millis(now);
@@ -58,15 +58,18 @@ impl Latency {
     }
 
     /// A request failed, or the server asked to be left alone for a while.
-    pub fn penalize(&self, now: Instant, retry_after: Option<Duration>) {
-        self.observe(now, retry_after.map_or(FAILURE, |asked| asked.clamp(FAILURE, LONGEST)));
+    pub fn penalize_server(&self, now: Instant, retry_after: Option<Duration>) {
+        self.observe_response(
+            now,
+            retry_after.map_or(FAILURE, |asked| asked.clamp(FAILURE, LONGEST)),
+        );
     }
 
     /// Microseconds that a response is expected to take; `None` when nothing is known. Without observations an old
     /// estimate fades, so that a server once slow is tried again.
     #[inline]
     #[must_use]
-    pub fn micros(&self, now: Instant) -> Option<f64> {
+    pub fn expected_micros(&self, now: Instant) -> Option<f64> {
         let last = f64::from_bits(self.micros.load(Ordering::Relaxed));
         if last <= 0.0 {
             return None;
@@ -88,20 +91,20 @@ mod tests {
     }
 
     fn estimate(latency: &Latency) -> f64 {
-        (latency.micros(clock::now()).unwrap() / 1000.0).round()
+        (latency.expected_micros(clock::now()).unwrap() / 1000.0).round()
     }
 
     #[tokio::test(start_paused = true)]
     async fn peaks_count_at_once_and_fade_slowly() {
         let _epoch = clock::millis(clock::now());
         let latency = Latency::default();
-        assert_eq!(latency.micros(clock::now()), None);
-        (0..FIRST).for_each(|_| latency.observe(clock::now(), ms(20)));
+        assert_eq!(latency.expected_micros(clock::now()), None);
+        (0..FIRST).for_each(|_| latency.observe_response(clock::now(), ms(20)));
         assert_eq!(estimate(&latency), 20.0);
-        latency.observe(clock::now(), ms(500));
+        latency.observe_response(clock::now(), ms(500));
         assert_eq!(estimate(&latency), 500.0);
         tokio::time::advance(DECAY).await;
-        latency.observe(clock::now(), ms(20));
+        latency.observe_response(clock::now(), ms(20));
         assert_eq!(estimate(&latency), 197.0);
     }
 
@@ -109,8 +112,8 @@ mod tests {
     async fn the_first_responses_count_as_much_as_each_other() {
         let _epoch = clock::millis(clock::now());
         let latency = Latency::default();
-        latency.observe(clock::now(), ms(100));
-        (0..9).for_each(|_| latency.observe(clock::now(), ms(0)));
+        latency.observe_response(clock::now(), ms(100));
+        (0..9).for_each(|_| latency.observe_response(clock::now(), ms(0)));
         assert_eq!(estimate(&latency), 10.0);
     }
 
@@ -118,7 +121,7 @@ mod tests {
     async fn an_estimate_fades_to_nothing() {
         let _epoch = clock::millis(clock::now());
         let latency = Latency::default();
-        latency.observe(clock::now(), ms(1000));
+        latency.observe_response(clock::now(), ms(1000));
         tokio::time::advance(DECAY).await;
         assert_eq!(estimate(&latency), 368.0);
         tokio::time::advance(DECAY * 9).await;
@@ -129,12 +132,12 @@ mod tests {
     async fn a_failure_counts_as_slow() {
         let _epoch = clock::millis(clock::now());
         let latency = Latency::default();
-        latency.observe(clock::now(), ms(1));
-        latency.penalize(clock::now(), None);
+        latency.observe_response(clock::now(), ms(1));
+        latency.penalize_server(clock::now(), None);
         assert_eq!(estimate(&latency), 5000.0);
-        latency.penalize(clock::now(), Some(Duration::from_secs(60)));
+        latency.penalize_server(clock::now(), Some(Duration::from_secs(60)));
         assert_eq!(estimate(&latency), 60_000.0);
-        latency.penalize(clock::now(), Some(Duration::from_hours(1)));
+        latency.penalize_server(clock::now(), Some(Duration::from_hours(1)));
         assert_eq!(estimate(&latency), 300_000.0);
         tokio::time::advance(DECAY * 12).await;
         assert!(estimate(&latency) < 20.0);

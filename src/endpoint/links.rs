@@ -47,23 +47,23 @@ struct ServerLinks {
 
 impl ServerLinks {
     /// Forgets those that take no more requests, but not what they said.
-    fn forget(&mut self) {
+    fn forget_retired(&mut self) {
         let Self { links, allowed, .. } = self;
         links.retain(|link| {
             if link.is_retired() && link.has_settled() {
-                *allowed = Some(link.allows());
+                *allowed = Some(link.allowed_streams());
             }
             !link.is_retired()
         });
     }
 
     /// Lets the first of each queue look again, and forgets queues that nobody uses.
-    fn wake(&mut self) {
+    fn wake_waiters(&mut self) {
         self.waiting.retain(|(_, waiters)| Rc::strong_count(waiters) > 1);
         self.waiting.iter().for_each(|(_, waiters)| waiters.wake_one());
     }
 
-    fn waiters(&mut self, made_with: MadeWith) -> Rc<Waiters> {
+    fn waiters_for(&mut self, made_with: MadeWith) -> Rc<Waiters> {
         if let Some((_, waiters)) = self.waiting.iter().find(|(with, _)| *with == made_with) {
             return waiters.clone();
         }
@@ -75,8 +75,8 @@ impl ServerLinks {
 
     /// A place on the first connection that has one: what goes out together is written together. Whoever takes it lets the
     /// next one look whether there are more.
-    fn stream(&mut self, made_with: MadeWith, most: u32) -> Option<Box<H2Origin>> {
-        self.forget();
+    fn take_stream(&mut self, made_with: MadeWith, most: u32) -> Option<Box<H2Origin>> {
+        self.forget_retired();
         // Those that were made with something else age out.
         let mut usable = self.links.iter().filter(|link| link.made_with() == made_with);
         let Some(link) = usable.find(|link| link.has_room(most)) else {
@@ -84,7 +84,7 @@ impl ServerLinks {
             self.links.retain(|link| !link.is_in_the_way());
             return None;
         };
-        let stream = link.open();
+        let stream = link.take_place();
         // If there are no more, the next one connects unless somebody does.
         link.wake_next(!self.dialing);
         Some(stream)
@@ -102,30 +102,32 @@ pub enum DialTurn {
 
 impl Links {
     /// The queue for streams to a server, on connections that are made with these settings.
-    pub fn waiters(&mut self, endpoint: &Endpoint, made_with: MadeWith) -> Rc<Waiters> {
-        self.server(endpoint).map_or_else(Rc::default, |server| server.waiters(made_with))
+    pub fn waiters_for(&mut self, endpoint: &Endpoint, made_with: MadeWith) -> Rc<Waiters> {
+        self.server_links(endpoint).map_or_else(Rc::default, |server| server.waiters_for(made_with))
     }
 
     /// A stream on a connection that has carried fewer than `most` requests.
-    pub fn stream(
+    pub fn take_stream(
         &mut self,
         endpoint: &Endpoint,
         made_with: MadeWith,
         most: u32,
     ) -> Option<Box<H2Origin>> {
-        self.server(endpoint)?.stream(made_with, most)
+        self.server_links(endpoint)?.take_stream(made_with, most)
     }
 
     /// Such a stream, or the right to connect; `None` if one has to wait for either.
-    pub fn turn(
+    pub fn take_turn(
         &mut self,
         endpoint: &Endpoint,
         made_with: MadeWith,
         most: u32,
     ) -> Option<DialTurn> {
         let most_streams = STREAMS as usize;
-        let Some(server) = self.server(endpoint) else { return Some(DialTurn::Dial(most_streams)) };
-        if let Some(stream) = server.stream(made_with, most) {
+        let Some(server) = self.server_links(endpoint) else {
+            return Some(DialTurn::Dial(most_streams));
+        };
+        if let Some(stream) = server.take_stream(made_with, most) {
             return Some(DialTurn::Stream(stream));
         }
         // A server that does not read is not given another connection to leave unread.
@@ -135,15 +137,15 @@ impl Links {
         }
         server.dialing = true;
         if let Some(settled) = server.links.iter().find(|link| link.has_settled()) {
-            server.allowed = Some(settled.allows());
+            server.allowed = Some(settled.allowed_streams());
         }
         if server.declined {
-            server.wake();
+            server.wake_waiters();
         }
         Some(DialTurn::Dial(server.allowed.unwrap_or(most_streams)))
     }
 
-    fn server(&mut self, endpoint: &Endpoint) -> Option<&mut ServerLinks> {
+    fn server_links(&mut self, endpoint: &Endpoint) -> Option<&mut ServerLinks> {
         let slot = endpoint.slot.index()?;
         if self.servers.len() <= slot {
             self.servers.resize_with(slot + 1, ServerLinks::default);
@@ -157,14 +159,14 @@ impl Links {
     }
 
     /// Closes those that have been idle for long, and forgets those that take no more requests.
-    pub fn sweep(&mut self, now: Instant) {
+    pub fn sweep_stale(&mut self, now: Instant) {
         for server in &mut self.servers {
-            server.forget();
+            server.forget_retired();
             let over = |link: &Link| link.is_stale(now) || link.is_idle() && link.has_left();
             server.links.retain(|link| !over(link));
             // Nobody else tells those who wait that a server has begun to read again.
             if !server.dialing {
-                server.wake();
+                server.wake_waiters();
             }
         }
     }
@@ -175,7 +177,7 @@ impl Links {
     }
 
     /// Closes each one as soon as its streams have ended.
-    pub fn clear(&mut self) {
+    pub fn close_all(&mut self) {
         self.servers.iter_mut().for_each(|server| server.links.clear());
     }
 }
@@ -196,19 +198,19 @@ impl<'a> Dialing<'a> {
     }
 
     /// The connection, for all who wait.
-    pub fn connected(&self, link: &Rc<Link>) {
-        self.with(|server| {
+    pub fn offer_link(&self, link: &Rc<Link>) {
+        self.change_links(|server| {
             server.declined = false;
             server.links.push(link.clone());
         });
     }
 
     /// The server speaks HTTP/1.
-    pub fn declined(&self) {
-        self.with(|server| server.declined = true);
+    pub fn note_http1(&self) {
+        self.change_links(|server| server.declined = true);
     }
 
-    fn with(&self, change: impl FnOnce(&mut ServerLinks)) {
+    fn change_links(&self, change: impl FnOnce(&mut ServerLinks)) {
         let (Some(slot), id) = self.server else { return };
         let servers = &mut self.connections.borrow_mut().links.servers;
         if let Some(server) = servers.get_mut(slot).filter(|server| server.owner == id) {
@@ -219,9 +221,9 @@ impl<'a> Dialing<'a> {
 
 impl Drop for Dialing<'_> {
     fn drop(&mut self) {
-        self.with(|server| {
+        self.change_links(|server| {
             server.dialing = false;
-            server.wake();
+            server.wake_waiters();
         });
     }
 }

@@ -77,7 +77,7 @@ impl Endpoint {
         static SLOTS: Slots = Slots::new();
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            slot: SLOTS.take(),
+            slot: SLOTS.take_lowest(),
             upstream,
             name,
             joined: clock::unix_seconds(),
@@ -118,7 +118,7 @@ impl Endpoint {
     /// however that happens.
     #[inline]
     #[must_use]
-    pub fn begin(&self) -> Slot<'_> {
+    pub fn begin_request(&self) -> Slot<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         Slot(self)
@@ -162,8 +162,8 @@ mod tests {
     #[test]
     fn a_dropped_slot_is_no_longer_in_flight() {
         let endpoint = Endpoint::new("u".into(), "e".into(), Box::default());
-        let first = endpoint.begin();
-        let second = endpoint.begin();
+        let first = endpoint.begin_request();
+        let second = endpoint.begin_request();
         assert_eq!(endpoint.in_flight(), 2);
         drop(first);
         drop(second);

@@ -54,7 +54,7 @@ pub struct Trust {
 impl Trust {
     /// Returns what the record says at `now` about a server that has been sent so many `requests`.
     #[must_use]
-    pub fn verdict(&self, now: Instant, requests: u64) -> ReuseVerdict {
+    pub fn verdict_at(&self, now: Instant, requests: u64) -> ReuseVerdict {
         if self.streak.load(Ordering::Relaxed) >= EARNED {
             ReuseVerdict::Trusted
         } else if clock::millis(now) < self.suspect_until.load(Ordering::Relaxed) {
@@ -68,7 +68,7 @@ impl Trust {
 
     /// A request on a reused connection was answered.
     #[inline]
-    pub fn answered(&self) {
+    pub fn record_answer(&self) {
         // Once trusted, a request writes nothing here.
         if self.streak.load(Ordering::Relaxed) < EARNED {
             self.streak.fetch_add(1, Ordering::Relaxed);
@@ -76,12 +76,12 @@ impl Trust {
     }
 
     /// A candidate left the connection open but did not ask for the body.
-    pub fn silent(&self) {
+    pub fn record_silence(&self) {
         self.streak.store(EARNED, Ordering::Relaxed);
     }
 
     /// A reused connection was closed without a byte of an answer.
-    pub fn broken(&self, now: Instant) {
+    pub fn record_break(&self, now: Instant) {
         self.streak.store(0, Ordering::Relaxed);
         let until = clock::deadline(now, Some(SUSPECT_FOR)).map_or(u64::MAX, clock::millis);
         self.suspect_until.store(until, Ordering::Relaxed);
@@ -105,19 +105,19 @@ mod tests {
     async fn trust_is_earned_slowly_and_lost_at_once() {
         let trust = Trust::default();
         let _epoch = clock::millis(clock::now());
-        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Unproven);
+        assert_eq!(trust.verdict_at(clock::now(), 0), ReuseVerdict::Unproven);
         for _ in 0..EARNED {
-            trust.answered();
+            trust.record_answer();
         }
-        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Trusted);
-        trust.broken(clock::now());
-        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Suspect);
-        trust.silent();
-        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Trusted);
-        trust.broken(clock::now());
+        assert_eq!(trust.verdict_at(clock::now(), 0), ReuseVerdict::Trusted);
+        trust.record_break(clock::now());
+        assert_eq!(trust.verdict_at(clock::now(), 0), ReuseVerdict::Suspect);
+        trust.record_silence();
+        assert_eq!(trust.verdict_at(clock::now(), 0), ReuseVerdict::Trusted);
+        trust.record_break(clock::now());
         tokio::time::advance(SUSPECT_FOR).await;
-        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Unproven);
-        assert_eq!(trust.verdict(clock::now(), 1000), ReuseVerdict::Candidate);
+        assert_eq!(trust.verdict_at(clock::now(), 0), ReuseVerdict::Unproven);
+        assert_eq!(trust.verdict_at(clock::now(), 1000), ReuseVerdict::Candidate);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Slots {
 
     /// Takes the lowest free number.
     #[must_use]
-    pub fn take(&'static self) -> EndpointSlot {
+    pub fn take_lowest(&'static self) -> EndpointSlot {
         let from = self.first.load(Ordering::Relaxed);
         let number = self.take_from(from).or_else(|| self.take_from(0));
         EndpointSlot { number: number.unwrap_or(u32::MAX), of: self }
@@ -98,13 +98,13 @@ mod tests {
     #[test]
     fn the_lowest_free_number_is_handed_out_again() {
         static SLOTS: Slots = Slots::new();
-        let mut taken: Vec<EndpointSlot> = (0..200).map(|_| SLOTS.take()).collect();
+        let mut taken: Vec<EndpointSlot> = (0..200).map(|_| SLOTS.take_lowest()).collect();
         let numbers: Vec<Option<usize>> = taken.iter().map(EndpointSlot::index).collect();
         assert_eq!(numbers, (0..200).map(Some).collect::<Vec<_>>());
         drop(taken.remove(150));
         drop(taken.remove(3));
-        assert_eq!(SLOTS.take().index(), Some(3), "and given back at once");
-        let again = [SLOTS.take(), SLOTS.take(), SLOTS.take()];
+        assert_eq!(SLOTS.take_lowest().index(), Some(3), "and given back at once");
+        let again = [SLOTS.take_lowest(), SLOTS.take_lowest(), SLOTS.take_lowest()];
         assert_eq!(again.each_ref().map(EndpointSlot::index), [Some(3), Some(150), Some(200)]);
     }
 
@@ -114,7 +114,7 @@ mod tests {
         let mut alive = std::collections::VecDeque::new();
         let mut highest = 0;
         for _ in 0..1_000_000 {
-            let slot = SLOTS.take();
+            let slot = SLOTS.take_lowest();
             highest = highest.max(slot.index().unwrap());
             alive.push_back(slot);
             if alive.len() > 100 {
@@ -128,7 +128,7 @@ mod tests {
     fn threads_never_share_a_number() {
         static SLOTS: Slots = Slots::new();
         let taken: Vec<EndpointSlot> = std::thread::scope(|scope| {
-            let take = || (0..5000).map(|_| SLOTS.take()).collect::<Vec<_>>();
+            let take = || (0..5000).map(|_| SLOTS.take_lowest()).collect::<Vec<_>>();
             let threads = [scope.spawn(take), scope.spawn(take), scope.spawn(take)];
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });

@@ -61,21 +61,21 @@ impl Bits {
     /// Returns whether one of these reasons keeps requests away.
     #[inline]
     #[must_use]
-    pub fn any(self, reasons: u8) -> bool {
+    pub fn has_any(self, reasons: u8) -> bool {
         self.0 & reasons & REASONS != 0
     }
 
     /// In use without any reservation.
     #[inline]
     #[must_use]
-    pub fn clear(self) -> bool {
+    pub fn is_clear(self) -> bool {
         self.0 == 0
     }
 
     /// In use with a growing share.
     #[inline]
     #[must_use]
-    pub fn ramping(self) -> bool {
+    pub fn is_ramping(self) -> bool {
         self.0 & RAMPING != 0
     }
 }
@@ -84,17 +84,17 @@ impl Standing {
     /// All reasons of this moment.
     #[inline]
     #[must_use]
-    pub fn bits(&self) -> Bits {
+    pub fn reason_bits(&self) -> Bits {
         Bits(self.bits.load(Ordering::Relaxed))
     }
 
     /// Returns when a reason last came or went, in seconds since 1970; `None` while none ever has.
     #[must_use]
-    pub fn since(&self) -> Option<u64> {
+    pub fn changed_at(&self) -> Option<u64> {
         Some(self.changed.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
-    fn note(&self, changed: bool) -> bool {
+    fn note_change(&self, changed: bool) -> bool {
         if changed {
             self.changed.store(clock::unix_seconds(), Ordering::Relaxed);
         }
@@ -103,7 +103,7 @@ impl Standing {
 
     /// Takes the server out for one more reason; true when it had not been out for it.
     pub fn take_out(&self, reason: u8) -> bool {
-        self.note(self.bits.fetch_or(reason, Ordering::AcqRel) & reason == 0)
+        self.note_change(self.bits.fetch_or(reason, Ordering::AcqRel) & reason == 0)
     }
 
     /// Withdraws a reason; true when it was there. When it was the last one, the slow start begins.
@@ -119,11 +119,11 @@ impl Standing {
             let back = bits & reason != 0 && rest & REASONS == 0;
             Some(if back { rest | RAMPING } else { rest })
         });
-        self.note(changed.is_ok() && was & reason != 0)
+        self.note_change(changed.is_ok() && was & reason != 0)
     }
 
     /// The server did not take a connection.
-    pub fn lose(&self, now: Instant) {
+    pub fn mark_unreachable(&self, now: Instant) {
         if self.take_out(UNREACHABLE) {
             self.lost.store(clock::millis(now), Ordering::Relaxed);
         }
@@ -131,8 +131,8 @@ impl Standing {
 
     /// The server took a connection; true when it had not taken the one before.
     #[inline]
-    pub fn reach(&self, now: Instant) -> bool {
-        self.bits().any(UNREACHABLE) && self.reach_again(now)
+    pub fn mark_reached(&self, now: Instant) -> bool {
+        self.reason_bits().has_any(UNREACHABLE) && self.reach_again(now)
     }
 
     #[cold]
@@ -141,18 +141,18 @@ impl Standing {
         if away >= BLINK {
             return self.bring_back(UNREACHABLE, now);
         }
-        self.note(self.bits.fetch_and(!UNREACHABLE, Ordering::AcqRel) & UNREACHABLE != 0)
+        self.note_change(self.bits.fetch_and(!UNREACHABLE, Ordering::AcqRel) & UNREACHABLE != 0)
     }
 
     /// Withdraws a reason without a slow start: for servers that were there from the beginning.
-    pub fn admit(&self, reason: u8) {
-        self.note(self.bits.fetch_and(!reason, Ordering::AcqRel) & reason != 0);
+    pub fn admit_at_once(&self, reason: u8) {
+        self.note_change(self.bits.fetch_and(!reason, Ordering::AcqRel) & reason != 0);
     }
 
     /// The server's share during a slow start that takes `whole`, from 0.1 to 1. Ends the slow start
     /// when it is over.
     #[must_use]
-    pub fn ramp(&self, now: Instant, whole: Duration) -> f64 {
+    pub fn ramp_share(&self, now: Instant, whole: Duration) -> f64 {
         let since = clock::millis(now).saturating_sub(self.joined.load(Ordering::Relaxed));
         let whole = whole.as_millis() as f64;
         if since as f64 >= whole {
@@ -175,7 +175,7 @@ pub fn standing_word(bits: Bits) -> &'static str {
         (EJECTED, "ejected"),
         (UNREACHABLE, "unreachable"),
     ];
-    reasons.iter().find(|(reason, _)| bits.any(*reason)).map_or("up", |(_, word)| word)
+    reasons.iter().find(|(reason, _)| bits.has_any(*reason)).map_or("up", |(_, word)| word)
 }
 
 #[cfg(test)]
@@ -185,19 +185,19 @@ mod tests {
     #[test]
     fn a_server_is_out_until_the_last_reason_is_withdrawn() {
         let standing = Standing::default();
-        assert!(standing.bits().clear());
-        assert_eq!(standing.since(), None);
+        assert!(standing.reason_bits().is_clear());
+        assert_eq!(standing.changed_at(), None);
         assert!(!standing.bring_back(UNHEALTHY, clock::now()));
-        assert_eq!(standing.since(), None, "nothing has changed");
+        assert_eq!(standing.changed_at(), None, "nothing has changed");
         let before = clock::unix_seconds();
         assert!(standing.take_out(UNHEALTHY));
-        assert!(standing.since() >= Some(before));
+        assert!(standing.changed_at() >= Some(before));
         assert!(standing.take_out(EJECTED));
         assert!(!standing.take_out(EJECTED));
         assert!(standing.bring_back(UNHEALTHY, clock::now()));
-        assert!(standing.bits().any(OPINIONS) && !standing.bits().ramping());
+        assert!(standing.reason_bits().has_any(OPINIONS) && !standing.reason_bits().is_ramping());
         assert!(standing.bring_back(EJECTED, clock::now()));
-        assert!(!standing.bits().any(OPINIONS) && standing.bits().ramping());
+        assert!(!standing.reason_bits().has_any(OPINIONS) && standing.reason_bits().is_ramping());
         assert!(!standing.bring_back(EJECTED, clock::now()));
     }
 
@@ -205,17 +205,19 @@ mod tests {
     async fn only_a_server_that_was_away_for_long_starts_slowly() {
         let _epoch = clock::millis(clock::now());
         let standing = Standing::default();
-        assert!(!standing.reach(clock::now()));
+        assert!(!standing.mark_reached(clock::now()));
         for (away, ramps) in [(BLINK - 1, false), (BLINK, true)] {
-            standing.lose(clock::now());
+            standing.mark_unreachable(clock::now());
             tokio::time::advance(Duration::from_millis(away / 2)).await;
-            standing.lose(clock::now());
-            assert_eq!(standing_word(standing.bits()), "unreachable");
-            assert!(standing.bits().any(u8::MAX) && !standing.bits().any(HARD));
+            standing.mark_unreachable(clock::now());
+            assert_eq!(standing_word(standing.reason_bits()), "unreachable");
+            assert!(
+                standing.reason_bits().has_any(u8::MAX) && !standing.reason_bits().has_any(HARD)
+            );
             tokio::time::advance(Duration::from_millis(away - away / 2)).await;
-            assert!(standing.reach(clock::now()));
-            assert_eq!(standing.bits().ramping(), ramps);
-            assert!(!standing.bits().any(u8::MAX));
+            assert!(standing.mark_reached(clock::now()));
+            assert_eq!(standing.reason_bits().is_ramping(), ramps);
+            assert!(!standing.reason_bits().has_any(u8::MAX));
         }
     }
 
@@ -226,14 +228,14 @@ mod tests {
         standing.take_out(EJECTED);
         standing.bring_back(EJECTED, clock::now());
         let whole = Duration::from_secs(10);
-        assert_eq!(standing.ramp(clock::now(), whole), 0.1);
+        assert_eq!(standing.ramp_share(clock::now(), whole), 0.1);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(standing.ramp(clock::now(), whole), 0.5);
+        assert_eq!(standing.ramp_share(clock::now(), whole), 0.5);
         assert!(!standing.bring_back(EJECTED, clock::now()), "it is back already");
-        assert_eq!(standing.ramp(clock::now(), whole), 0.5);
+        assert_eq!(standing.ramp_share(clock::now(), whole), 0.5);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert!(standing.bits().ramping());
-        assert_eq!(standing.ramp(clock::now(), whole), 1.0);
-        assert!(standing.bits().clear());
+        assert!(standing.reason_bits().is_ramping());
+        assert_eq!(standing.ramp_share(clock::now(), whole), 1.0);
+        assert!(standing.reason_bits().is_clear());
     }
 }

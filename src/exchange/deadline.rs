@@ -31,7 +31,7 @@ pub enum Deadline {
 impl Deadline {
     /// The configuration key that sets it; `None` for those that no key does.
     #[must_use]
-    pub fn key(self) -> Option<&'static str> {
+    pub fn config_key(self) -> Option<&'static str> {
         match self {
             Deadline::RequestHead => Some("listen.timeout.headers"),
             Deadline::RequestBody => Some("listen.timeout.body_gap"),
@@ -48,7 +48,7 @@ impl Deadline {
     }
 
     /// The stable code of a response that it ended.
-    pub(super) fn code(self) -> &'static str {
+    pub(super) fn stable_code(self) -> &'static str {
         match self {
             Deadline::Gap => "gap_timeout",
             Deadline::ClientWrite => "write_timeout",

@@ -24,7 +24,7 @@ pub enum FieldPart {
 /// The facts about a request that header values are filled with.
 pub trait FieldFacts: fmt::Debug {
     /// Appends what stands in a place; nothing where there is nothing.
-    fn append(&self, place: &FieldPlace, out: &mut Vec<u8>);
+    fn append_place(&self, place: &FieldPlace, out: &mut Vec<u8>);
 }
 
 /// A header whose value is filled in for each request.
@@ -48,19 +48,19 @@ pub enum FillMoment {
 impl FilledField {
     /// Returns when its value can be filled in.
     #[must_use]
-    pub fn moment(&self) -> FillMoment {
+    pub fn fill_moment(&self) -> FillMoment {
         let late = |part: &FieldPart| matches!(part, FieldPart::Place(place) if place.is_late());
         if self.parts.iter().any(late) { FillMoment::Late } else { FillMoment::Early }
     }
 
     /// Fills `out` with the value; false where the field is not to be written, because the value is empty or holds what
     /// could end a line (RFC 9110 §5.5).
-    pub fn fill(&self, facts: &dyn FieldFacts, out: &mut Vec<u8>) -> bool {
+    pub fn fill_value(&self, facts: &dyn FieldFacts, out: &mut Vec<u8>) -> bool {
         out.clear();
         for part in &self.parts {
             match part {
                 FieldPart::Text(text) => out.extend_from_slice(text),
-                FieldPart::Place(place) => facts.append(place, out),
+                FieldPart::Place(place) => facts.append_place(place, out),
             }
         }
         let end = out.trim_ascii_end().len();
@@ -96,7 +96,7 @@ impl HeaderEdits {
             .chain(remove)
             .map(|name| name.as_bytes().into())
             .collect();
-        let touched = hidden.iter().fold(0, |bits, name| bits | bit(known::lookup(name)));
+        let touched = hidden.iter().fold(0, |bits, name| bits | known_bit(known::lookup(name)));
         let written = set
             .chain(add)
             .map(|(name, value)| (name.as_bytes().into(), value.as_bytes().into()))
@@ -134,20 +134,20 @@ impl HeaderEdits {
     /// Returns whether a received field is left out.
     #[inline]
     #[must_use]
-    pub fn hides(&self, name: &[u8]) -> bool {
+    pub fn hides_field(&self, name: &[u8]) -> bool {
         !self.hidden.is_empty() && self.hidden.iter().any(|h| h.eq_ignore_ascii_case(name))
     }
 
     /// Returns whether a field that the proxy would write itself is set or removed here instead.
     #[inline]
     #[must_use]
-    pub fn replaces(&self, known: Known) -> bool {
-        self.touched & bit(known) != 0
+    pub fn replaces_field(&self, known: Known) -> bool {
+        self.touched & known_bit(known) != 0
     }
 
     /// The fields to write after the received ones.
     #[inline]
-    pub fn written(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn written_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.written.iter().map(|(name, value)| (&**name, &**value))
     }
 }
@@ -155,7 +155,7 @@ impl HeaderEdits {
 impl ResponseStage for &HeaderEdits {
     fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
         inner(&mut Unhidden { out, edits: self });
-        self.written().for_each(|(name, value)| out.field(name, value));
+        self.written_fields().for_each(|(name, value)| out.emit_field(name, value));
     }
 }
 
@@ -166,19 +166,19 @@ struct Unhidden<'o> {
 }
 
 impl Emit for Unhidden<'_> {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
-        if !self.edits.hides(name) {
-            self.out.field(name, value);
+    fn emit_field(&mut self, name: &[u8], value: &[u8]) {
+        if !self.edits.hides_field(name) {
+            self.out.emit_field(name, value);
         }
     }
 
-    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+    fn emit_received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         let edits = self.edits;
-        self.out.received(fields, &mut |field| keep(field) && !edits.hides(field.name));
+        self.out.emit_received(fields, &mut |field| keep(field) && !edits.hides_field(field.name));
     }
 }
 
-fn bit(known: Known) -> u64 {
+fn known_bit(known: Known) -> u64 {
     if known == Known::Other { 0 } else { 1 << known as u8 }
 }
 
@@ -191,10 +191,14 @@ mod tests {
         let set = [("X-Env", "prod"), ("host", "h")];
         let edits =
             HeaderEdits::new(set.into_iter(), [("x-b", "2")].into_iter(), ["Server"].into_iter());
-        assert!(edits.hides(b"x-env") && edits.hides(b"SERVER") && !edits.hides(b"x-b"));
-        assert!(edits.replaces(Known::Host) && edits.replaces(Known::Server));
-        assert!(!edits.replaces(Known::Via));
-        let written: Vec<_> = edits.written().collect();
+        assert!(
+            edits.hides_field(b"x-env")
+                && edits.hides_field(b"SERVER")
+                && !edits.hides_field(b"x-b")
+        );
+        assert!(edits.replaces_field(Known::Host) && edits.replaces_field(Known::Server));
+        assert!(!edits.replaces_field(Known::Via));
+        let written: Vec<_> = edits.written_fields().collect();
         assert_eq!(written, [(&b"X-Env"[..], &b"prod"[..]), (b"host", b"h"), (b"x-b", b"2")]);
     }
 
@@ -202,7 +206,7 @@ mod tests {
     struct Claims(&'static str);
 
     impl FieldFacts for Claims {
-        fn append(&self, _: &FieldPlace, out: &mut Vec<u8>) {
+        fn append_place(&self, _: &FieldPlace, out: &mut Vec<u8>) {
             out.extend_from_slice(self.0.as_bytes());
         }
     }
@@ -212,12 +216,12 @@ mod tests {
         let parts = [FieldPart::Text(b" a-"[..].into()), FieldPart::Place(FieldPlace::Path)];
         let field = FilledField { name: b"x"[..].into(), parts: parts.into() };
         let mut out = Vec::new();
-        assert!(field.fill(&Claims("b c "), &mut out));
+        assert!(field.fill_value(&Claims("b c "), &mut out));
         assert_eq!(out, b"a-b c");
         for claim in ["b\r\nx-admin: 1", "b\nc", "b\0", "b\x7f"] {
-            assert!(!field.fill(&Claims(claim), &mut out), "{claim:?}");
+            assert!(!field.fill_value(&Claims(claim), &mut out), "{claim:?}");
         }
         let empty = FilledField { parts: [FieldPart::Place(FieldPlace::Query)].into(), ..field };
-        assert!(!empty.fill(&Claims(" "), &mut out));
+        assert!(!empty.fill_value(&Claims(" "), &mut out));
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn is_protected(name: &[u8]) -> bool {
 
 /// Returns whether `Connection` nominates any field for removal. Usually it does not, and no field has to be
 /// compared with it.
-fn nominates(fields: &Fields) -> bool {
+fn nominates_any(fields: &Fields) -> bool {
     fields.has(Known::Connection)
         && fields.values(Known::Connection).flat_map(list_items).any(|item| !is_option(item))
 }
@@ -147,7 +147,7 @@ pub fn leaves_out(edits: &HeaderEdits, hidden: &[&[u8]], name: &[u8]) -> bool {
     let is = |known: &&[u8]| {
         known.len() == name.len() && name.iter().zip(*known).all(|(a, b)| same(a, b))
     };
-    edits.hides(name) || hidden.iter().any(is)
+    edits.hides_field(name) || hidden.iter().any(is)
 }
 
 /// Writes a whole HTTP/1.1 request head. Returns how the body must follow.
@@ -207,12 +207,12 @@ fn wants_trailers(head: &RequestHead) -> bool {
 pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     let RequestForm { head, edits, .. } = form;
     let fields = &head.fields;
-    let nominates = nominates(fields);
+    let nominates = nominates_any(fields);
     let counted = head.method() == b"OPTIONS" && fields.has(Known::MaxForwards);
-    if !edits.replaces(Known::Host) {
-        out.field(b"host", form.host);
+    if !edits.replaces_field(Known::Host) {
+        out.emit_field(b"host", form.host);
     }
-    out.received(fields, &mut |FieldRef { name, known, .. }| {
+    out.emit_received(fields, &mut |FieldRef { name, known, .. }| {
         let own = matches!(known, Known::Host | Known::XRequestId | Known::Expect)
             || is_hop_by_hop(known)
             || is_written_anew(known)
@@ -228,43 +228,43 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
         let left_out = own || nominates && is_nominated(fields, name) || form.leaves_out(name);
         !left_out
     });
-    if let Some(left) = form.left.filter(|_| !edits.hides(b"grpc-timeout")) {
-        out.field(b"grpc-timeout", grpc::timeout_value(left).as_bytes());
+    if let Some(left) = form.left.filter(|_| !edits.hides_field(b"grpc-timeout")) {
+        out.emit_field(b"grpc-timeout", grpc::timeout_value(left).as_bytes());
     }
     if counted
-        && !edits.replaces(Known::MaxForwards)
+        && !edits.replaces_field(Known::MaxForwards)
         && let Some(value) = fields.first(Known::MaxForwards)
     {
-        out.field(b"max-forwards", one_less(value, &mut itoa::Buffer::new()));
+        out.emit_field(b"max-forwards", one_less(value, &mut itoa::Buffer::new()));
     }
-    if let Some(if_match) = form.if_match.filter(|_| !edits.hides(b"if-match")) {
-        out.field(b"if-match", if_match);
+    if let Some(if_match) = form.if_match.filter(|_| !edits.hides_field(b"if-match")) {
+        out.emit_field(b"if-match", if_match);
     }
     if form.expects_continue {
-        out.field(b"expect", b"100-continue");
+        out.emit_field(b"expect", b"100-continue");
     }
     identity_fields(form, out);
-    if !edits.replaces(Known::XRequestId) {
-        out.field(b"x-request-id", form.request_id);
+    if !edits.replaces_field(Known::XRequestId) {
+        out.emit_field(b"x-request-id", form.request_id);
     }
     if let Some(traceparent) = &form.traceparent
-        && !edits.replaces(Known::Traceparent)
+        && !edits.replaces_field(Known::Traceparent)
     {
-        out.field(b"traceparent", traceparent);
+        out.emit_field(b"traceparent", traceparent);
     }
     if let Some(b3) = &form.b3 {
         b3_fields(b3, edits, out);
     }
-    if form.attempt > 1 && !edits.hides(b"x-tidegate-attempt") {
-        out.field(b"x-tidegate-attempt", itoa::Buffer::new().format(form.attempt).as_bytes());
+    if form.attempt > 1 && !edits.hides_field(b"x-tidegate-attempt") {
+        out.emit_field(b"x-tidegate-attempt", itoa::Buffer::new().format(form.attempt).as_bytes());
     }
-    form.added.iter().for_each(|(name, value)| out.field(name, value));
-    edits.written().for_each(|(name, value)| out.field(name, value));
+    form.added.iter().for_each(|(name, value)| out.emit_field(name, value));
+    edits.written_fields().for_each(|(name, value)| out.emit_field(name, value));
     if let Some(facts) = form.facts {
         let mut value = Vec::new();
         for field in edits.filled() {
-            if field.fill(facts, &mut value) {
-                out.field(&field.name, &value);
+            if field.fill_value(facts, &mut value) {
+                out.emit_field(&field.name, &value);
             }
         }
     }
@@ -285,36 +285,36 @@ fn is_written_anew(known: Known) -> bool {
 /// `X-Forwarded-*`, `X-Real-IP` and `X-Client-Cert-*`: what is known of who sent the request.
 fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     let RequestForm { head, edits, identity, .. } = form;
-    if !edits.replaces(Known::XForwardedFor) {
+    if !edits.replaces_field(Known::XForwardedFor) {
         forwarded_for(&head.fields, identity, out);
     }
-    if !edits.replaces(Known::XForwardedProto) {
-        out.field(b"x-forwarded-proto", identity.scheme.as_bytes());
+    if !edits.replaces_field(Known::XForwardedProto) {
+        out.emit_field(b"x-forwarded-proto", identity.scheme.as_bytes());
     }
     let host = identity.host.unwrap_or(form.original_host);
-    if !edits.replaces(Known::XForwardedHost) && !host.is_empty() {
-        out.field(b"x-forwarded-host", host);
+    if !edits.replaces_field(Known::XForwardedHost) && !host.is_empty() {
+        out.emit_field(b"x-forwarded-host", host);
     }
     if let Some(port) = identity.port
-        && !edits.replaces(Known::XForwardedPort)
+        && !edits.replaces_field(Known::XForwardedPort)
     {
-        out.field(b"x-forwarded-port", port);
+        out.emit_field(b"x-forwarded-port", port);
     }
-    if let Some(prefix) = form.prefix.filter(|_| !edits.hides(PREFIX)) {
+    if let Some(prefix) = form.prefix.filter(|_| !edits.hides_field(PREFIX)) {
         // Trusted proxies before this one may have taken off a prefix of their own.
         let before = head.fields.named(PREFIX).next().filter(|_| !form.leaves_out(PREFIX));
         let before = before.unwrap_or_default().strip_suffix(b"/").or(before).unwrap_or_default();
-        out.field(PREFIX, &[before, prefix].concat());
+        out.emit_field(PREFIX, &[before, prefix].concat());
     }
     if let Some(client) = identity.client_text()
-        && !edits.replaces(Known::XRealIp)
+        && !edits.replaces_field(Known::XRealIp)
     {
-        out.field(b"x-real-ip", client.as_bytes());
+        out.emit_field(b"x-real-ip", client.as_bytes());
     }
     if let Some(certificate) = identity.peer.certificate {
         certificate_fields(certificate, |name, value| {
-            if !edits.hides(name) {
-                out.field(name, value);
+            if !edits.hides_field(name) {
+                out.emit_field(name, value);
             }
         });
     }
@@ -328,7 +328,7 @@ fn forwarded_for(fields: &Fields, identity: &Identity<'_>, out: &mut impl Emit) 
     let received = identity.continues_chain && fields.has(Known::XForwardedFor);
     if !received && client.is_none() {
         if let Some(peer) = peer {
-            out.field(b"x-forwarded-for", peer);
+            out.emit_field(b"x-forwarded-for", peer);
         }
         return;
     }
@@ -342,7 +342,7 @@ fn forwarded_for(fields: &Fields, identity: &Identity<'_>, out: &mut impl Emit) 
         chain.extend_from_slice(item);
     }
     if !chain.is_empty() {
-        out.field(b"x-forwarded-for", &chain);
+        out.emit_field(b"x-forwarded-for", &chain);
     }
 }
 
@@ -367,8 +367,8 @@ fn b3_fields(b3: &[u8; 68], edits: &HeaderEdits, out: &mut impl Emit) {
         (b"x-b3-parentspanid", part(52, 68)),
         (flag, decision),
     ];
-    for (name, value) in fields.into_iter().filter(|(name, _)| !edits.hides(name)) {
-        out.field(name, value);
+    for (name, value) in fields.into_iter().filter(|(name, _)| !edits.hides_field(name)) {
+        out.emit_field(name, value);
     }
 }
 
@@ -387,7 +387,7 @@ pub fn certificate_fields(certificate: &Certificate, mut out: impl FnMut(&[u8], 
 pub fn response_fields(head: &ResponseHead, out: &mut dyn Emit) {
     received_fields(head, out);
     if !head.fields.has(Known::Date) {
-        clock::with_http_date(|date| out.field(b"date", date));
+        clock::with_http_date(|date| out.emit_field(b"date", date));
     }
 }
 
@@ -397,8 +397,8 @@ pub fn interim_fields(head: &ResponseHead, out: &mut dyn Emit) {
 }
 
 fn received_fields(head: &ResponseHead, out: &mut dyn Emit) {
-    let nominates = nominates(&head.fields);
-    out.received(&head.fields, &mut |FieldRef { name, known, .. }| {
+    let nominates = nominates_any(&head.fields);
+    out.emit_received(&head.fields, &mut |FieldRef { name, known, .. }| {
         let left_out = is_hop_by_hop(known) && known != Known::ProxyAuthenticate
             || nominates && is_nominated(&head.fields, name);
         !left_out

@@ -93,11 +93,11 @@ impl<'a> Identity<'a> {
     ) -> Self {
         let peer = self.peer;
         let chain = match named_by {
-            ClientField::ForwardedFor => Chain::read(fields, trusts),
+            ClientField::ForwardedFor => Chain::read_chain(fields, trusts),
             ClientField::Forwarded => Chain::read_forwarded(fields, trusts),
             ClientField::Named(name) => Chain::read_one(fields, name),
         };
-        let told = |known| chain.told(fields, known);
+        let told = |known| chain.told_by(fields, known);
         let client = chain.client.or(peer.ip);
         Self {
             client,
@@ -106,7 +106,7 @@ impl<'a> Identity<'a> {
             } else {
                 client.map(|ip| Cow::Owned(ip.to_string()))
             },
-            scheme: told(Known::XForwardedProto).and_then(scheme).unwrap_or(peer.scheme),
+            scheme: told(Known::XForwardedProto).and_then(told_scheme).unwrap_or(peer.scheme),
             host: told(Known::XForwardedHost).filter(|host| is_host(host)),
             port: told(Known::XForwardedPort).filter(|port| is_port(port)),
             continues_chain: *named_by == ClientField::ForwardedFor,
@@ -122,7 +122,7 @@ impl<'a> Identity<'a> {
 
     /// The client for people who read logs.
     #[must_use]
-    pub fn shown(&self) -> &str {
+    pub fn shown_client(&self) -> &str {
         self.client_text().unwrap_or("unix")
     }
 
@@ -147,14 +147,14 @@ impl Chain {
     const NOBODY: Self = Self { client: None, at: 0, all: 0 };
 
     /// Reads `X-Forwarded-For`.
-    fn read(fields: &Fields, trusts: impl Fn(IpAddr) -> bool) -> Self {
+    fn read_chain(fields: &Fields, trusts: impl Fn(IpAddr) -> bool) -> Self {
         if !fields.has(Known::XForwardedFor) {
             return Self::NOBODY;
         }
         // What was added last stands last.
         let lines = fields.values(Known::XForwardedFor).rev();
         let items = lines.flat_map(|line| line.rsplit(|b| *b == b',')).map(<[u8]>::trim_ascii);
-        Self::of(items.filter(|item| !item.is_empty()).map(address), trusts)
+        Self::from_items(items.filter(|item| !item.is_empty()).map(parse_address), trusts)
     }
 
     /// Reads `Forwarded`.
@@ -164,21 +164,24 @@ impl Chain {
         }
         let lines = fields.values(Known::Forwarded).rev();
         let items = lines.flat_map(elements_from_the_right).map(<[u8]>::trim_ascii);
-        Self::of(items.filter(|item| !item.is_empty()).map(forwarded_for), trusts)
+        Self::from_items(items.filter(|item| !item.is_empty()).map(forwarded_for), trusts)
     }
 
     /// Reads a field that names the client alone; several of them, or a list, name nobody.
     fn read_one(fields: &Fields, name: &[u8]) -> Self {
         let mut all = fields.named(name);
         let client = match (all.next(), all.next()) {
-            (Some(one), None) => address(one.trim_ascii()),
+            (Some(one), None) => parse_address(one.trim_ascii()),
             _ => None,
         };
         Self { client, ..Self::NOBODY }
     }
 
     /// The chain of these addresses, the nearest one first; `None` is an element that names nobody.
-    fn of(items: impl Iterator<Item = Option<IpAddr>>, trusts: impl Fn(IpAddr) -> bool) -> Self {
+    fn from_items(
+        items: impl Iterator<Item = Option<IpAddr>>,
+        trusts: impl Fn(IpAddr) -> bool,
+    ) -> Self {
         let mut chain = Self::NOBODY;
         let mut open = true;
         for item in items {
@@ -195,7 +198,7 @@ impl Chain {
 
     /// Returns what a field says of the client: its only element, or the one at the client's place where each proxy has
     /// added one, or else what the nearest proxy says.
-    fn told<'f>(&self, fields: &'f Fields, known: Known) -> Option<&'f [u8]> {
+    fn told_by<'f>(&self, fields: &'f Fields, known: Known) -> Option<&'f [u8]> {
         let items = || fields.values(known).flat_map(list_items);
         let count = if fields.has(known) { items().count() } else { return None };
         let from_the_right = if count == self.all { self.at } else { 0 };
@@ -247,11 +250,11 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     });
     let value = named.next().filter(|_| named.next().is_none())?.trim_ascii();
     let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-    address(inner.unwrap_or(value))
+    parse_address(inner.unwrap_or(value))
 }
 
 /// `http` or `https` for the schemes that proxies name.
-fn scheme(told: &[u8]) -> Option<&'static str> {
+fn told_scheme(told: &[u8]) -> Option<&'static str> {
     let is = |name: &[u8]| told.eq_ignore_ascii_case(name);
     if is(b"https") || is(b"wss") {
         return Some("https");
@@ -264,7 +267,7 @@ fn is_port(told: &[u8]) -> bool {
 }
 
 /// An address with or without port or brackets, in canonical form: an IPv4 address is one however it is written.
-fn address(item: &[u8]) -> Option<IpAddr> {
+fn parse_address(item: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(item).ok()?;
     let bare = || text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
@@ -274,7 +277,7 @@ fn address(item: &[u8]) -> Option<IpAddr> {
 
 /// Returns what counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one household gets.
 #[must_use]
-pub fn network(ip: IpAddr) -> [u8; 8] {
+pub fn client_network(ip: IpAddr) -> [u8; 8] {
     let mut network = [0; 8];
     match ip {
         IpAddr::V4(v4) => {
@@ -440,7 +443,7 @@ mod tests {
 
     #[test]
     fn a_household_is_one_client() {
-        let of = |ip: &str| network(ip.parse().unwrap());
+        let of = |ip: &str| client_network(ip.parse().unwrap());
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));

@@ -27,11 +27,11 @@ const MOST: usize = 16;
 
 /// The mark of the route with this name: the same for as long as the process lives.
 #[must_use]
-pub fn mark(route: &str) -> Box<str> {
-    keyed(process_key(), route)
+pub fn route_mark(route: &str) -> Box<str> {
+    keyed_mark(process_key(), route)
 }
 
-fn keyed(key: &[u8; 64], route: &str) -> Box<str> {
+fn keyed_mark(key: &[u8; 64], route: &str) -> Box<str> {
     let mut mac = Hmac::<Sha256>::new(key.into());
     mac.update(route.as_bytes());
     let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = mac.finalize().into_bytes().into();
@@ -42,11 +42,11 @@ fn keyed(key: &[u8; 64], route: &str) -> Box<str> {
 #[inline]
 #[must_use]
 pub fn is_loop(fields: &Fields, mark: &str) -> bool {
-    fields.has(Known::CdnLoop) && bears(fields, mark.as_bytes())
+    fields.has(Known::CdnLoop) && bears_mark(fields, mark.as_bytes())
 }
 
 #[cold]
-fn bears(fields: &Fields, mark: &[u8]) -> bool {
+fn bears_mark(fields: &Fields, mark: &[u8]) -> bool {
     let items = fields.values(Known::CdnLoop).flat_map(list_items);
     // Parameters are for others to add.
     let names = items.map(|item| item.split(|b| *b == b';').next().unwrap_or(item).trim_ascii());
@@ -82,12 +82,12 @@ mod tests {
 
     #[test]
     fn a_mark_belongs_to_one_route_of_one_process() {
-        let (one, other) = (keyed(&[1; 64], "shop"), keyed(&[2; 64], "shop"));
+        let (one, other) = (keyed_mark(&[1; 64], "shop"), keyed_mark(&[2; 64], "shop"));
         assert_eq!(&*one, "tidegate-f299555f1fb8b8e2");
         assert_eq!(&*other, "tidegate-5c8bf25fdb8ecf30");
-        assert_eq!(&*keyed(&[1; 64], "cart"), "tidegate-616202210de68df5");
-        assert_eq!(mark("shop"), mark("shop"));
-        assert_ne!(mark("shop"), mark("cart"));
+        assert_eq!(&*keyed_mark(&[1; 64], "cart"), "tidegate-616202210de68df5");
+        assert_eq!(route_mark("shop"), route_mark("shop"));
+        assert_ne!(route_mark("shop"), route_mark("cart"));
     }
 
     #[test]

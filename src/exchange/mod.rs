@@ -25,7 +25,7 @@ mod traits;
 pub use deadline::Deadline;
 pub use edits::{FieldPair, HeaderEdits};
 pub use outcome::{Cut, Halt, Outcome};
-pub use pause::pause;
+pub use pause::pause_for;
 pub use peer::ClientPeer;
 pub use pump::{Pump, PumpError};
 pub use queue::Queue;

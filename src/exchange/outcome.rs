@@ -1,7 +1,7 @@
 //! The ways in which an exchange ends. There is one list of them; the access log, the log, the counters, traces and
 //! `/refusals` all say what it says.
 //!
-//! [`Outcome::row`] is the table: a word, a stable code and the configuration key that would change it. HAProxy's
+//! [`Outcome::outcome_row`] is the table: a word, a stable code and the configuration key that would change it. HAProxy's
 //! termination states and Envoy's response flags tell the same in letters.
 
 use std::cell::RefCell;
@@ -99,12 +99,12 @@ impl Outcome {
 
     /// Returns the words for it.
     #[must_use]
-    pub fn row(self) -> OutcomeRow {
+    pub fn outcome_row(self) -> OutcomeRow {
         let (code, key) = match self {
             Outcome::Whole => (None, None),
             Outcome::ClientGone => (Some("client_closed"), None),
-            Outcome::ServerCut(cut) => (Some(cut.code()), Some("upstream.eject")),
-            Outcome::Timeout(deadline) => (Some(deadline.code()), deadline.key()),
+            Outcome::ServerCut(cut) => (Some(cut.stable_code()), Some("upstream.eject")),
+            Outcome::Timeout(deadline) => (Some(deadline.stable_code()), deadline.config_key()),
             Outcome::Refused(refusal) | Outcome::ProxyCut(Halt::Refusal(refusal)) => {
                 let row = refusal.row();
                 (Some(row.code), row.key)
@@ -117,7 +117,7 @@ impl Outcome {
 
     /// A sentence for people.
     #[must_use]
-    pub fn reason(self) -> String {
+    pub fn reason_sentence(self) -> String {
         match self {
             Outcome::Whole => "the client has everything".to_owned(),
             Outcome::ClientGone => "the client closed its connection".to_owned(),
@@ -145,7 +145,7 @@ impl Outcome {
 
     /// The status of HTTP that would tell it, to be turned into one of gRPC.
     #[must_use]
-    pub fn status(self) -> u16 {
+    pub fn http_status(self) -> u16 {
         match self {
             Outcome::Whole => 200,
             Outcome::ClientGone => 499,
@@ -161,7 +161,7 @@ impl Outcome {
 }
 
 impl Cut {
-    fn code(self) -> &'static str {
+    fn stable_code(self) -> &'static str {
         match self {
             Cut::Closed => "response_truncated",
             Cut::Reset => "response_reset",
@@ -186,18 +186,18 @@ pub struct Note(RefCell<Option<Cause>>);
 impl Note {
     /// Notes it, in the place of an earlier one.
     #[cold]
-    pub fn set(&self, text: impl Display, key: Option<&'static str>) {
+    pub fn set_cause(&self, text: impl Display, key: Option<&'static str>) {
         *self.0.borrow_mut() = Some(Cause { text: text.to_string().into(), key });
     }
 
     /// Forgets it: what follows is another attempt.
-    pub fn clear(&self) {
+    pub fn clear_cause(&self) {
         self.0.take();
     }
 
     /// Takes what was noted last.
     #[must_use]
-    pub fn take(&self) -> Option<Cause> {
+    pub fn take_cause(&self) -> Option<Cause> {
         self.0.take()
     }
 }
@@ -233,7 +233,7 @@ mod tests {
             ),
         ];
         for (outcome, word, code, key) in all {
-            assert_eq!(outcome.row(), OutcomeRow { outcome: word, code, key });
+            assert_eq!(outcome.outcome_row(), OutcomeRow { outcome: word, code, key });
         }
     }
 
@@ -249,10 +249,10 @@ mod tests {
     #[test]
     fn the_last_cause_is_the_one_that_counts() {
         let note = Note::default();
-        note.set("first", None);
-        note.set("second", Some("upstream.tls"));
-        let cause = note.take().unwrap();
+        note.set_cause("first", None);
+        note.set_cause("second", Some("upstream.tls"));
+        let cause = note.take_cause().unwrap();
         assert_eq!((&*cause.text, cause.key), ("second", Some("upstream.tls")));
-        assert_eq!(note.take(), None);
+        assert_eq!(note.take_cause(), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::net::Timer;
 ///
 /// # Errors
 /// The client has left meanwhile.
-pub async fn pause<C: Client>(
+pub async fn pause_for<C: Client>(
     client: &mut C,
     timer: &mut Timer,
     pause: Option<Duration>,

@@ -81,10 +81,10 @@ impl Pump {
     ) -> Poll<Result<(), PumpError>> {
         while !self.ended {
             match source.poll_fill(cx) {
-                Poll::Ready(Ok(Fill::Data)) => match sink.poll_write(cx, source.data()) {
+                Poll::Ready(Ok(Fill::Data)) => match sink.poll_write(cx, source.body_data()) {
                     Poll::Ready(Ok(n)) => {
                         self.moved += n as u64;
-                        source.consume(n);
+                        source.consume_body(n);
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::of_sink(error))),
                     Poll::Pending => {
@@ -93,7 +93,7 @@ impl Pump {
                     }
                 },
                 Poll::Ready(Ok(Fill::End)) => {
-                    self.trailers = source.trailers().map_err(BodyError::Framing)?;
+                    self.trailers = source.read_trailers().map_err(BodyError::Framing)?;
                     if let Some(fields) = &mut self.trailers {
                         fields.retain(|field| trailer(field.name));
                     }
@@ -140,13 +140,13 @@ impl Pump {
 
     /// Body bytes moved so far.
     #[must_use]
-    pub fn moved(&self) -> u64 {
+    pub fn bytes_moved(&self) -> u64 {
         self.moved
     }
 }
 
 /// Hands over as much of a body as is taken.
-fn take<C: Client>(
+fn hand_over_body<C: Client>(
     client: &mut C,
     cx: &mut Context<'_>,
     body: &mut &[u8],
@@ -176,7 +176,7 @@ pub async fn write_bytes<C: Client>(
 ) -> Result<(), Outcome> {
     let mut since = clock::now();
     poll_fn(|cx| {
-        if let Poll::Ready(taken) = take(client, cx, &mut part, &mut since) {
+        if let Poll::Ready(taken) = hand_over_body(client, cx, &mut part, &mut since) {
             return Poll::Ready(taken);
         }
         ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
@@ -195,7 +195,7 @@ pub async fn send_bytes<C: Client>(
 ) -> Outcome {
     let mut since = clock::now();
     poll_fn(|cx| {
-        match take(client, cx, &mut body, &mut since) {
+        match hand_over_body(client, cx, &mut body, &mut since) {
             Poll::Ready(Err(outcome)) => return Poll::Ready(outcome),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
@@ -206,7 +206,7 @@ pub async fn send_bytes<C: Client>(
             return Poll::Ready(if whole { Outcome::Whole } else { Outcome::ClientGone });
         }
         ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
-        client.cut();
+        client.cut_response();
         Poll::Ready(Outcome::Timeout(Deadline::ClientWrite))
     })
     .await

@@ -57,7 +57,7 @@ pub struct QueueStats {
 impl Queue {
     /// Reads what is counted. `limit` is the most that may wait; the largest number there is means no limit.
     #[must_use]
-    pub fn stats(&self, limit: u32) -> QueueStats {
+    pub fn read_stats(&self, limit: u32) -> QueueStats {
         QueueStats {
             depth: self.depth(),
             limit: Some(limit).filter(|limit| *limit != u32::MAX),
@@ -74,7 +74,7 @@ impl Queue {
     }
 
     /// A place became free.
-    pub fn release(&self) {
+    pub fn release_place(&self) {
         // Pairs with the fence in `enter`: either this sees who waits, or they see the free place.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
@@ -112,14 +112,14 @@ impl Queue {
     ///
     /// # Errors
     /// [`Unserved`].
-    pub async fn wait<C: Client, T>(
+    pub async fn wait_for_turn<C: Client, T>(
         &self,
         client: &mut C,
         timer: &mut Timer,
         (limit, until): (u32, Option<Instant>),
         mut serve: impl FnMut() -> Option<T>,
     ) -> Result<T, Unserved> {
-        let (_place, first) = self.enter(limit)?;
+        let (_place, first) = self.join_queue(limit)?;
         let mut my_turn = first;
         loop {
             let mut freed = pin!(self.freed.notified());
@@ -159,7 +159,7 @@ impl Queue {
     }
 
     /// Joins the end; true when nobody was there.
-    fn enter(&self, limit: u32) -> Result<(QueuePlace<'_>, bool), Unserved> {
+    fn join_queue(&self, limit: u32) -> Result<(QueuePlace<'_>, bool), Unserved> {
         let before = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
             (waiting < limit).then_some(waiting + 1)
         });
@@ -189,7 +189,7 @@ pub struct Freed<'a>(pub Option<&'a Queue>);
 impl Drop for Freed<'_> {
     fn drop(&mut self) {
         if let Some(queue) = self.0 {
-            queue.release();
+            queue.release_place();
         }
     }
 }

@@ -84,7 +84,7 @@ pub enum Refusal {
     #[error("could not connect to a server")]
     Connect,
     /// The server took too long; carries the timeout's key.
-    #[error("the server did not answer {}", within(*.0))]
+    #[error("the server did not answer {}", deadline_phrase(*.0))]
     UpstreamTimeout(Deadline),
     /// The server closed the connection before it answered.
     #[error("the server closed the connection without an answer")]
@@ -110,7 +110,7 @@ pub enum Refusal {
 }
 
 /// Tells which deadline has passed, as far as a client is told: its own, or one.
-fn within(deadline: Deadline) -> &'static str {
+fn deadline_phrase(deadline: Deadline) -> &'static str {
     if deadline == Deadline::Client { "within grpc-timeout" } else { "in time" }
 }
 
@@ -184,11 +184,11 @@ impl Refusal {
     #[must_use]
     pub fn row(self) -> RefusalRow {
         let (status, code, title, key) = match self {
-            Refusal::Malformed(fault) => return malformed(fault),
+            Refusal::Malformed(fault) => return malformed_row(fault),
             Refusal::Target(fault) => (400, "bad_request", "Bad request", target_key(fault)),
             Refusal::BadRequest(_) => (400, "bad_request", "Bad request", None),
-            Refusal::RequestTimeout(deadline) => {
-                (408, "request_timeout", "The request took too long to arrive", deadline.key())
+            Refusal::RequestTimeout(of) => {
+                (408, "request_timeout", "The request took too long to arrive", of.config_key())
             }
             Refusal::Method => (405, "method_not_allowed", "Method not allowed", None),
             Refusal::Expectation => (417, "expectation_failed", "Expectation failed", None),
@@ -246,7 +246,7 @@ impl Refusal {
                 (502, "upstream_connect", "Could not reach the server", Some("upstream.servers"))
             }
             Refusal::UpstreamTimeout(deadline) => {
-                (504, "upstream_timeout", "The server took too long", deadline.key())
+                (504, "upstream_timeout", "The server took too long", deadline.config_key())
             }
             Refusal::UpstreamClosed => {
                 (502, "upstream_closed", "The server closed the connection", Some("upstream.retry"))
@@ -259,7 +259,7 @@ impl Refusal {
             Refusal::Maintenance => {
                 (503, "in_maintenance", "Closed for maintenance", Some("route.maintenance"))
             }
-            Refusal::File(fault) => return file(fault),
+            Refusal::File(fault) => return file_row(fault),
             Refusal::Internal => (500, "internal_error", "Internal error", None),
         };
         RefusalRow { status, code, title, key }
@@ -267,7 +267,7 @@ impl Refusal {
 
     /// Returns whether the connection cannot be used for another request: nobody knows where one starts.
     #[must_use]
-    pub fn closes(self) -> bool {
+    pub fn closes_connection(self) -> bool {
         match self {
             Refusal::Malformed(_)
             | Refusal::Target(_)
@@ -306,10 +306,10 @@ impl Refusal {
 
     /// The body of the answer, `application/problem+json` (RFC 9457).
     #[must_use]
-    pub fn body(self, request_id: &str) -> Vec<u8> {
+    pub fn problem_body(self, request_id: &str) -> Vec<u8> {
         let RefusalRow { status, code, title, key: _ } = self.row();
         let detail = self.to_string();
-        Problem { status, title, code, detail: &detail, request_id }.body()
+        Problem { status, title, code, detail: &detail, request_id }.problem_document()
     }
 }
 
@@ -331,14 +331,14 @@ pub struct Problem<'a> {
 impl Problem<'_> {
     /// The document, with a line end.
     #[must_use]
-    pub fn body(&self) -> Vec<u8> {
+    pub fn problem_document(&self) -> Vec<u8> {
         let mut body = serde_json::to_vec(self).unwrap_or_default();
         body.push(b'\n');
         body
     }
 }
 
-fn file(fault: FileFault) -> RefusalRow {
+fn file_row(fault: FileFault) -> RefusalRow {
     let root = Some("route.files.root");
     let (status, code, title, key) = match fault {
         FileFault::Method => (405, "method_not_allowed", "Method not allowed", Some("route.files")),
@@ -386,7 +386,7 @@ fn target_key(fault: TargetFault) -> Option<&'static str> {
     }
 }
 
-fn malformed(fault: Fault) -> RefusalRow {
+fn malformed_row(fault: Fault) -> RefusalRow {
     let status = fault.status();
     let (code, title, key) = match status {
         414 => ("uri_too_long", "Request target too long", Some("listen.limits.header_bytes")),
@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn the_body_is_a_problem_document() {
-        let body = Refusal::NoRoute.body("r-1");
+        let body = Refusal::NoRoute.problem_body("r-1");
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(value["status"], 404);
         assert_eq!(value["code"], "no_route");

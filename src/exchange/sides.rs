@@ -13,23 +13,23 @@ use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, encode};
 /// Takes the fields of a head, whatever form they have there.
 pub trait Emit {
     /// One field.
-    fn field(&mut self, name: &[u8], value: &[u8]);
+    fn emit_field(&mut self, name: &[u8], value: &[u8]);
 
     /// Passes on those of the received fields that `keep` keeps.
-    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+    fn emit_received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         for field in fields.iter().filter(|field| keep(*field)) {
-            self.field(field.name, field.value);
+            self.emit_field(field.name, field.value);
         }
     }
 }
 
 /// As they are, for later.
 impl Emit for Fields {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
+    fn emit_field(&mut self, name: &[u8], value: &[u8]) {
         self.push(name, value);
     }
 
-    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+    fn emit_received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         for field in fields.iter().filter(|field| keep(*field)) {
             self.push_known(field.name, field.value, field.known);
             if field.never_indexed {
@@ -41,11 +41,11 @@ impl Emit for Fields {
 
 /// HTTP/1: lines of bytes.
 impl Emit for Vec<u8> {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
+    fn emit_field(&mut self, name: &[u8], value: &[u8]) {
         encode::field(self, name, value);
     }
 
-    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+    fn emit_received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         fields.write_lines(self, keep);
     }
 }
@@ -58,15 +58,15 @@ pub trait Source {
     /// [`BodyError`]; nothing more can be read afterwards.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>>;
     /// The data at hand after [`Fill::Data`].
-    fn data(&self) -> &[u8];
+    fn body_data(&self) -> &[u8];
     /// Drops `n` bytes of the data at hand.
-    fn consume(&mut self, n: usize);
+    fn consume_body(&mut self, n: usize);
     /// The trailer fields that may be passed on, after [`Fill::End`]. Those of a request are given as often as they
     /// are asked for, because it may be sent more than once.
     ///
     /// # Errors
     /// [`Fault::Trailer`] when they are malformed.
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault>;
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault>;
 }
 
 /// The side that a body goes to.
@@ -107,7 +107,7 @@ pub enum Length {
 impl Length {
     /// Reads it from the head of a response.
     #[must_use]
-    pub fn of(head: &ResponseHead, framing: Framing, head_request: bool) -> Self {
+    pub fn from_head(head: &ResponseHead, framing: Framing, head_request: bool) -> Self {
         match framing {
             Framing::Length(n) => Length::Known(n),
             Framing::Chunked | Framing::UntilClose => Length::Unknown,
@@ -164,24 +164,24 @@ pub trait Client: Source + Sink {
     /// Returns when [`Client::poll_gone`] wants to be asked again although nothing happened.
     fn look_again(&self) -> Option<Instant>;
     /// Body bytes received so far.
-    fn received(&self) -> u64;
+    fn received_bytes(&self) -> u64;
     /// Bytes of the response's body sent so far.
-    fn sent(&self) -> u64;
+    fn sent_bytes(&self) -> u64;
     /// Returns whether the whole request has been received.
     fn request_done(&self) -> bool;
     /// Returns whether the whole request has been received, and had neither a body nor trailers.
     fn is_empty(&self) -> bool;
     /// Queues an informational (1xx) head, if the client's protocol version has them.
-    fn interim(&mut self, head: &ResponseHead);
+    fn send_interim(&mut self, head: &ResponseHead);
     /// Queues the head of the final response. It leaves with the first body bytes or a flush.
-    fn begin(&mut self, response: &Outgoing<'_>);
-    /// Returns whether [`Client::begin`] has been called.
-    fn begun(&self) -> bool;
+    fn begin_response(&mut self, response: &Outgoing<'_>);
+    /// Returns whether [`Client::begin_response`] has been called.
+    fn has_begun(&self) -> bool;
     /// No further request may come on this connection, because this one will not be read to its end.
     fn close_after(&mut self);
     /// Switches protocols: queues a 101 with these fields; from now on the connection carries
     /// bytes of no known meaning.
-    fn upgrade(&mut self, fields: &dyn Fn(&mut dyn Emit));
+    fn become_tunnel(&mut self, fields: &dyn Fn(&mut dyn Emit));
     /// Makes sure that what was sent so far cannot pass for a complete response.
-    fn cut(&mut self);
+    fn cut_response(&mut self);
 }

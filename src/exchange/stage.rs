@@ -23,7 +23,7 @@ pub struct Substitute {
 /// once but for [`ResponseStage::write_fields`].
 pub trait ResponseStage {
     /// Answers in the stead of the server, of whose answer this is the head; `None` passes that answer on.
-    fn substitute(&self, _head: &ResponseHead) -> Option<Substitute> {
+    fn find_substitute(&self, _head: &ResponseHead) -> Option<Substitute> {
         None
     }
 
@@ -34,7 +34,7 @@ pub trait ResponseStage {
 
     /// Decides what is done to a response with this head. Returns the length that is announced, where the stages
     /// before announce `length`.
-    fn announce(&mut self, _head: &ResponseHead, length: Length) -> Length {
+    fn announce_length(&mut self, _head: &ResponseHead, length: Length) -> Length {
         length
     }
 

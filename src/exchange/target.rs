@@ -99,7 +99,11 @@ impl<'a> RequestTarget<'a> {
     ///
     /// # Errors
     /// [`TargetFault`].
-    pub fn of(head: &'a RequestHead, mode: PathMode, keep: Keep) -> Result<Self, TargetFault> {
+    pub fn from_head(
+        head: &'a RequestHead,
+        mode: PathMode,
+        keep: Keep,
+    ) -> Result<Self, TargetFault> {
         let raw = head.target();
         let mut hosts = head.fields.values(Known::Host);
         let (first, second) = (hosts.next(), hosts.next());
@@ -108,23 +112,25 @@ impl<'a> RequestTarget<'a> {
         }
         let mut sent_host = first.unwrap_or_default();
         let mut host = match first {
-            Some(value) => authority::canonical(value).ok_or(TargetFault::Host)?,
+            Some(value) => authority::canonical_host(value).ok_or(TargetFault::Host)?,
             None => Cow::Borrowed(""),
         };
         if raw == b"*" && head.method() == b"OPTIONS" {
-            return Ok(Self::whole(host, sent_host, raw));
+            return Ok(Self::with_normal_path(host, sent_host, raw));
         }
-        let origin_form = match absolute(raw) {
+        let origin_form = match split_absolute(raw) {
             None => raw,
             Some((authority, rest)) => {
-                let named = authority::canonical(authority).ok_or(TargetFault::Host)?;
-                if first.is_some() && (named != host || port(authority) != port(sent_host)) {
+                let named = authority::canonical_host(authority).ok_or(TargetFault::Host)?;
+                if first.is_some()
+                    && (named != host || port_part(authority) != port_part(sent_host))
+                {
                     return Err(TargetFault::HostMismatch);
                 }
                 (host, sent_host) = (named, authority);
                 // RFC 9112 §3.2.4: the last proxy turns this form back into `*`.
                 if rest.is_empty() && head.method() == b"OPTIONS" {
-                    return Ok(Self::whole(host, sent_host, b"*"));
+                    return Ok(Self::with_normal_path(host, sent_host, b"*"));
                 }
                 if rest.is_empty() { b"/" } else { rest }
             }
@@ -136,10 +142,10 @@ impl<'a> RequestTarget<'a> {
         let raw = match (path.first(), query) {
             (Some(b'/'), _) => path,
             // "http://host?query" has an empty path, which means the root.
-            (None, Some(_)) if absolute(raw).is_some() => b"/",
+            (None, Some(_)) if split_absolute(raw).is_some() => b"/",
             _ => return Err(TargetFault::Form),
         };
-        let whole = Self::whole(host, sent_host, raw);
+        let whole = Self::with_normal_path(host, sent_host, raw);
         match normal_path(raw, mode) {
             Ok(path) => Ok(Self { path, query, ..whole }),
             Err(fault) if keep == Keep::Normal => Err(fault),
@@ -154,7 +160,7 @@ impl<'a> RequestTarget<'a> {
     }
 
     /// A target whose path is in normal form.
-    fn whole(host: Cow<'a, str>, sent_host: &'a [u8], raw: &'a [u8]) -> Self {
+    fn with_normal_path(host: Cow<'a, str>, sent_host: &'a [u8], raw: &'a [u8]) -> Self {
         Self {
             host,
             sent_host,
@@ -168,7 +174,7 @@ impl<'a> RequestTarget<'a> {
 
     /// The path in the forms that routes may look at.
     #[must_use]
-    pub fn spelling(&self) -> Spelling<'_> {
+    pub fn path_spelling(&self) -> Spelling<'_> {
         match (&self.path, self.fault) {
             (Cow::Borrowed(path), None) => Spelling::Same(path),
             (Cow::Owned(path), None) => {
@@ -225,7 +231,7 @@ impl<'a> RequestTarget<'a> {
 }
 
 /// Splits an absolute-form target into authority and the rest.
-fn absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
     let prefix = |scheme: &[u8]| {
         let head = target.get(..scheme.len())?;
         if head.eq_ignore_ascii_case(scheme) { target.get(scheme.len()..) } else { None }
@@ -245,7 +251,7 @@ fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 fn normal_path(path: &[u8], mode: PathMode) -> Result<Cow<'_, [u8]>, TargetFault> {
-    match (normal::normalize(path)?, mode) {
+    match (normal::normalize_path(path)?, mode) {
         (Cow::Owned(_), PathMode::Refuse) => Err(TargetFault::NotNormal),
         (path, PathMode::Refuse | PathMode::Normalize) => Ok(path),
     }
@@ -260,7 +266,7 @@ fn check_query(query: &[u8]) -> Result<(), TargetFault> {
 }
 
 /// The port part of an authority; empty and default ports are the same as none.
-fn port(authority: &[u8]) -> &[u8] {
+fn port_part(authority: &[u8]) -> &[u8] {
     let after_literal = authority.iter().rposition(|b| *b == b']').map_or(0, |at| at + 1);
     let tail = authority.get(after_literal..).unwrap_or_default();
     match memchr::memrchr(b':', tail) {
@@ -284,7 +290,7 @@ mod tests {
         for host in host {
             head.fields.push(b"Host", host.as_bytes());
         }
-        let target = RequestTarget::of(&head, PathMode::Normalize, Keep::Normal)?;
+        let target = RequestTarget::from_head(&head, PathMode::Normalize, Keep::Normal)?;
         let query =
             target.query().map_or(String::new(), |q| format!("?{}", String::from_utf8_lossy(q)));
         let path = String::from_utf8_lossy(target.path()).into_owned();
@@ -419,7 +425,7 @@ mod tests {
             head.set(b"GET", target.as_bytes(), Version::Http11);
             head.fields.push(b"Host", b"a");
             assert_eq!(
-                RequestTarget::of(&head, PathMode::Refuse, Keep::Normal).is_ok(),
+                RequestTarget::from_head(&head, PathMode::Refuse, Keep::Normal).is_ok(),
                 accepted,
                 "{target}"
             );
@@ -432,7 +438,7 @@ mod tests {
             let mut head = RequestHead::default();
             head.set(b"GET", &bytes, Version::Http11);
             head.fields.push(b"Host", &bytes);
-            let _read_or_refused = RequestTarget::of(&head, PathMode::Normalize, Keep::Normal);
+            let _read_or_refused = RequestTarget::from_head(&head, PathMode::Normalize, Keep::Normal);
         }
     }
 }

@@ -115,7 +115,7 @@ fn count_of(client: [u8; 8]) -> &'static AtomicUsize {
 }
 
 /// Runs something that waits for a disk.
-async fn aside<T: Send + 'static>(
+async fn run_aside<T: Send + 'static>(
     ask: impl FnOnce() -> Result<T, NoFile> + Send + 'static,
 ) -> Result<T, NoFile> {
     let waiting = OpenFile::new(&WAITING, MOST_WAITING).ok_or(NoFile::Unavailable)?;
@@ -133,8 +133,8 @@ async fn aside<T: Send + 'static>(
 ///
 /// # Errors
 /// [`NoFile`].
-pub async fn find(wanted: WantedFile) -> Result<(ServedFile, Vec<u8>), NoFile> {
-    aside(move || {
+pub async fn find_file(wanted: WantedFile) -> Result<(ServedFile, Vec<u8>), NoFile> {
+    run_aside(move || {
         let served = find_now(&wanted)?;
         let mut piece = vec![0; usize::try_from(served.length).unwrap_or(PIECE).min(PIECE)];
         read_into(&served.file.0, &mut piece, 0)?;
@@ -148,14 +148,14 @@ impl ServedFile {
     ///
     /// # Errors
     /// [`NoFile::Unavailable`], also when there are fewer by now.
-    pub async fn read(
+    pub async fn read_piece(
         &self,
         start: u64,
         length: usize,
         mut piece: Vec<u8>,
     ) -> Result<Vec<u8>, NoFile> {
         let file = self.file.clone();
-        aside(move || {
+        run_aside(move || {
             piece.resize(length, 0);
             read_into(&file.0, &mut piece, start)?;
             Ok(piece)
@@ -184,7 +184,7 @@ fn find_now(wanted: &WantedFile) -> Result<ServedFile, NoFile> {
     let at = if name.as_os_str().is_empty() { Path::new(".") } else { &name };
     let (found, known) = open_below(&base, root, at)?;
     if known.is_file() && !folder {
-        return variant(&base, wanted, (found, known), name);
+        return choose_variant(&base, wanted, (found, known), name);
     }
     if !known.is_dir() {
         return Err(NoFile::Missing);
@@ -196,7 +196,7 @@ fn find_now(wanted: &WantedFile) -> Result<ServedFile, NoFile> {
         let name = name.join(&**file);
         match open_below(&base, root, &name) {
             Ok((found, known)) if known.is_file() => {
-                return variant(&base, wanted, (found, known), name);
+                return choose_variant(&base, wanted, (found, known), name);
             }
             Ok(_) | Err(NoFile::Missing | NoFile::Folder) => {}
             Err(other) => return Err(other),
@@ -206,7 +206,7 @@ fn find_now(wanted: &WantedFile) -> Result<ServedFile, NoFile> {
 }
 
 /// The first of the other forms of a file that there is, or the file.
-fn variant(
+fn choose_variant(
     base: &OwnedFd,
     wanted: &WantedFile,
     found: (File, Metadata),
@@ -305,7 +305,7 @@ pub fn check_root(root: &Path) -> Result<(), String> {
 
 /// The words of an error of the system for people.
 #[must_use]
-pub fn reason(no_file: NoFile) -> &'static str {
+pub fn reason_text(no_file: NoFile) -> &'static str {
     match no_file {
         NoFile::Missing => "there is no such file below the folder",
         NoFile::Forbidden => "the file may not be read",

@@ -12,7 +12,7 @@ use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
 use crate::net::room::Room;
 use crate::net::seats::{Seat, SeatWait};
-use crate::net::timer::earlier;
+use crate::net::timer::earlier_of;
 use crate::net::{BodyError, BodyFraming, BodyReader, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
 use crate::wire::request::{Limits, RequestParser};
@@ -87,7 +87,7 @@ impl Life {
     /// Returns when a connection that began at `now` is too old. `place` spreads them over the last tenth of their time, so that
     /// those that came together do not all come again together.
     #[must_use]
-    pub fn end(self, now: Instant, place: u8) -> Option<Instant> {
+    pub fn end_of_life(self, now: Instant, place: u8) -> Option<Instant> {
         let age = self.age?;
         now.checked_add(age.saturating_sub(age / 10 * u32::from(place) / 255))
     }
@@ -143,7 +143,7 @@ impl Closing {
     /// Responses end their connections from now on. Idle connections are left alone for `grace` at
     /// most: a request may be on its way to one of them, and closing it would lose that request. They end
     /// in the second half of that time, not all at once.
-    pub fn begin(&self, now: Instant, grace: Duration) {
+    pub fn begin_closing(&self, now: Instant, grace: Duration) {
         self.begun.set(Some((now, grace)));
     }
 
@@ -189,7 +189,7 @@ impl H1Client {
             ended: false,
             cut: false,
             requests: 0,
-            most: (life.requests, life.end(now, place)),
+            most: (life.requests, life.end_of_life(now, place)),
             sent: 0,
             head_at: now,
             closing,
@@ -207,7 +207,7 @@ impl H1Client {
         if !self.inbox.is_empty() {
             return true;
         }
-        self.out.shrink();
+        self.out.release_memory();
         let idle_until = match self.requests {
             0 => clock::deadline(self.head_at, times.headers),
             _ => clock::deadline(clock::now(), times.idle),
@@ -223,17 +223,17 @@ impl H1Client {
                 Poll::Ready(false)
             }
             Poll::Ready(Ok(_)) => {
-                seat.work();
+                seat.begin_work();
                 Poll::Ready(true)
             }
-            Poll::Pending if seat.wait(SeatWait::Request) => {
+            Poll::Pending if seat.begin_wait(SeatWait::Request) => {
                 // Who has said nothing yet has nothing to read.
                 self.ended = self.requests == 0;
                 Poll::Ready(false)
             }
             Poll::Pending => {
-                let until = earlier(idle_until, self.closing.idle_until(self.place));
-                timer.poll_at(cx, earlier(until, too_old)).map(|()| false)
+                let until = earlier_of(idle_until, self.closing.idle_until(self.place));
+                timer.poll_at(cx, earlier_of(until, too_old)).map(|()| false)
             }
         })
         .await
@@ -257,12 +257,12 @@ impl H1Client {
                 match self.parser.parse(self.inbox.data(), limits, head) {
                     Ok(Some(used)) => {
                         self.inbox.consume(used);
-                        return Poll::Ready(self.accept(head));
+                        return Poll::Ready(self.accept_request(head));
                     }
                     Ok(None) => {}
                     Err(fault) => {
                         remains::make_out(self.inbox.data(), head);
-                        return Poll::Ready(self.fault(fault));
+                        return Poll::Ready(self.classify_fault(fault));
                     }
                 }
                 let room = limits.bytes.saturating_add(PIPELINE_BYTES);
@@ -276,7 +276,7 @@ impl H1Client {
                 }
             }
             waited = true;
-            let next = if seat.wait(SeatWait::Rest) {
+            let next = if seat.begin_wait(SeatWait::Rest) {
                 NextRequest::Crowded
             } else {
                 let from = *from.get_or_insert_with(clock::now);
@@ -289,13 +289,13 @@ impl H1Client {
         })
         .await;
         if waited && next != NextRequest::Crowded {
-            seat.work();
+            seat.begin_work();
         }
         next
     }
 
     /// Reads nothing more, not even to let the client read its answer: its place is needed.
-    pub fn leave(&mut self) {
+    pub fn stop_reading(&mut self) {
         self.ended = true;
     }
 
@@ -306,7 +306,7 @@ impl H1Client {
     }
 
     /// After bytes that are no request nobody knows where the next one starts.
-    fn fault(&mut self, fault: Fault) -> NextRequest {
+    fn classify_fault(&mut self, fault: Fault) -> NextRequest {
         let first = self.requests == 0 && !self.stream.is_tls();
         if fault == Fault::Version && first && self.inbox.data().starts_with(HTTP2) {
             return NextRequest::Http2;
@@ -318,7 +318,7 @@ impl H1Client {
     }
 
     /// Prepares for the body and the response of a request whose head is complete.
-    fn accept(&mut self, head: &RequestHead) -> NextRequest {
+    fn accept_request(&mut self, head: &RequestHead) -> NextRequest {
         self.requests = self.requests.saturating_add(1);
         self.head_at = clock::now();
         self.sent = 0;
@@ -337,7 +337,7 @@ impl H1Client {
                 self.body = BodyReader::new(framing, Sender::Client);
                 NextRequest::Request
             }
-            Err(fault) => self.fault(fault),
+            Err(fault) => self.classify_fault(fault),
         }
     }
 
@@ -364,9 +364,9 @@ impl H1Client {
             loop {
                 match self.poll_fill(cx) {
                     Poll::Ready(Ok(Fill::End)) => return Poll::Ready(true),
-                    Poll::Ready(Ok(Fill::Data)) if self.body.received() <= DRAIN_BYTES => {
-                        let n = self.data().len();
-                        self.consume(n);
+                    Poll::Ready(Ok(Fill::Data)) if self.body.received_bytes() <= DRAIN_BYTES => {
+                        let n = self.body_data().len();
+                        self.consume_body(n);
                         since = clock::now();
                     }
                     Poll::Ready(_) => return Poll::Ready(false),
@@ -380,7 +380,7 @@ impl H1Client {
     }
 
     /// Sends what is left and closes without destroying an answer that is still on its way.
-    pub async fn close(mut self, timer: &mut Timer, write_gap: Option<Duration>) {
+    pub async fn close_gracefully(mut self, timer: &mut Timer, write_gap: Option<Duration>) {
         if self.cut {
             self.stream.reset_on_close();
             return;
@@ -407,7 +407,7 @@ impl H1Client {
             return;
         }
         if self.shut_down(timer, flush_by).await {
-            self.linger(timer).await;
+            self.linger_until_closed(timer).await;
         }
     }
 
@@ -422,7 +422,7 @@ impl H1Client {
     }
 
     /// Reads and forgets until the client has closed its side, within bounds.
-    async fn linger(&mut self, timer: &mut Timer) {
+    async fn linger_until_closed(&mut self, timer: &mut Timer) {
         let end = clock::deadline(clock::now(), Some(LINGER_TOTAL));
         let mut gap = clock::deadline(clock::now(), Some(LINGER_GAP));
         poll_fn(|cx| {
@@ -437,7 +437,7 @@ impl H1Client {
                     return Poll::Ready(());
                 }
             }
-            timer.poll_at(cx, earlier(end, gap))
+            timer.poll_at(cx, earlier_of(end, gap))
         })
         .await;
     }
@@ -455,7 +455,7 @@ impl H1Client {
         }
         if self.can_ask() && since.elapsed() >= ASK_AFTER {
             self.asked = true;
-            self.out.head().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.out.head_buffer().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             if let Poll::Ready(Err(_)) = self.out.poll_flush(cx, &mut self.stream) {
                 return Poll::Ready(());
             }
@@ -480,7 +480,7 @@ impl H1Client {
         let keep_alive = self.keep_alive && !over && !self.closing.keeps_none() && !self.is_spent();
         self.keep_alive = keep_alive;
         let version = self.version;
-        let out = self.out.head();
+        let out = self.out.head_buffer();
         let coding = match length {
             Length::Known(n) => {
                 encode::content_length(out, n);
@@ -516,16 +516,16 @@ impl Source for H1Client {
         Poll::Ready(filled)
     }
 
-    fn data(&self) -> &[u8] {
-        self.body.data(&self.inbox)
+    fn body_data(&self) -> &[u8] {
+        self.body.ready_data(&self.inbox)
     }
 
-    fn consume(&mut self, n: usize) {
-        self.body.consume(&mut self.inbox, n);
+    fn consume_body(&mut self, n: usize) {
+        self.body.consume_data(&mut self.inbox, n);
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        self.body.trailers()
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        self.body.parsed_trailers()
     }
 }
 
@@ -573,11 +573,11 @@ impl Client for H1Client {
         Some(ask.unwrap_or(now + LOOK_EVERY))
     }
 
-    fn received(&self) -> u64 {
-        self.body.received()
+    fn received_bytes(&self) -> u64 {
+        self.body.received_bytes()
     }
 
-    fn sent(&self) -> u64 {
+    fn sent_bytes(&self) -> u64 {
         self.sent
     }
 
@@ -586,15 +586,17 @@ impl Client for H1Client {
     }
 
     fn is_empty(&self) -> bool {
-        self.body.is_done() && self.body.received() == 0 && matches!(self.body.trailers(), Ok(None))
+        self.body.is_done()
+            && self.body.received_bytes() == 0
+            && matches!(self.body.parsed_trailers(), Ok(None))
     }
 
-    fn interim(&mut self, head: &ResponseHead) {
+    fn send_interim(&mut self, head: &ResponseHead) {
         if self.version == Version::Http10 {
             return;
         }
         self.expects &= head.status != 100;
-        let out = self.out.head();
+        let out = self.out.head_buffer();
         encode::status_line(out, head.status, head.reason());
         for field in head.fields.iter().filter(|f| f.known == Known::Other) {
             encode::field(out, field.name, field.value);
@@ -602,23 +604,23 @@ impl Client for H1Client {
         out.extend_from_slice(b"\r\n");
     }
 
-    fn begin(&mut self, response: &Outgoing<'_>) {
+    fn begin_response(&mut self, response: &Outgoing<'_>) {
         self.begun = true;
         // A short body that is still coming will be read and dropped; a long one ends the connection.
         // Whether one that was never asked for comes, only the client knows (RFC 9110 §10.1.1).
-        let unasked = self.expects && self.body.received() == 0;
-        let long = self.body.left().is_none_or(|left| left > DRAIN_BYTES);
+        let unasked = self.expects && self.body.received_bytes() == 0;
+        let long = self.body.bytes_left().is_none_or(|left| left > DRAIN_BYTES);
         if !self.body.is_done() && (long || unasked) {
             self.keep_alive = false;
         }
-        let out = self.out.head();
+        let out = self.out.head_buffer();
         encode::status_line(out, response.status, response.reason);
         (response.fields)(out);
         let coding = self.finish_head(response.length);
-        self.out.begin(coding);
+        self.out.begin_message(coding);
     }
 
-    fn begun(&self) -> bool {
+    fn has_begun(&self) -> bool {
         self.begun
     }
 
@@ -626,19 +628,19 @@ impl Client for H1Client {
         self.keep_alive = false;
     }
 
-    fn upgrade(&mut self, fields: &dyn Fn(&mut dyn Emit)) {
+    fn become_tunnel(&mut self, fields: &dyn Fn(&mut dyn Emit)) {
         self.begun = true;
         self.tunnel = true;
         self.keep_alive = false;
-        let out = self.out.head();
+        let out = self.out.head_buffer();
         encode::status_line(out, 101, b"");
         fields(out);
         out.extend_from_slice(b"connection: upgrade\r\n\r\n");
-        self.out.begin(BodyFraming::UntilClose);
+        self.out.begin_message(BodyFraming::UntilClose);
         self.body = BodyReader::new(Framing::UntilClose, Sender::Client);
     }
 
-    fn cut(&mut self) {
+    fn cut_response(&mut self) {
         self.cut = true;
         self.keep_alive = false;
     }

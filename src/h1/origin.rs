@@ -76,23 +76,23 @@ impl H1Origin {
 
     /// Starts a request; its head is written to what is returned, and leaves with its first body
     /// bytes or at the next flush.
-    pub fn begin(&mut self) -> &mut Vec<u8> {
+    pub fn begin_request(&mut self) -> &mut Vec<u8> {
         self.uses = self.uses.saturating_add(1);
         self.answered = false;
         self.sent = false;
         self.keep_alive = true;
-        self.out.head()
+        self.out.head_buffer()
     }
 
     /// The head has been written, and has announced a body like this.
-    pub fn send(&mut self, coding: BodyFraming) {
-        self.out.begin(coding);
+    pub fn send_head(&mut self, coding: BodyFraming) {
+        self.out.begin_message(coding);
     }
 
     /// Returns whether somebody waits for it to be closed.
     #[must_use]
-    pub fn wanted(&self) -> bool {
-        self.opened.wanted()
+    pub fn is_wanted(&self) -> bool {
+        self.opened.is_wanted()
     }
 
     /// Returns whether its server is no longer one of its upstream's.
@@ -103,7 +103,7 @@ impl H1Origin {
 
     /// Returns how many requests were started on this connection.
     #[must_use]
-    pub fn uses(&self) -> u32 {
+    pub fn use_count(&self) -> u32 {
         self.uses
     }
 
@@ -121,13 +121,13 @@ impl H1Origin {
 
     /// Returns how long the server said that it keeps an idle connection (`Keep-Alive: timeout=`).
     #[must_use]
-    pub fn advertised(&self) -> Option<Duration> {
+    pub fn advertised_timeout(&self) -> Option<Duration> {
         self.advertised
     }
 
     /// The last head that [`H1Origin::poll_head`] stored.
     #[must_use]
-    pub fn head(&self) -> &ResponseHead {
+    pub fn response_head(&self) -> &ResponseHead {
         &self.head
     }
 
@@ -165,7 +165,7 @@ impl H1Origin {
     /// Returns whether what is unread begins no response at all.
     #[must_use]
     pub fn is_astray(&self) -> bool {
-        !response::begins(self.inbox.data())
+        !response::may_begin(self.inbox.data())
     }
 
     /// Returns whether the start of the body may be none. What is there of one without chunks cannot be wrong.
@@ -196,13 +196,13 @@ impl H1Origin {
 
     /// The length of the response body as it can be told to a client.
     #[must_use]
-    pub fn length(&self, head_request: bool) -> Length {
-        Length::of(&self.head, self.framing, head_request)
+    pub fn body_length(&self, head_request: bool) -> Length {
+        Length::from_head(&self.head, self.framing, head_request)
     }
 
     /// After the answer: whether the connection may carry another request.
     #[must_use]
-    pub fn reusable(&self) -> bool {
+    pub fn is_reusable(&self) -> bool {
         self.keep_alive
             && self.sent
             && self.out.is_whole()
@@ -214,11 +214,11 @@ impl H1Origin {
     }
 
     /// Puts the connection to rest.
-    pub fn rest(&mut self, now: Instant, kept_for: Duration) {
+    pub fn put_to_rest(&mut self, now: Instant, kept_for: Duration) {
         self.idle_since = now;
         self.kept_for = kept_for;
         self.parser = ResponseParser::default();
-        self.out.shrink();
+        self.out.release_memory();
     }
 
     /// Returns whether a connection at rest still is open with nothing unasked for on it.
@@ -227,23 +227,23 @@ impl H1Origin {
     }
 
     /// Turns the connection into a tunnel after a 101.
-    pub fn upgrade(&mut self) {
+    pub fn become_tunnel(&mut self) {
         self.tunnel = true;
         self.keep_alive = false;
         self.framing = Framing::UntilClose;
         self.body = BodyReader::new(Framing::UntilClose, Sender::Server);
-        self.out.begin(BodyFraming::UntilClose);
+        self.out.begin_message(BodyFraming::UntilClose);
     }
 
     /// Makes the coming close a reset: an upload that was cut short must not look complete.
-    pub fn cut(&self) {
+    pub fn cut_request(&self) {
         self.stream.reset_on_close();
     }
 }
 
 impl H1Origin {
     /// Notes why a write failed. After an orderly end it would be a broken pipe.
-    fn note(&mut self, error: &io::Error) {
+    fn note_error(&mut self, error: &io::Error) {
         self.reset |= error.kind() == io::ErrorKind::ConnectionReset;
     }
 }
@@ -266,28 +266,28 @@ impl Source for H1Origin {
         Poll::Ready(filled)
     }
 
-    fn data(&self) -> &[u8] {
-        self.body.data(&self.inbox)
+    fn body_data(&self) -> &[u8] {
+        self.body.ready_data(&self.inbox)
     }
 
-    fn consume(&mut self, n: usize) {
-        self.body.consume(&mut self.inbox, n);
+    fn consume_body(&mut self, n: usize) {
+        self.body.consume_data(&mut self.inbox, n);
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        self.body.trailers()
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        self.body.parsed_trailers()
     }
 }
 
 impl Sink for H1Origin {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(self.out.poll_write(cx, &mut self.stream, data));
-        Poll::Ready(written.inspect_err(|error| self.note(error)))
+        Poll::Ready(written.inspect_err(|error| self.note_error(error)))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(self.out.poll_flush(cx, &mut self.stream));
-        Poll::Ready(flushed.inspect_err(|error| self.note(error)))
+        Poll::Ready(flushed.inspect_err(|error| self.note_error(error)))
     }
 
     fn poll_finish(
@@ -296,7 +296,7 @@ impl Sink for H1Origin {
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
         let finished = ready!(self.out.poll_finish(cx, &mut self.stream, trailers));
-        finished.inspect_err(|error| self.note(error))?;
+        finished.inspect_err(|error| self.note_error(error))?;
         self.sent = true;
         if self.tunnel { self.stream.poll_shutdown(cx) } else { Poll::Ready(Ok(())) }
     }
@@ -320,8 +320,8 @@ mod tests {
         let opened = Opened::new(&Arc::new(OpenConnections::default()), 1).unwrap();
         let mut origin = H1Origin::new(Stream::Unix(near), opened, clock::now());
         far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
-        origin.begin().extend_from_slice(b"HEAD");
-        origin.send(coding);
+        origin.begin_request().extend_from_slice(b"HEAD");
+        origin.send_head(coding);
         let sent = poll_fn(|cx| {
             if !body.is_empty() {
                 ready!(origin.poll_write(cx, body))?;
@@ -330,7 +330,7 @@ mod tests {
         });
         let whole = sent.await.is_ok();
         poll_fn(|cx| origin.poll_head(cx, false)).await.unwrap();
-        assert_eq!(origin.reusable(), whole);
+        assert_eq!(origin.is_reusable(), whole);
         whole
     }
 
@@ -353,12 +353,12 @@ mod tests {
         let (mut far, _) = listener.accept().await.unwrap();
         let opened = Opened::new(&Arc::new(OpenConnections::default()), 1).unwrap();
         let mut origin = H1Origin::new(Stream::Tcp(near), opened, clock::now());
-        origin.begin().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
-        origin.send(BodyFraming::Chunked);
+        origin.begin_request().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
+        origin.send_head(BodyFraming::Chunked);
         far.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").await.unwrap();
         poll_fn(|cx| origin.poll_head(cx, false)).await.unwrap();
         assert_eq!(poll_fn(|cx| origin.poll_fill(cx)).await.unwrap(), Fill::Data);
-        origin.consume(4);
+        origin.consume_body(4);
         socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
         drop(far);
         let error = loop {

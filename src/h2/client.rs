@@ -46,7 +46,7 @@ impl H2Client {
     }
 
     /// From here on, what the client has no room for is left out: a flood of bad requests must not pile up answers.
-    pub fn hurry(&mut self) {
+    pub fn become_impatient(&mut self) {
         self.impatient = true;
     }
 
@@ -58,11 +58,11 @@ impl H2Client {
         }
         let until = clock::deadline(clock::now(), Some(SETTLE_FOR));
         poll_fn(|cx| {
-            while self.stream.received() < SETTLE_BYTES {
+            while self.stream.received_bytes() < SETTLE_BYTES {
                 match self.stream.poll_fill(cx) {
                     Poll::Ready(Ok(Fill::Data)) => {
-                        let n = self.stream.data().len();
-                        self.stream.consume(n);
+                        let n = self.stream.body_data().len();
+                        self.stream.consume_body(n);
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return timer.poll_at(cx, until),
@@ -74,16 +74,16 @@ impl H2Client {
     }
 
     /// Sends the head of the response: now, or once there is room.
-    fn open(
+    fn open_response(
         &mut self,
         status: u16,
         (coding, whole): (BodyFraming, bool),
         fields: &dyn Fn(&mut dyn Emit),
     ) {
         self.begun = true;
-        let has_room = self.stream.state().has_room();
+        let has_room = self.stream.connection_state().has_room();
         if has_room {
-            self.stream.head(coding, whole, &mut |block| {
+            self.stream.send_head(coding, whole, &mut |block| {
                 block.encoder.status(block.out, status);
                 fields(block);
             });
@@ -107,9 +107,9 @@ impl H2Client {
         ready!(self.stream.poll_room(cx));
         if let Some(late) = self.late.take() {
             let (status, fields, coding, whole) = *late;
-            self.stream.head(coding, whole, &mut |block| {
+            self.stream.send_head(coding, whole, &mut |block| {
                 block.encoder.status(block.out, status);
-                block.received(&fields, &mut |_| true);
+                block.emit_received(&fields, &mut |_| true);
             });
         }
         Poll::Ready(Ok(()))
@@ -121,16 +121,16 @@ impl Source for H2Client {
         if self.tunnel { Poll::Ready(Ok(Fill::End)) } else { self.stream.poll_fill(cx) }
     }
 
-    fn data(&self) -> &[u8] {
-        self.stream.data()
+    fn body_data(&self) -> &[u8] {
+        self.stream.body_data()
     }
 
-    fn consume(&mut self, n: usize) {
-        self.stream.consume(n);
+    fn consume_body(&mut self, n: usize) {
+        self.stream.consume_body(n);
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        Ok(self.stream.trailers().cloned())
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        Ok(self.stream.body_trailers().cloned())
     }
 }
 
@@ -158,7 +158,7 @@ impl Sink for H2Client {
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_open(cx))?;
-        Poll::Ready(if self.unheard { Ok(()) } else { self.stream.finish(trailers) })
+        Poll::Ready(if self.unheard { Ok(()) } else { self.stream.finish_message(trailers) })
     }
 }
 
@@ -174,12 +174,12 @@ impl Client for H2Client {
         None
     }
 
-    fn received(&self) -> u64 {
-        self.stream.received()
+    fn received_bytes(&self) -> u64 {
+        self.stream.received_bytes()
     }
 
-    fn sent(&self) -> u64 {
-        self.stream.sent()
+    fn sent_bytes(&self) -> u64 {
+        self.stream.sent_bytes()
     }
 
     fn request_done(&self) -> bool {
@@ -190,17 +190,17 @@ impl Client for H2Client {
         self.tunnel || self.stream.is_empty()
     }
 
-    fn interim(&mut self, head: &ResponseHead) {
+    fn send_interim(&mut self, head: &ResponseHead) {
         // Nobody has to see it.
-        if !self.begun && self.stream.state().has_room() {
-            self.stream.interim(&mut |block| {
+        if !self.begun && self.stream.connection_state().has_room() {
+            self.stream.send_interim(&mut |block| {
                 block.encoder.status(block.out, head.status);
                 crate::exchange::forward::interim_fields(head, block);
             });
         }
     }
 
-    fn begin(&mut self, outgoing: &Outgoing<'_>) {
+    fn begin_response(&mut self, outgoing: &Outgoing<'_>) {
         let status = match outgoing.status {
             // It would say that the tunnel is there (RFC 8441 §5), but the server has only answered.
             200..=299 if self.tunnel => 502,
@@ -216,18 +216,18 @@ impl Client for H2Client {
             Length::Known(_) | Length::Unknown => BodyFraming::UntilClose,
             Length::Bodiless(_) => BodyFraming::Exactly(0),
         };
-        self.open(status, (coding, whole), &|out| {
+        self.open_response(status, (coding, whole), &|out| {
             let mut seen = SeenFields { out, grpc: false };
             (outgoing.fields)(&mut seen);
             let SeenFields { out, grpc } = seen;
             // A call of gRPC that ends with its head has no body that could be long.
             if let Some(n) = length.filter(|n| *n > 0 || !grpc) {
-                out.field(b"content-length", itoa::Buffer::new().format(n).as_bytes());
+                out.emit_field(b"content-length", itoa::Buffer::new().format(n).as_bytes());
             }
         });
     }
 
-    fn begun(&self) -> bool {
+    fn has_begun(&self) -> bool {
         self.begun
     }
 
@@ -235,20 +235,20 @@ impl Client for H2Client {
         // Other streams go on.
     }
 
-    fn upgrade(&mut self, fields: &dyn Fn(&mut dyn Emit)) {
+    fn become_tunnel(&mut self, fields: &dyn Fn(&mut dyn Emit)) {
         if !self.tunnel {
             // Only a stream that asked for it becomes one, so no server can have been asked.
-            self.cut();
+            self.cut_response();
             return;
         }
         self.tunnel = false;
         // RFC 8441 §5: 200 says it all; the key was the proxy's own.
-        self.open(200, (BodyFraming::UntilClose, false), &|out| fields(&mut Tunnel(out)));
+        self.open_response(200, (BodyFraming::UntilClose, false), &|out| fields(&mut Tunnel(out)));
     }
 
-    fn cut(&mut self) {
+    fn cut_response(&mut self) {
         if !self.stream.is_sent() {
-            self.stream.reset(ErrorCode::INTERNAL_ERROR);
+            self.stream.reset_stream(ErrorCode::INTERNAL_ERROR);
         }
     }
 }
@@ -260,14 +260,14 @@ struct SeenFields<'a> {
 }
 
 impl Emit for SeenFields<'_> {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
+    fn emit_field(&mut self, name: &[u8], value: &[u8]) {
         self.grpc |= name.eq_ignore_ascii_case(b"grpc-status");
-        self.out.field(name, value);
+        self.out.emit_field(name, value);
     }
 
-    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+    fn emit_received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         let grpc = &mut self.grpc;
-        self.out.received(fields, &mut |field| {
+        self.out.emit_received(fields, &mut |field| {
             let kept = keep(field);
             *grpc |= kept && field.name.eq_ignore_ascii_case(b"grpc-status");
             kept
@@ -279,9 +279,9 @@ impl Emit for SeenFields<'_> {
 struct Tunnel<'a>(&'a mut dyn Emit);
 
 impl Emit for Tunnel<'_> {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
+    fn emit_field(&mut self, name: &[u8], value: &[u8]) {
         if !name.eq_ignore_ascii_case(b"sec-websocket-accept") {
-            self.0.field(name, value);
+            self.0.emit_field(name, value);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use super::drive::Socket;
 use super::handle::SharedConnection;
 use super::state::{Accept, Ended, H2Config, State};
-use super::{H2Client, seconds};
+use super::{H2Client, clock_seconds};
 use crate::net::{Stream, Timer};
 use crate::wire::RequestHead;
 
@@ -23,7 +23,7 @@ pub struct Streams(SharedConnection);
 impl Streams {
     /// The stream in this slot, on which `head` was read; there is none where it had a fault.
     #[must_use]
-    pub fn client(&self, slot: u32, head: Option<&RequestHead>) -> H2Client {
+    pub fn client_stream(&self, slot: u32, head: Option<&RequestHead>) -> H2Client {
         H2Client::new(self.0.clone(), slot, head)
     }
 }
@@ -33,13 +33,13 @@ impl Connection {
     #[must_use]
     pub fn new(stream: Stream, read: &[u8], terms: H2Config) -> Self {
         stream.send_at_once();
-        let shared = SharedConnection::new(State::server(terms, seconds).into());
+        let shared = SharedConnection::new(State::server(terms, clock_seconds).into());
         Self { shared, socket: Socket::new(stream, read) }
     }
 
     /// For whoever takes its streams.
     #[must_use]
-    pub fn streams(&self) -> Streams {
+    pub fn shared_streams(&self) -> Streams {
         Streams(self.shared.clone())
     }
 
@@ -60,20 +60,20 @@ impl Connection {
     }
 
     /// Takes no more streams.
-    pub fn end(&self) {
+    pub fn stop_accepting(&self) {
         self.shared.borrow_mut().end_with_last();
     }
 
     /// Tells why it is over, if it is for another reason than that it was to end.
     #[must_use]
-    pub fn ended(&self) -> Option<Ended> {
+    pub fn end_cause(&self) -> Option<Ended> {
         self.shared.borrow().ended()
     }
 
     /// Closes it. Streams that are still under way end.
-    pub async fn close(self, timer: &mut Timer) {
-        let ended = self.ended();
+    pub async fn close_connection(self, timer: &mut Timer) {
+        let ended = self.end_cause();
         self.shared.borrow_mut().lose();
-        self.socket.close(ended, timer).await;
+        self.socket.close_socket(ended, timer).await;
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Socket<S = Stream> {
 impl<S: Transport> Socket<S> {
     /// `read` has been read from it already.
     pub(super) fn new(stream: S, read: &[u8]) -> Self {
-        let inbox = Inbox::holding(read);
+        let inbox = Inbox::with_bytes(read);
         Self { stream, inbox, flushing: false, waits: false }
     }
 
@@ -45,7 +45,7 @@ impl<S: Transport> Socket<S> {
     ) -> Poll<()> {
         let mut state = shared.borrow_mut();
         state.set_task(cx);
-        let stopped = self.read(cx, &mut state, accept);
+        let stopped = self.read_socket(cx, &mut state, accept);
         state.heeded();
         if state.take_stirred() && !self.waits && state.ended().is_none() {
             // What streams say now leaves together with what is here already. That the socket takes more is told once: if
@@ -57,7 +57,7 @@ impl<S: Transport> Socket<S> {
             return Poll::Pending;
         }
         self.waits = false;
-        self.write(cx, &mut state);
+        self.write_socket(cx, &mut state);
         if stopped && !state.is_full() {
             // Nothing else would wake it to read on.
             cx.waker().wake_by_ref();
@@ -71,10 +71,15 @@ impl<S: Transport> Socket<S> {
     }
 
     /// `true` when it has stopped before everything was read, because too much waits to be sent.
-    fn read(&mut self, cx: &mut Context<'_>, state: &mut State, accept: &mut dyn Accept) -> bool {
+    fn read_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &mut State,
+        accept: &mut dyn Accept,
+    ) -> bool {
         if !self.inbox.is_empty() && state.ended().is_none() {
             // It was there before the first read.
-            self.receive(state, accept);
+            self.receive_bytes(state, accept);
         }
         for _ in 0..READS {
             // Who takes no answers is not asked for more.
@@ -91,7 +96,7 @@ impl<S: Transport> Socket<S> {
                     return false;
                 }
                 Poll::Ready(Ok(_)) => {
-                    self.receive(state, accept);
+                    self.receive_bytes(state, accept);
                 }
             }
         }
@@ -99,12 +104,12 @@ impl<S: Transport> Socket<S> {
         false
     }
 
-    fn receive(&mut self, state: &mut State, accept: &mut dyn Accept) {
+    fn receive_bytes(&mut self, state: &mut State, accept: &mut dyn Accept) {
         let used = state.receive(self.inbox.data(), accept);
         self.inbox.consume(used);
     }
 
-    fn write(&mut self, cx: &mut Context<'_>, state: &mut State) {
+    fn write_socket(&mut self, cx: &mut Context<'_>, state: &mut State) {
         while !state.unsent().is_empty() {
             match self.stream.poll_write(cx, &[IoSlice::new(state.unsent())]) {
                 Poll::Ready(Ok(n)) if n > 0 => {
@@ -127,7 +132,7 @@ impl<S: Transport> Socket<S> {
 
     /// Closes it. Whoever broke a rule is given the time to read which one: what it sent meanwhile would make the close a
     /// reset, and that would take the answer away.
-    pub(super) async fn close(mut self, ended: Option<Ended>, timer: &mut Timer) {
+    pub(super) async fn close_socket(mut self, ended: Option<Ended>, timer: &mut Timer) {
         if ended == Some(Ended::Lost) {
             return;
         }

@@ -56,7 +56,7 @@ impl Handle {
         }
     }
 
-    pub(super) fn state(&self) -> RefMut<'_, State> {
+    pub(super) fn connection_state(&self) -> RefMut<'_, State> {
         self.shared.borrow_mut()
     }
 
@@ -95,11 +95,11 @@ impl Handle {
         self.shared.borrow().broken_ahead(self.slot, self.expected)
     }
 
-    pub(super) fn data(&self) -> &[u8] {
+    pub(super) fn body_data(&self) -> &[u8] {
         self.data.get(self.at..).unwrap_or_default()
     }
 
-    pub(super) fn consume(&mut self, n: usize) {
+    pub(super) fn consume_body(&mut self, n: usize) {
         let n = n.min(self.data.len() - self.at);
         self.at += n;
         if n > 0 {
@@ -108,11 +108,11 @@ impl Handle {
     }
 
     /// Returns what came behind the body, once that has ended.
-    pub(super) fn trailers(&self) -> Option<&Fields> {
+    pub(super) fn body_trailers(&self) -> Option<&Fields> {
         self.trailers.as_ref()
     }
 
-    /// As [`Self::trailers`], for those who ask once.
+    /// As [`Self::body_trailers`], for those who ask once.
     pub(super) fn take_trailers(&mut self) -> Option<Fields> {
         self.trailers.take()
     }
@@ -123,7 +123,7 @@ impl Handle {
     }
 
     /// Body bytes so far.
-    pub(super) fn received(&self) -> u64 {
+    pub(super) fn received_bytes(&self) -> u64 {
         self.received
     }
 
@@ -148,7 +148,7 @@ impl Handle {
     }
 
     /// A head that is no longer needed.
-    pub(super) fn spare(&mut self, head: ResponseHead) {
+    pub(super) fn spare_head(&mut self, head: ResponseHead) {
         self.spare = Some(head);
     }
 
@@ -161,7 +161,7 @@ impl Handle {
     }
 
     /// Sends a head that announces such a body; `ends` when neither it nor trailers follow.
-    pub(super) fn head(
+    pub(super) fn send_head(
         &mut self,
         coding: BodyFraming,
         ends: bool,
@@ -169,12 +169,12 @@ impl Handle {
     ) {
         self.tally = BodyTally::new(coding);
         // A head that ends a message whose body is owed does not end it.
-        let ends = ends && self.tally.end().is_ok();
+        let ends = ends && self.tally.check_end().is_ok();
         self.put_head(ends, write);
     }
 
     /// Sends a head that others follow.
-    pub(super) fn interim(&self, write: &mut dyn FnMut(&mut FieldBlock<'_>)) {
+    pub(super) fn send_interim(&self, write: &mut dyn FnMut(&mut FieldBlock<'_>)) {
         self.put_head(false, write);
     }
 
@@ -185,17 +185,17 @@ impl Handle {
     }
 
     pub(super) fn poll_write(&mut self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.tally.check(data.len())?;
+        self.tally.check_write(data.len())?;
         let n = ready!(self.shared.borrow_mut().poll_data(cx, self.slot, data))?;
-        self.tally.count(n);
+        self.tally.count_written(n);
         self.sent += n as u64;
         Poll::Ready(Ok(n))
     }
 
     /// Ends what is sent. Without exactly the body that was announced it does not end: the stream is broken off later.
-    pub(super) fn finish(&mut self, trailers: Option<&Fields>) -> io::Result<()> {
+    pub(super) fn finish_message(&mut self, trailers: Option<&Fields>) -> io::Result<()> {
         if !self.tally.is_whole() {
-            self.tally.end()?;
+            self.tally.check_end()?;
         }
         let mut state = self.shared.borrow_mut();
         match trailers {
@@ -203,7 +203,7 @@ impl Handle {
             Some(fields) => state.finish(
                 self.slot,
                 Some(&mut |encoder, out| {
-                    FieldBlock { encoder, out }.received(fields, &mut |_| true);
+                    FieldBlock { encoder, out }.emit_received(fields, &mut |_| true);
                 }),
             ),
         }
@@ -215,12 +215,12 @@ impl Handle {
     }
 
     /// Body bytes sent so far.
-    pub(super) fn sent(&self) -> u64 {
+    pub(super) fn sent_bytes(&self) -> u64 {
         self.sent
     }
 
     /// Breaks it off.
-    pub(super) fn reset(&self, code: ErrorCode) {
+    pub(super) fn reset_stream(&self, code: ErrorCode) {
         self.shared.borrow_mut().reset(self.slot, code);
     }
 }
@@ -245,7 +245,7 @@ pub(super) struct FieldBlock<'a> {
 
 impl FieldBlock<'_> {
     /// A field, unless it concerns a connection of HTTP/1: those must not be sent (RFC 9113 §8.2.2).
-    pub(super) fn put(&mut self, name: &[u8], value: &[u8], known: Known) {
+    pub(super) fn put_field(&mut self, name: &[u8], value: &[u8], known: Known) {
         if !known.is_of_http_1() {
             self.encoder.field(self.out, name, value, known);
         }
@@ -253,16 +253,16 @@ impl FieldBlock<'_> {
 }
 
 impl Emit for FieldBlock<'_> {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.put(name, value, known::lookup(name));
+    fn emit_field(&mut self, name: &[u8], value: &[u8]) {
+        self.put_field(name, value, known::lookup(name));
     }
 
-    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+    fn emit_received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         for field in fields.iter().filter(|field| keep(*field)) {
             if field.never_indexed && !field.known.is_of_http_1() {
                 self.encoder.never_indexed(self.out, field.name, field.value);
             } else {
-                self.put(field.name, field.value, field.known);
+                self.put_field(field.name, field.value, field.known);
             }
         }
     }
@@ -292,12 +292,12 @@ mod tests {
         let shared: SharedConnection = Rc::new(RefCell::new(State::client(terms, 100, || 0)));
         let slot = shared.borrow_mut().open().unwrap();
         let mut handle = Handle::new(shared.clone(), slot);
-        handle.head(coding, false, &mut |_| {});
+        handle.send_head(coding, false, &mut |_| {});
         let cx = Context::from_waker(Waker::noop());
         let ended = match handle.poll_write(&cx, body) {
             Poll::Ready(Ok(n)) => {
                 assert_eq!(n, body.len());
-                handle.finish(None)
+                handle.finish_message(None)
             }
             Poll::Ready(Err(error)) => Err(error),
             Poll::Pending => panic!("there is room"),

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::task::spawn_local;
 
+use super::clock_seconds;
 use super::drive::Socket;
 use super::handle::{Handle, SharedConnection};
 use super::origin::H2Origin;
-use super::seconds;
 use super::state::{Accept, H2Config, SLACK, State};
 use super::waiters::Waiters;
 use crate::clock::{self, Instant};
@@ -108,7 +108,7 @@ impl Link {
         };
         let secure = stream.is_tls();
         let allowed = u32::try_from(streams.max(1)).unwrap_or(u32::MAX);
-        let shared = SharedConnection::new(State::client(terms, allowed, seconds).into());
+        let shared = SharedConnection::new(State::client(terms, allowed, clock_seconds).into());
         let link = Rc::new(Self {
             shared: shared.clone(),
             opened: Rc::new(opened),
@@ -160,7 +160,7 @@ impl Link {
             // What counts it goes before it is closed: its place may be needed.
             drop(opened);
             waiters.wake_one();
-            socket.close(ended, &mut timer).await;
+            socket.close_socket(ended, &mut timer).await;
         });
         link
     }
@@ -185,7 +185,7 @@ impl Link {
 
     /// The streams that the server allows at the same time.
     #[must_use]
-    pub fn allows(&self) -> usize {
+    pub fn allowed_streams(&self) -> usize {
         self.shared.borrow().allowed() as usize
     }
 
@@ -206,7 +206,7 @@ impl Link {
     pub fn is_stale(&self, now: Instant) -> bool {
         self.is_idle()
             && (now.saturating_duration_since(self.idle_since.get()) >= self.kept_for
-                || self.opened.wanted())
+                || self.opened.is_wanted())
     }
 
     /// Returns whether its server is no longer one of its upstream's.
@@ -218,7 +218,7 @@ impl Link {
     /// Returns whether it does nothing while somebody waits for a connection to be closed.
     #[must_use]
     pub fn is_in_the_way(&self) -> bool {
-        self.is_idle() && self.opened.wanted()
+        self.is_idle() && self.opened.is_wanted()
     }
 
     /// Returns whether it has no streams.
@@ -228,7 +228,7 @@ impl Link {
     }
 
     /// Answers that have begun, over all streams.
-    pub(super) fn heard(&self) -> u64 {
+    pub(super) fn answers_heard(&self) -> u64 {
         self.shared.borrow().heard()
     }
 
@@ -287,14 +287,14 @@ impl Link {
 
     /// Takes a place for a request. It is given back when what is returned is dropped.
     #[must_use]
-    pub fn open(self: &Rc<Self>) -> Box<H2Origin> {
+    pub fn take_place(self: &Rc<Self>) -> Box<H2Origin> {
         self.streams.set(self.streams.get() + 1);
         self.used.set(self.used.get().saturating_add(1));
         Box::new(H2Origin::new(StreamPlace(self.clone()), self.used.get()))
     }
 
     /// Begins a stream; `None` if none can begin any more.
-    pub(super) fn begin(&self) -> Option<Handle> {
+    pub(super) fn begin_stream(&self) -> Option<Handle> {
         let slot = self.shared.borrow_mut().open();
         if slot.is_none() {
             self.retire();

@@ -21,6 +21,6 @@ pub use waiters::Waiters;
 use crate::clock;
 
 /// Whole seconds on the process's clock.
-fn seconds() -> u64 {
+fn clock_seconds() -> u64 {
     clock::millis(clock::now()) / 1000
 }

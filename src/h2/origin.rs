@@ -61,7 +61,7 @@ impl H2Origin {
             asked: None,
             closed: false,
             grpc_status: None,
-            heard: place.0.heard(),
+            heard: place.0.answers_heard(),
             uses,
             place,
         }
@@ -79,20 +79,20 @@ impl H2Origin {
     }
 
     /// Returns the buffer for the head of the request, in the form of HTTP/1: the one that all who write heads know.
-    pub fn begin(&mut self) -> &mut Vec<u8> {
+    pub fn begin_request(&mut self) -> &mut Vec<u8> {
         self.draft = self.place.0.borrow_draft();
         &mut self.draft
     }
 
     /// Sends the head that was written, which has announced a body like this. What goes wrong shows when the response
     /// is read. What the client guarded in `request` is guarded here too (RFC 7541 §6.2.3).
-    pub fn send(&mut self, coding: BodyFraming, request: Option<&Fields>) {
+    pub fn send_head(&mut self, coding: BodyFraming, request: Option<&Fields>) {
         let whole = coding == BodyFraming::Exactly(0);
         let draft = std::mem::take(&mut self.draft);
         let guards = |name: &[u8]| request.is_some_and(|fields| fields.guards(name));
         let mut request = OutgoingRequest::default();
-        if request.read(&draft).is_some() {
-            self.stream = self.place.0.begin();
+        if request.read_draft(&draft).is_some() {
+            self.stream = self.place.0.begin_stream();
             // A tunnel begins with its first byte: there is no place for a body in front of it.
             let takes = whole && self.place.0.takes_connect();
             self.asked = request.asked.filter(|_| takes).map(|protocol| {
@@ -108,8 +108,8 @@ impl H2Origin {
             if let Some(stream) = &mut self.stream {
                 let coding = if tunnel { BodyFraming::UntilClose } else { coding };
                 let ends = whole && !tunnel;
-                stream.head(coding, ends, &mut |block| {
-                    request.write(block, &guards, (secure, tunnel));
+                stream.send_head(coding, ends, &mut |block| {
+                    request.write_fields(block, &guards, (secure, tunnel));
                 });
             }
         }
@@ -125,7 +125,7 @@ impl H2Origin {
 
     /// The last head that [`H2Origin::poll_head`] stored.
     #[must_use]
-    pub fn head(&self) -> &ResponseHead {
+    pub fn response_head(&self) -> &ResponseHead {
         &self.head
     }
 
@@ -142,7 +142,7 @@ impl H2Origin {
             return Poll::Ready(Err(HeadError::Unprocessed));
         };
         if let Err(over) = ready!(stream.poll_head(cx, &mut self.head)) {
-            return Poll::Ready(Err(failure(over)));
+            return Poll::Ready(Err(head_error(over)));
         }
         if matches!(self.head.status, 100..=199) {
             return Poll::Ready(Ok(()));
@@ -170,15 +170,15 @@ impl H2Origin {
             Some(StreamEnd::Connection(Ended::Lost)) => {
                 Poll::Ready(Err(HeadError::Closed { any: true }))
             }
-            Some(end) => Poll::Ready(Err(failure(end))),
+            Some(end) => Poll::Ready(Err(head_error(end))),
             None => Poll::Ready(Ok(())),
         }
     }
 
     /// The length of the response body as it can be told to a client.
     #[must_use]
-    pub fn length(&self, head_request: bool) -> Length {
-        match Length::of(&self.head, self.framing, head_request) {
+    pub fn body_length(&self, head_request: bool) -> Length {
+        match Length::from_head(&self.head, self.framing, head_request) {
             // Trailers may follow, or are here: no body may have a length then (RFC 9112 §7.1).
             Length::Known(0) if !self.has_ended() => Length::Unknown,
             length => length,
@@ -197,26 +197,26 @@ impl H2Origin {
     }
 
     /// The server has agreed to a tunnel.
-    pub fn upgrade(&mut self) {
+    pub fn become_tunnel(&mut self) {
         self.closed = false;
     }
 
     /// Notes that it took too long. Should the connection be dead, others must not wait on it too; who has heard another answer
     /// meanwhile knows that it is not.
-    pub fn doubt(&self) {
-        if self.place.0.heard() == self.heard {
+    pub fn doubt_connection(&self) {
+        if self.place.0.answers_heard() == self.heard {
             self.place.0.retire();
         }
     }
 
     /// Breaks it off: what was sent so far must not pass for a whole request.
-    pub fn cut(&mut self) {
-        self.stream.iter().for_each(|stream| stream.reset(ErrorCode::CANCEL));
+    pub fn cut_request(&mut self) {
+        self.stream.iter().for_each(|stream| stream.reset_stream(ErrorCode::CANCEL));
     }
 }
 
 /// Reads what the end of a stream says about its request.
-fn failure(end: StreamEnd) -> HeadError {
+fn head_error(end: StreamEnd) -> HeadError {
     match end {
         // RFC 9113 §6.8, §8.7: the server says that it has not looked at it.
         StreamEnd::Unprocessed => HeadError::Unprocessed,
@@ -249,7 +249,7 @@ struct OutgoingRequest<'a> {
 }
 
 /// The first line, and what is behind it.
-fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memchr(b'\n', bytes)?;
     let (line, rest) = (bytes.get(..end)?, bytes.get(end + 1..)?);
     Some((line.strip_suffix(b"\r").unwrap_or(line), rest))
@@ -257,11 +257,11 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 impl<'a> OutgoingRequest<'a> {
     /// Reads all of it; `None` if it is none. It is read where it stays, because it is large.
-    fn read(&mut self, draft: &'a [u8]) -> Option<()> {
-        let (first, mut lines) = line(draft)?;
+    fn read_draft(&mut self, draft: &'a [u8]) -> Option<()> {
+        let (first, mut lines) = split_line(draft)?;
         let mut words = first.split(|b| *b == b' ');
         (self.method, self.target) = (words.next()?, words.next()?);
-        while let Some((field, rest)) = line(lines).filter(|(field, _)| !field.is_empty()) {
+        while let Some((field, rest)) = split_line(lines).filter(|(field, _)| !field.is_empty()) {
             lines = rest;
             let colon = memchr::memchr(b':', field)?;
             let (name, value) = (field.get(..colon)?, field.get(colon + 1..)?.trim_ascii());
@@ -282,7 +282,7 @@ impl<'a> OutgoingRequest<'a> {
 
     /// Writes it as HTTP/2 does (RFC 9113 §8.3.1). It asks for a tunnel (RFC 8441 §4) only where the server takes that;
     /// elsewhere it is what it is without `Upgrade`, which nobody has to obey (RFC 9110 §7.8).
-    fn write(
+    fn write_fields(
         &self,
         block: &mut FieldBlock<'_>,
         guards: &dyn Fn(&[u8]) -> bool,
@@ -290,22 +290,22 @@ impl<'a> OutgoingRequest<'a> {
     ) {
         let FieldBlock { encoder, out } = block;
         let method = if tunnel { b"CONNECT" } else { self.method };
-        encoder.pseudo(out, Pseudo::Method, method);
+        encoder.put_pseudo(out, Pseudo::Method, method);
         if let Some(protocol) = self.asked.filter(|_| tunnel) {
-            encoder.pseudo(out, Pseudo::Protocol, protocol);
+            encoder.put_pseudo(out, Pseudo::Protocol, protocol);
         }
-        encoder.pseudo(out, Pseudo::Scheme, if secure { b"https" } else { b"http" });
+        encoder.put_pseudo(out, Pseudo::Scheme, if secure { b"https" } else { b"http" });
         // A client of HTTP/1.0 may have named none.
         if let Some(authority) = self.authority.filter(|authority| !authority.is_empty()) {
-            encoder.pseudo(out, Pseudo::Authority, authority);
+            encoder.put_pseudo(out, Pseudo::Authority, authority);
         }
-        encoder.pseudo(out, Pseudo::Path, self.target);
+        encoder.put_pseudo(out, Pseudo::Path, self.target);
         for (name, value, known) in &self.fields {
             if !(tunnel && *known == Known::SecWebSocketKey) {
                 if guards(name) {
                     block.encoder.never_indexed(block.out, name, value);
                 } else {
-                    block.put(name, value, *known);
+                    block.put_field(name, value, *known);
                 }
             }
         }
@@ -324,17 +324,17 @@ impl Source for H2Origin {
         }
     }
 
-    fn data(&self) -> &[u8] {
-        self.stream.as_ref().map_or(&[], Handle::data)
+    fn body_data(&self) -> &[u8] {
+        self.stream.as_ref().map_or(&[], Handle::body_data)
     }
 
-    fn consume(&mut self, n: usize) {
-        self.stream.iter_mut().for_each(|stream| stream.consume(n));
+    fn consume_body(&mut self, n: usize) {
+        self.stream.iter_mut().for_each(|stream| stream.consume_body(n));
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
         let trailers = self.stream.as_mut().and_then(Handle::take_trailers);
-        self.grpc_status = trailers.as_ref().and_then(grpc::status);
+        self.grpc_status = trailers.as_ref().and_then(grpc::parse_status);
         Ok(trailers)
     }
 }
@@ -358,7 +358,7 @@ impl Sink for H2Origin {
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
         Poll::Ready(match &mut self.stream {
-            Some(stream) if !self.closed => stream.finish(trailers),
+            Some(stream) if !self.closed => stream.finish_message(trailers),
             _ => Ok(()),
         })
     }
@@ -368,7 +368,7 @@ impl Drop for H2Origin {
     fn drop(&mut self) {
         let head = std::mem::take(&mut self.head);
         if let Some(stream) = &mut self.stream {
-            stream.spare(head);
+            stream.spare_head(head);
         }
     }
 }

@@ -29,7 +29,7 @@ impl Waiters {
     /// Waits until `look`, asked at every wake-up, finds something.
     ///
     /// Cancel safety: a wake-up that the dropped future did not use goes to the next one.
-    pub async fn wait<T>(self: Rc<Self>, mut look: impl FnMut() -> Option<T>) -> T {
+    pub async fn wait_for<T>(self: Rc<Self>, mut look: impl FnMut() -> Option<T>) -> T {
         let _counted = WaiterCount::new(&self);
         loop {
             self.freed.notified().await;

@@ -44,12 +44,12 @@ struct AwayServer {
 
 impl Recovery {
     /// Looks after the servers of these upstreams from now on.
-    pub(super) fn follow(&mut self, upstreams: Vec<Arc<Upstream>>) {
+    pub(super) fn follow_upstreams(&mut self, upstreams: Vec<Arc<Upstream>>) {
         self.upstreams = upstreams;
     }
 
     /// Asks those that are due. Called every [`LOOK`].
-    pub(super) fn look(&mut self, now: Instant) {
+    pub(super) fn ask_due_servers(&mut self, now: Instant) {
         let mut before = std::mem::take(&mut self.away);
         let asked = |away: &&AwayServer| away.question.as_ref().is_some_and(|q| !q.is_finished());
         let mut room = AT_ONCE.saturating_sub(before.values().filter(asked).count());
@@ -57,7 +57,7 @@ impl Recovery {
             for member in upstream.members().members() {
                 let endpoint = &member.endpoint;
                 let away = before.remove(&endpoint.id);
-                if !endpoint.standing.bits().any(standing::UNREACHABLE) {
+                if !endpoint.standing.reason_bits().has_any(standing::UNREACHABLE) {
                     if away.is_some() {
                         welcome_back(upstream, endpoint);
                     }
@@ -82,9 +82,9 @@ impl Recovery {
 /// Opens a connection to a server and closes it.
 async fn ask_again(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>) {
     for address in &endpoint.addresses {
-        let connected = tokio::time::timeout(PATIENCE, Stream::connect(address)).await;
+        let connected = tokio::time::timeout(PATIENCE, Stream::connect_to(address)).await;
         if matches!(connected, Ok(Ok(_))) {
-            if endpoint.standing.reach(clock::now()) {
+            if endpoint.standing.mark_reached(clock::now()) {
                 welcome_back(&upstream, &endpoint);
             }
             return;

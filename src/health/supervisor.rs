@@ -61,7 +61,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn start() -> io::Result<Self> {
+    pub fn start_thread() -> io::Result<Self> {
         let (orders, mut received) = mpsc::channel::<HealthCommand>(16);
         let unchecked = Arc::new(AtomicUsize::new(0));
         let counter = unchecked.clone();
@@ -76,14 +76,14 @@ impl Supervisor {
                         order = received.recv() => {
                             match order {
                                 Some(HealthCommand::All(subjects, upstreams)) => {
-                                    checkers.follow(subjects);
-                                    recovery.follow(upstreams);
+                                    checkers.follow_subjects(subjects);
+                                    recovery.follow_upstreams(upstreams);
                                 }
-                                Some(HealthCommand::Some(joined, left)) => checkers.change(joined, &left),
+                                Some(HealthCommand::Some(joined, left)) => checkers.change_subjects(joined, &left),
                                 None => break,
                             }
                         }
-                        _ = look.tick() => recovery.look(clock::now()),
+                        _ = look.tick() => recovery.ask_due_servers(clock::now()),
                     }
                 }
             });
@@ -93,7 +93,7 @@ impl Supervisor {
 
     /// Checks the servers of these upstreams that are to be checked from now on. Servers for which nothing changed do
     /// not notice.
-    pub fn follow(&self, upstreams: &[Arc<Upstream>]) {
+    pub fn follow_upstreams(&self, upstreams: &[Arc<Upstream>]) {
         let subjects = upstreams.iter().flat_map(|upstream| {
             let members = upstream.members();
             let subjects =
@@ -101,23 +101,24 @@ impl Supervisor {
             subjects.collect::<Vec<_>>()
         });
         let subjects: Vec<CheckSubject> = subjects.collect();
-        let new = |s: &&CheckSubject| s.endpoint.standing.bits().any(standing::UNCHECKED);
+        let new =
+            |s: &&CheckSubject| s.endpoint.standing.reason_bits().has_any(standing::UNCHECKED);
         self.unchecked.store(subjects.iter().filter(new).count(), Ordering::Release);
-        self.tell(HealthCommand::All(subjects, upstreams.to_vec()));
+        self.send_command(HealthCommand::All(subjects, upstreams.to_vec()));
     }
 
     /// Checks the servers that have joined an upstream, and no longer those that have left.
-    pub fn change(&self, upstream: &Upstream, change: &Members) {
+    pub fn change_members(&self, upstream: &Upstream, change: &Members) {
         let joined = change.joined.iter().chain(&change.rechecked);
         let joined: Vec<CheckSubject> =
             joined.filter_map(|server| check_subject(upstream, server)).collect();
         let left: Vec<u32> = change.left.iter().map(|server| server.endpoint.id).collect();
         if upstream.arrangement.check.is_some() && !(joined.is_empty() && left.is_empty()) {
-            self.tell(HealthCommand::Some(joined, left));
+            self.send_command(HealthCommand::Some(joined, left));
         }
     }
 
-    fn tell(&self, order: HealthCommand) {
+    fn send_command(&self, order: HealthCommand) {
         if let Some(orders) = &self.orders {
             // An error means that the thread is gone, with the process about to be.
             let _sent = orders.blocking_send(order);
@@ -174,12 +175,12 @@ impl Checkers {
         }
     }
 
-    fn follow(&mut self, subjects: Vec<CheckSubject>) {
+    fn follow_subjects(&mut self, subjects: Vec<CheckSubject>) {
         let mut before = std::mem::take(&mut self.running);
         for subject in subjects {
             let id = subject.endpoint.id;
             let same = before.remove(&id).filter(|old| old.subject.check == subject.check);
-            let running = same.unwrap_or_else(|| self.begin(subject));
+            let running = same.unwrap_or_else(|| self.begin_check(subject));
             // The same server twice in a list is one server.
             if let Some(twice) = self.running.insert(id, running) {
                 twice.task.abort();
@@ -188,13 +189,16 @@ impl Checkers {
         for old in before.into_values() {
             old.task.abort();
             if !self.running.contains_key(&old.subject.endpoint.id) {
-                old.subject.endpoint.standing.admit(standing::UNCHECKED | standing::UNHEALTHY);
+                old.subject
+                    .endpoint
+                    .standing
+                    .admit_at_once(standing::UNCHECKED | standing::UNHEALTHY);
             }
         }
         self.started = true;
     }
 
-    fn change(&mut self, joined: Vec<CheckSubject>, left: &[u32]) {
+    fn change_subjects(&mut self, joined: Vec<CheckSubject>, left: &[u32]) {
         for id in left {
             if let Some(gone) = self.running.remove(id) {
                 gone.task.abort();
@@ -202,14 +206,14 @@ impl Checkers {
         }
         for subject in joined {
             let id = subject.endpoint.id;
-            let running = self.begin(subject);
+            let running = self.begin_check(subject);
             if let Some(before) = self.running.insert(id, running) {
                 before.task.abort();
             }
         }
     }
 
-    fn begin(&mut self, subject: CheckSubject) -> RunningCheck {
+    fn begin_check(&mut self, subject: CheckSubject) -> RunningCheck {
         let checker = Checker {
             subject: subject.clone(),
             places: self.places.clone(),
@@ -217,7 +221,7 @@ impl Checkers {
             random: Random::seeded(self.random.next_u64()),
             joins: self.started,
         };
-        let task = tokio::spawn(checker.run()).abort_handle();
+        let task = tokio::spawn(checker.run_checks()).abort_handle();
         RunningCheck { subject, task }
     }
 }
@@ -239,7 +243,7 @@ struct Checker {
 }
 
 impl Checker {
-    async fn run(mut self) {
+    async fn run_checks(mut self) {
         let Check { fall, rise, every, .. } = *self.subject.check;
         let mut tally = Tally::new(fall, rise);
         loop {
@@ -254,16 +258,16 @@ impl Checker {
             counter.fetch_add(1, Ordering::Relaxed);
             let fault = result.as_ref().err().map(ToString::to_string);
             endpoint.checked.store(Some(Arc::new(Checked { at: clock::unix_seconds(), fault })));
-            if let Some(change) = tally.record(result.is_ok()) {
-                self.apply(change, result.err().as_ref());
+            if let Some(change) = tally.record_answer(result.is_ok()) {
+                self.apply_change(change, result.err().as_ref());
             }
             tokio::time::sleep(next_pause(every, &mut self.random)).await;
         }
     }
 
-    fn apply(&self, change: HealthChange, error: Option<&ProbeError>) {
+    fn apply_change(&self, change: HealthChange, error: Option<&ProbeError>) {
         let CheckSubject { endpoint, state, .. } = &self.subject;
-        let first = endpoint.standing.bits().any(standing::UNCHECKED);
+        let first = endpoint.standing.reason_bits().has_any(standing::UNCHECKED);
         let (upstream, server) = (&endpoint.upstream, &endpoint.name);
         match change {
             HealthChange::Down => {
@@ -275,7 +279,7 @@ impl Checker {
                 let now = clock::now();
                 endpoint.standing.bring_back(standing::UNHEALTHY, now);
                 // Several good answers after bad ones say more than failures from before them.
-                if !first && endpoint.record.pardon(&state.ejections) {
+                if !first && endpoint.record.end_early(&state.ejections) {
                     endpoint.standing.bring_back(standing::EJECTED, now);
                 }
                 if first && self.joins {
@@ -287,7 +291,7 @@ impl Checker {
             }
         }
         if first {
-            endpoint.standing.admit(standing::UNCHECKED);
+            endpoint.standing.admit_at_once(standing::UNCHECKED);
             let one = |n: usize| n.checked_sub(1);
             // An error means that nobody counts any more.
             let _none = self.unchecked.fetch_update(Ordering::AcqRel, Ordering::Acquire, one);
@@ -332,7 +336,7 @@ mod tests {
         CheckSubject {
             endpoint: Arc::new(endpoint),
             state: Arc::default(),
-            check: Arc::new(check.of("a.test", None)),
+            check: Arc::new(check.for_host("a.test", None)),
         }
     }
 
@@ -347,21 +351,21 @@ mod tests {
         let one = subject(listener.local_addr().unwrap(), "60s");
         let standing = &one.endpoint.standing;
         let mut checkers = Checkers::new(Arc::default());
-        assert!(standing.bits().any(standing::UNCHECKED));
-        checkers.follow(vec![one.clone()]);
+        assert!(standing.reason_bits().has_any(standing::UNCHECKED));
+        checkers.follow_subjects(vec![one.clone()]);
         assert!(checked(&listener).await);
-        while standing.bits().any(standing::UNCHECKED) {
+        while standing.reason_bits().has_any(standing::UNCHECKED) {
             tokio::task::yield_now().await;
         }
-        checkers.follow(vec![one.clone()]);
+        checkers.follow_subjects(vec![one.clone()]);
         assert!(!checked(&listener).await);
         let mut other = one.clone();
         other.check =
             Arc::new(Check { every: Duration::from_secs(30), ..Check::clone(&one.check) });
-        checkers.follow(vec![other]);
+        checkers.follow_subjects(vec![other]);
         assert!(checked(&listener).await);
         standing.take_out(standing::UNHEALTHY);
-        checkers.follow(Vec::new());
-        assert!(standing.bits().clear(), "what nobody checks is not unhealthy");
+        checkers.follow_subjects(Vec::new());
+        assert!(standing.reason_bits().is_clear(), "what nobody checks is not unhealthy");
     }
 }

@@ -30,7 +30,7 @@ impl Tally {
     }
 
     /// Counts an answer. The first one decides alone: there is nothing yet that it could contradict.
-    pub fn record(&mut self, ok: bool) -> Option<HealthChange> {
+    pub fn record_answer(&mut self, ok: bool) -> Option<HealthChange> {
         let believed = match self.up {
             None => true,
             Some(up) if up == ok => {
@@ -58,7 +58,7 @@ mod tests {
     fn changes(answers: &str) -> Vec<(usize, HealthChange)> {
         let mut tally = Tally::new(NonZeroU32::new(3).unwrap(), NonZeroU32::new(2).unwrap());
         let answers = answers.bytes().map(|b| b == b'+').enumerate();
-        answers.filter_map(|(i, ok)| Some((i, tally.record(ok)?))).collect()
+        answers.filter_map(|(i, ok)| Some((i, tally.record_answer(ok)?))).collect()
     }
 
     #[test]

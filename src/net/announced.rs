@@ -77,7 +77,7 @@ impl BodyTally {
     /// # Errors
     /// [`Mismatch`] when they are more than was announced, or come after the end.
     #[inline]
-    pub fn check(&mut self, n: usize) -> Result<(), Mismatch> {
+    pub fn check_write(&mut self, n: usize) -> Result<(), Mismatch> {
         let fits = self.left.is_none_or(|left| n as u64 <= left);
         if n == 0 || fits && self.stage == BodyStep::Open {
             return Ok(());
@@ -86,9 +86,9 @@ impl BodyTally {
         Err(Mismatch)
     }
 
-    /// Counts bytes that were written after [`BodyTally::check`] had allowed them.
+    /// Counts bytes that were written after [`BodyTally::check_write`] had allowed them.
     #[inline]
-    pub fn count(&mut self, n: usize) {
+    pub fn count_written(&mut self, n: usize) {
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(n as u64);
         }
@@ -99,7 +99,7 @@ impl BodyTally {
     /// # Errors
     /// [`Mismatch`] when less was written than was announced, or the message has failed before.
     #[inline]
-    pub fn end(&mut self) -> Result<(), Mismatch> {
+    pub fn check_end(&mut self) -> Result<(), Mismatch> {
         if self.stage == BodyStep::Broken || self.left.is_some_and(|left| left > 0) {
             self.stage = BodyStep::Broken;
             return Err(Mismatch);
@@ -126,13 +126,13 @@ mod tests {
             let mut tally = BodyTally::new(coding);
             assert!(!tally.is_whole(), "{coding:?}");
             for n in [2, 0, 3] {
-                tally.check(n).unwrap();
-                tally.count(n);
+                tally.check_write(n).unwrap();
+                tally.count_written(n);
             }
-            assert_eq!(tally.end(), Ok(()), "{coding:?}");
+            assert_eq!(tally.check_end(), Ok(()), "{coding:?}");
             assert!(tally.is_whole());
-            assert_eq!(tally.end(), Ok(()), "the end may be asked for again");
-            assert_eq!(tally.check(1), Err(Mismatch), "nothing follows the end");
+            assert_eq!(tally.check_end(), Ok(()), "the end may be asked for again");
+            assert_eq!(tally.check_write(1), Err(Mismatch), "nothing follows the end");
             assert!(!tally.is_whole());
         }
     }
@@ -140,17 +140,17 @@ mod tests {
     #[test]
     fn more_or_less_breaks_the_message_for_good() {
         let mut short = BodyTally::new(BodyFraming::Exactly(5));
-        short.check(4).unwrap();
-        short.count(4);
-        assert_eq!(short.end(), Err(Mismatch));
-        assert_eq!(short.check(1), Err(Mismatch), "it is too late");
+        short.check_write(4).unwrap();
+        short.count_written(4);
+        assert_eq!(short.check_end(), Err(Mismatch));
+        assert_eq!(short.check_write(1), Err(Mismatch), "it is too late");
         assert!(!short.is_whole());
         let mut long = BodyTally::new(BodyFraming::Exactly(5));
-        assert_eq!(long.check(6), Err(Mismatch));
-        assert_eq!(long.end(), Err(Mismatch));
+        assert_eq!(long.check_write(6), Err(Mismatch));
+        assert_eq!(long.check_end(), Err(Mismatch));
         let mut none = BodyTally::new(BodyFraming::Exactly(0));
-        assert_eq!(none.check(1), Err(Mismatch));
-        assert_eq!(BodyTally::default().check(1), Err(Mismatch), "before any head");
+        assert_eq!(none.check_write(1), Err(Mismatch));
+        assert_eq!(BodyTally::default().check_write(1), Err(Mismatch), "before any head");
         assert!(BodyTally::default().is_whole());
     }
 

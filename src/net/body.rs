@@ -101,13 +101,13 @@ impl BodyReader {
                     return Poll::Ready(Err(BodyError::Truncated));
                 }
             }
-            self.decode(inbox)?;
+            self.decode_inbox(inbox)?;
         }
     }
 
     /// Decodes everything in the inbox. Afterwards the inbox starts with `ready` bytes of data, and
     /// what else it holds belongs to the next message.
-    fn decode(&mut self, inbox: &mut Inbox) -> Result<(), BodyError> {
+    fn decode_inbox(&mut self, inbox: &mut Inbox) -> Result<(), BodyError> {
         match &mut self.kind {
             BodyKind::Length(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
@@ -138,13 +138,13 @@ impl BodyReader {
     /// The data at hand after [`Fill::Data`].
     #[inline]
     #[must_use]
-    pub fn data<'a>(&self, inbox: &'a Inbox) -> &'a [u8] {
+    pub fn ready_data<'a>(&self, inbox: &'a Inbox) -> &'a [u8] {
         inbox.data().get(..self.ready).unwrap_or_default()
     }
 
     /// Drops `n` bytes of the data.
     #[inline]
-    pub fn consume(&mut self, inbox: &mut Inbox, n: usize) {
+    pub fn consume_data(&mut self, inbox: &mut Inbox, n: usize) {
         let n = n.min(self.ready);
         self.ready -= n;
         let gap = if self.ready == 0 { std::mem::take(&mut self.gap) } else { 0 };
@@ -160,13 +160,13 @@ impl BodyReader {
 
     /// Body bytes decoded so far, framing not counted.
     #[must_use]
-    pub fn received(&self) -> u64 {
+    pub fn received_bytes(&self) -> u64 {
         self.received
     }
 
     /// Returns how many more bytes will come at most; `None` when only the end will tell.
     #[must_use]
-    pub fn left(&self) -> Option<u64> {
+    pub fn bytes_left(&self) -> Option<u64> {
         match &self.kind {
             BodyKind::Length(left) => Some(left + self.ready as u64),
             BodyKind::Chunked(_) | BodyKind::UntilClose => {
@@ -180,10 +180,10 @@ impl BodyReader {
     /// # Errors
     /// [`Fault::Trailer`] when the trailer section is malformed.
     #[inline]
-    pub fn trailers(&self) -> Result<Option<Fields>, Fault> {
+    pub fn parsed_trailers(&self) -> Result<Option<Fields>, Fault> {
         match &self.kind {
             BodyKind::Chunked(decoder) if !decoder.trailers().is_empty() => {
-                parse(decoder.trailers())
+                parse_section(decoder.trailers())
             }
             BodyKind::Chunked(_) | BodyKind::Length(_) | BodyKind::UntilClose => Ok(None),
         }
@@ -192,7 +192,7 @@ impl BodyReader {
 
 /// Few bodies have any.
 #[cold]
-fn parse(section: &[u8]) -> Result<Option<Fields>, Fault> {
+fn parse_section(section: &[u8]) -> Result<Option<Fields>, Fault> {
     let fields = trailers::parse(section).ok_or(Fault::Trailer)?;
     Ok((!fields.is_empty()).then_some(fields))
 }
@@ -225,12 +225,12 @@ mod tests {
         let mut reader = BodyReader::new(framing, Sender::Client);
         let mut body = Vec::new();
         while poll_fn(|cx| reader.poll_fill(cx, &mut inbox, &mut stream)).await? == Fill::Data {
-            let n = reader.data(&inbox).len().min(3);
-            body.extend_from_slice(&reader.data(&inbox)[..n]);
-            reader.consume(&mut inbox, n);
+            let n = reader.ready_data(&inbox).len().min(3);
+            body.extend_from_slice(&reader.ready_data(&inbox)[..n]);
+            reader.consume_data(&mut inbox, n);
         }
         assert!(reader.is_done());
-        assert_eq!(reader.received(), body.len() as u64);
+        assert_eq!(reader.received_bytes(), body.len() as u64);
         writer.await.unwrap();
         while poll_fn(|cx| inbox.poll_fill(cx, &mut stream, 1000)).await? > 0 {}
         Ok((body, inbox.data().to_vec()))

@@ -45,33 +45,33 @@ pub struct Buffer {
 impl Buffer {
     /// Takes a buffer for reading from a socket.
     #[must_use]
-    pub fn take() -> Self {
+    pub fn take_buffer() -> Self {
         STACK.with_borrow_mut(|stack| {
             // What many hold for long has to be small when there is little.
             if stack.large_out < MAX_LARGE_OUT && !held::exceeds(4, LARGE) {
                 stack.large_out += 1;
                 let kept = stack.large.pop();
-                Self::of(kept.unwrap_or_else(|| vec![0; LARGE].into_boxed_slice()))
+                Self::from_bytes(kept.unwrap_or_else(|| vec![0; LARGE].into_boxed_slice()))
             } else if !held::exceeds(2, SMALL) {
                 let kept = stack.small.pop();
-                Self::of(kept.unwrap_or_else(|| vec![0; SMALL].into_boxed_slice()))
+                Self::from_bytes(kept.unwrap_or_else(|| vec![0; SMALL].into_boxed_slice()))
             } else {
-                Self::of(vec![0; TINY].into_boxed_slice())
+                Self::from_bytes(vec![0; TINY].into_boxed_slice())
             }
         })
     }
 
-    fn of(bytes: Box<[u8]>) -> Self {
+    fn from_bytes(bytes: Box<[u8]>) -> Self {
         let _weight = Weight::new(bytes.len());
         Self { bytes, _weight }
     }
 
     /// A buffer of another size, for bytes that wait longer than one poll.
     #[must_use]
-    pub fn exact(size: usize) -> Self {
+    pub fn with_size(size: usize) -> Self {
         // The two pooled sizes are left to `take`, which counts them.
         let size = if size == LARGE || size == SMALL { size + 1 } else { size };
-        Self::of(vec![0; size].into_boxed_slice())
+        Self::from_bytes(vec![0; size].into_boxed_slice())
     }
 }
 
@@ -115,18 +115,18 @@ mod tests {
 
     #[test]
     fn a_returned_buffer_is_the_next_one_taken() {
-        let first = Buffer::take();
+        let first = Buffer::take_buffer();
         let address = first.as_ptr();
         drop(first);
-        assert_eq!(Buffer::take().as_ptr(), address);
+        assert_eq!(Buffer::take_buffer().as_ptr(), address);
     }
 
     #[test]
     fn large_buffers_run_out_before_memory_does() {
-        let held: Vec<_> = (0..MAX_LARGE_OUT).map(|_| Buffer::take()).collect();
+        let held: Vec<_> = (0..MAX_LARGE_OUT).map(|_| Buffer::take_buffer()).collect();
         assert!(held.iter().all(|b| b.len() == LARGE));
-        assert_eq!(Buffer::take().len(), SMALL);
+        assert_eq!(Buffer::take_buffer().len(), SMALL);
         drop(held);
-        assert_eq!(Buffer::take().len(), LARGE);
+        assert_eq!(Buffer::take_buffer().len(), LARGE);
     }
 }

@@ -44,15 +44,15 @@ impl Ends {
             .and_then(|()| ProxyHeader::with_tlvs(Some(address()), kept).encode_v2(&mut v2));
         if written.is_err() {
             // Ends of different families: nothing can be said of them.
-            v1 = Self::nobody(Announce::V1).to_vec();
-            v2 = Self::nobody(Announce::V2).to_vec();
+            v1 = Self::anonymous_header(Announce::V1).to_vec();
+            v2 = Self::anonymous_header(Announce::V2).to_vec();
         }
         Self { id: NEXT.fetch_add(1, Relaxed), v1: v1.into(), v2: v2.into() }
     }
 
     /// The header that tells of them.
     #[must_use]
-    pub fn header(&self, form: Announce) -> &[u8] {
+    pub fn header_for(&self, form: Announce) -> &[u8] {
         match form {
             Announce::V1 => &self.v1,
             Announce::V2 => &self.v2,
@@ -61,7 +61,7 @@ impl Ends {
 
     /// The header of a connection that is nobody's but the proxy's own: of a check or a copy.
     #[must_use]
-    pub fn nobody(form: Announce) -> &'static [u8] {
+    pub fn anonymous_header(form: Announce) -> &'static [u8] {
         match form {
             Announce::V1 => b"PROXY UNKNOWN\r\n",
             Announce::V2 => b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
@@ -92,13 +92,13 @@ mod tests {
         let other = Tlv::decode(0xe4, b"x").unwrap();
         let ends =
             Ends::new(at("192.0.2.1:5"), at("[::ffff:192.0.2.2]:80"), [crc, other].into_iter());
-        assert_eq!(ends.header(Announce::V1), b"PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\n");
+        assert_eq!(ends.header_for(Announce::V1), b"PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\n");
         let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x10\xc0\0\x02\x01\xc0\0\x02\x02\0\x05\0\x50\xe4\0\x01x";
-        assert_eq!(ends.header(Announce::V2), binary);
+        assert_eq!(ends.header_for(Announce::V2), binary);
         let six = Ends::new(at("[2001:db8::1]:5"), at("[2001:db8::2]:80"), [].into_iter());
-        assert_eq!(six.header(Announce::V1), b"PROXY TCP6 2001:db8::1 2001:db8::2 5 80\r\n");
+        assert_eq!(six.header_for(Announce::V1), b"PROXY TCP6 2001:db8::1 2001:db8::2 5 80\r\n");
         let mixed = Ends::new(at("192.0.2.1:5"), at("[2001:db8::2]:80"), [].into_iter());
-        assert_eq!(mixed.header(Announce::V1), Ends::nobody(Announce::V1));
+        assert_eq!(mixed.header_for(Announce::V1), Ends::anonymous_header(Announce::V1));
         assert_ne!(six.id, ends.id);
     }
 }

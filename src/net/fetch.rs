@@ -48,7 +48,7 @@ impl Remote {
     ///
     /// # Errors
     /// What is wrong with it, for the operator.
-    pub fn parse(url: &str) -> Result<Self, String> {
+    pub fn parse_url(url: &str) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
         let secure = match uri.scheme_str() {
             Some("http") => false,
@@ -62,7 +62,7 @@ impl Remote {
         let tls = if secure {
             let name = ServerName::try_from(host.clone());
             let name = name.map_err(|_| format!("`{host}` is no name that can be verified"))?;
-            Some((tls::client::system()?, name))
+            Some((tls::client::system_config()?, name))
         } else {
             None
         };
@@ -89,7 +89,7 @@ impl Remote {
 
     /// The target of requests: path and query.
     #[must_use]
-    pub fn target(&self) -> Uri {
+    pub fn request_target(&self) -> Uri {
         self.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")).into()
     }
 
@@ -97,7 +97,7 @@ impl Remote {
     ///
     /// # Errors
     /// The path is none.
-    pub fn below(&self, path: &str) -> Result<Self, FetchError> {
+    pub fn at_path(&self, path: &str) -> Result<Self, FetchError> {
         let mut parts = self.uri.clone().into_parts();
         let target = format!("{}/{path}", self.uri.path().trim_end_matches('/'));
         parts.path_and_query = Some(target.parse()?);
@@ -108,26 +108,29 @@ impl Remote {
     ///
     /// # Errors
     /// The server cannot be reached, is not the one it should be, or does not answer in HTTP/1.
-    pub async fn send<B>(&self, mut request: Request<B>) -> Result<Response<Incoming>, FetchError>
+    pub async fn send_request<B>(
+        &self,
+        mut request: Request<B>,
+    ) -> Result<Response<Incoming>, FetchError>
     where
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<FetchError>,
     {
-        let mut sender = self.connect().await?;
+        let mut sender = self.open_connection().await?;
         request.headers_mut().insert(header::HOST, HeaderValue::from_str(self.authority())?);
         if let Some(credentials) = &self.credentials {
             request.headers_mut().insert(header::AUTHORIZATION, credentials.clone());
         }
-        *request.uri_mut() = self.target();
+        *request.uri_mut() = self.request_target();
         Ok(sender.send_request(request).await?)
     }
 
     /// A connection.
     ///
     /// # Errors
-    /// As for [`Remote::send`].
-    pub async fn connect<B>(&self) -> Result<SendRequest<B>, FetchError>
+    /// As for [`Remote::send_request`].
+    pub async fn open_connection<B>(&self) -> Result<SendRequest<B>, FetchError>
     where
         B: Body + Send + 'static,
         B::Data: Send,
@@ -138,9 +141,9 @@ impl Remote {
         match &self.tls {
             Some((config, name)) => {
                 let connector = TlsConnector::from(config.clone());
-                over(connector.connect(name.clone(), stream).await?).await
+                speak_http1(connector.connect(name.clone(), stream).await?).await
             }
-            None => over(stream).await,
+            None => speak_http1(stream).await,
         }
     }
 }
@@ -185,7 +188,7 @@ fn percent_decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
 ///
 /// # Errors
 /// The stream ends at once.
-pub async fn over<B, S>(stream: S) -> Result<SendRequest<B>, FetchError>
+pub async fn speak_http1<B, S>(stream: S) -> Result<SendRequest<B>, FetchError>
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -204,15 +207,15 @@ mod tests {
 
     #[test]
     fn i18_a_user_is_no_part_of_the_host() {
-        let remote = Remote::parse("http://anna:s%3Acret@issuer.test:8080/keys?x").unwrap();
+        let remote = Remote::parse_url("http://anna:s%3Acret@issuer.test:8080/keys?x").unwrap();
         assert_eq!(remote.authority(), "issuer.test:8080");
         assert_eq!(remote.uri().to_string(), "http://issuer.test:8080/keys?x");
         // printf 'anna:s:cret' | base64
         assert_eq!(remote.credentials.as_ref().unwrap(), "Basic YW5uYTpzOmNyZXQ=");
         assert!(!format!("{remote:?}").contains("YW5u"));
         assert_eq!(&*remote.host, "issuer.test");
-        let nobody = Remote::parse("http://issuer.test/keys").unwrap();
+        let nobody = Remote::parse_url("http://issuer.test/keys").unwrap();
         assert_eq!((nobody.has_user(), nobody.authority()), (false, "issuer.test"));
-        assert_eq!(remote.below("v1").unwrap().authority(), "issuer.test:8080");
+        assert_eq!(remote.at_path("v1").unwrap().authority(), "issuer.test:8080");
     }
 }

@@ -24,11 +24,11 @@ pub struct Inbox {
 impl Inbox {
     /// An inbox that holds what has been read already.
     #[must_use]
-    pub fn holding(bytes: &[u8]) -> Self {
+    pub fn with_bytes(bytes: &[u8]) -> Self {
         if bytes.is_empty() {
             return Self::default();
         }
-        let mut buffer = Buffer::exact(bytes.len() + PARK_ROOM);
+        let mut buffer = Buffer::with_size(bytes.len() + PARK_ROOM);
         if let Some(room) = buffer.get_mut(..bytes.len()) {
             room.copy_from_slice(bytes);
         }
@@ -109,7 +109,7 @@ impl Inbox {
         }
         if self.buffer.is_none() {
             ready!(stream.poll_readable(cx))?;
-            let mut buffer = Buffer::take();
+            let mut buffer = Buffer::take_buffer();
             let n = ready!(stream.poll_read(cx, &mut buffer))?;
             if n > 0 {
                 self.buffer = Some(buffer);
@@ -128,20 +128,20 @@ impl Inbox {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
-                self.park();
+                self.park_bytes();
                 Poll::Pending
             }
         }
     }
 
     /// Moves a few waiting bytes out of a large buffer.
-    pub fn park(&mut self) {
+    pub fn park_bytes(&mut self) {
         let len = self.len();
         let Some(buffer) = &self.buffer else { return };
         if len == 0 || len >= PARK_BELOW || buffer.len() <= 2 * PARK_BELOW {
             return;
         }
-        let mut parked = Buffer::exact(len + PARK_ROOM);
+        let mut parked = Buffer::with_size(len + PARK_ROOM);
         if let Some(room) = parked.get_mut(..len) {
             room.copy_from_slice(self.data());
         }
@@ -163,9 +163,9 @@ impl Inbox {
             return;
         }
         let len = self.end - self.start;
-        let mut larger = Buffer::take();
+        let mut larger = Buffer::take_buffer();
         if larger.len() <= len {
-            larger = Buffer::exact(limit.max(len + 1).min(2 * len + PARK_ROOM));
+            larger = Buffer::with_size(limit.max(len + 1).min(2 * len + PARK_ROOM));
         }
         if let Some(room) = larger.get_mut(..len) {
             room.copy_from_slice(self.data());

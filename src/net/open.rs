@@ -23,7 +23,7 @@ pub fn limit_all(most: u32) {
 
 /// Connections to all servers that are open now, and how many may be.
 #[must_use]
-pub fn all() -> (u32, u32) {
+pub fn open_and_allowed() -> (u32, u32) {
     (ALL.load(Ordering::Relaxed), MOST.load(Ordering::Relaxed))
 }
 
@@ -40,19 +40,19 @@ pub struct OpenConnections {
 impl OpenConnections {
     /// Returns how many are open.
     #[must_use]
-    pub fn count(&self) -> u32 {
+    pub fn open_count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
     }
 
     /// Returns whether somebody waits for one to be closed.
     #[inline]
     #[must_use]
-    pub fn wanted(&self) -> bool {
+    pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) > 0
     }
 
     /// Has idle connections closed: nobody will ask the server any more.
-    pub fn retire(&self) {
+    pub fn close_idle(&self) {
         self.retired.store(true, Ordering::Relaxed);
     }
 
@@ -87,8 +87,8 @@ impl Opened {
 
     /// Returns whether somebody waits for it to be closed.
     #[must_use]
-    pub fn wanted(&self) -> bool {
-        self.0.wanted()
+    pub fn is_wanted(&self) -> bool {
+        self.0.is_wanted()
     }
 
     /// Returns whether its server has left.
@@ -100,7 +100,7 @@ impl Opened {
     /// Waits until there may be one more. `ask` makes others let go of idle ones.
     ///
     /// Cancel safety: dropping the future gives up the claim.
-    pub async fn wait(open: &Arc<OpenConnections>, limit: u32, ask: impl Fn()) -> Self {
+    pub async fn wait_for_place(open: &Arc<OpenConnections>, limit: u32, ask: impl Fn()) -> Self {
         let _claim = PlaceClaim::new(open);
         loop {
             let closed = open.closed.notified();
@@ -108,7 +108,7 @@ impl Opened {
                 return opened;
             }
             ask();
-            let (open, most) = all();
+            let (open, most) = open_and_allowed();
             if open < most {
                 closed.await;
             } else {
@@ -122,7 +122,7 @@ impl Drop for Opened {
     fn drop(&mut self) {
         ALL.fetch_sub(1, Ordering::AcqRel);
         self.0.count.fetch_sub(1, Ordering::AcqRel);
-        if self.0.wanted() {
+        if self.0.is_wanted() {
             self.0.closed.notify_one();
         }
     }
@@ -155,10 +155,10 @@ mod tests {
         let open = Arc::new(OpenConnections::default());
         let idle = RefCell::new(Opened::new(&open, 1));
         assert!(Opened::new(&open, 1).is_none());
-        let opened = Opened::wait(&open, 1, || drop(idle.borrow_mut().take())).await;
-        assert_eq!(open.count(), 1);
-        assert!(!open.wanted());
+        let opened = Opened::wait_for_place(&open, 1, || drop(idle.borrow_mut().take())).await;
+        assert_eq!(open.open_count(), 1);
+        assert!(!open.is_wanted());
         drop(opened);
-        assert_eq!(open.count(), 0);
+        assert_eq!(open.open_count(), 0);
     }
 }

@@ -32,8 +32,8 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Starts a message. Its head is what [`Outbox::head`] collects.
-    pub fn begin(&mut self, coding: BodyFraming) {
+    /// Starts a message. Its head is what [`Outbox::head_buffer`] collects.
+    pub fn begin_message(&mut self, coding: BodyFraming) {
         self.chunked = coding == BodyFraming::Chunked;
         self.chunk_left = 0;
         self.tally = BodyTally::new(coding);
@@ -47,16 +47,16 @@ impl Outbox {
     }
 
     /// Returns the buffer that a head is written to; it is sent with the first body bytes or at the next flush.
-    pub fn head(&mut self) -> &mut Vec<u8> {
+    pub fn head_buffer(&mut self) -> &mut Vec<u8> {
         if self.pending.capacity() == 0 {
-            self.pending = spare::take();
+            self.pending = spare::take_memory();
         }
         &mut self.pending
     }
 
     /// All bytes written to the socket so far.
     #[must_use]
-    pub fn sent(&self) -> u64 {
+    pub fn sent_bytes(&self) -> u64 {
         self.sent
     }
 
@@ -78,14 +78,14 @@ impl Outbox {
         stream: &mut Stream,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.tally.check(data.len())?;
+        self.tally.check_write(data.len())?;
         let written = if self.chunked {
             self.poll_chunk(cx, stream, data)
         } else {
             self.poll_plain(cx, stream, data)
         };
         if let Poll::Ready(Ok(n)) = written {
-            self.tally.count(n);
+            self.tally.count_written(n);
         }
         written
     }
@@ -101,7 +101,7 @@ impl Outbox {
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
         if !self.tally.is_whole() {
-            self.tally.end()?;
+            self.tally.check_end()?;
             if self.chunked {
                 let fields = trailers.into_iter().flat_map(Fields::iter);
                 encode::last_chunk(&mut self.pending, fields.map(|f| (f.name, f.value)));
@@ -123,12 +123,12 @@ impl Outbox {
             self.before_write(stream);
             let waiting = self.pending.get(self.at..).unwrap_or_default();
             let Poll::Ready(written) = stream.poll_write(cx, &[IoSlice::new(waiting)]) else {
-                self.weight.set(self.pending.capacity());
+                self.weight.set_bytes(self.pending.capacity());
                 return Poll::Pending;
             };
             let n = written?;
-            self.wrote(n)?;
-            self.advance(n);
+            self.count_written(n)?;
+            self.advance_by(n);
         }
         stream.poll_flush(cx)
     }
@@ -142,7 +142,7 @@ impl Outbox {
         if self.is_empty() {
             self.before_write(stream);
             let n = ready!(stream.poll_write(cx, &[IoSlice::new(data)]))?;
-            self.wrote(n)?;
+            self.count_written(n)?;
             return Poll::Ready(Ok(n));
         }
         if self.pending.len() - self.at + data.len() <= COPY_BELOW {
@@ -156,8 +156,8 @@ impl Outbox {
         self.before_write(stream);
         let waiting = self.pending.get(self.at..).unwrap_or_default();
         let n = ready!(stream.poll_write(cx, &[IoSlice::new(waiting), IoSlice::new(data)]))?;
-        self.wrote(n)?;
-        Poll::Ready(Ok(self.advance(n)))
+        self.count_written(n)?;
+        Poll::Ready(Ok(self.advance_by(n)))
     }
 
     fn poll_chunk(
@@ -192,8 +192,8 @@ impl Outbox {
                 return Poll::Pending;
             }
         };
-        self.wrote(n)?;
-        let n = self.advance(n);
+        self.count_written(n)?;
+        let n = self.advance_by(n);
         let (prefix_done, data_done) = (n.min(prefix.len()), n.saturating_sub(prefix.len()));
         self.pending.extend_from_slice(prefix.get(prefix_done..).unwrap_or_default());
         let taken = data_done.min(data.len());
@@ -215,29 +215,29 @@ impl Outbox {
     }
 
     /// Counts what was written; writing nothing at all means that the socket is gone.
-    fn wrote(&mut self, n: usize) -> io::Result<()> {
+    fn count_written(&mut self, n: usize) -> io::Result<()> {
         self.sent += n as u64;
         if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
     /// Marks waiting bytes as written and returns how many bytes beyond them were.
-    fn advance(&mut self, n: usize) -> usize {
+    fn advance_by(&mut self, n: usize) -> usize {
         let waiting = self.pending.len() - self.at;
         if n < waiting {
             self.at += n;
             return 0;
         }
         self.pending.clear();
-        self.weight.set(0);
+        self.weight.set_bytes(0);
         self.at = 0;
         n - waiting
     }
 
     /// Gives back memory before the connection becomes idle.
-    pub fn shrink(&mut self) {
+    pub fn release_memory(&mut self) {
         if self.is_empty() {
             self.at = 0;
-            spare::put(std::mem::take(&mut self.pending));
+            spare::put_memory(std::mem::take(&mut self.pending));
         }
     }
 }
@@ -259,11 +259,11 @@ mod spare {
         static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     }
 
-    pub(super) fn take() -> Vec<u8> {
+    pub(super) fn take_memory() -> Vec<u8> {
         SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(COPY_BELOW))
     }
 
-    pub(super) fn put(mut memory: Vec<u8>) {
+    pub(super) fn put_memory(mut memory: Vec<u8>) {
         if memory.capacity() == 0 || memory.capacity() > KEEP_CAPACITY {
             return;
         }
@@ -301,8 +301,8 @@ mod tests {
         });
         let mut stream = Stream::Unix(near);
         let mut outbox = Outbox::default();
-        outbox.begin(coding);
-        outbox.head().extend_from_slice(head);
+        outbox.begin_message(coding);
+        outbox.head_buffer().extend_from_slice(head);
         for piece in pieces {
             let mut rest = &piece[..];
             while !rest.is_empty() {
@@ -331,12 +331,12 @@ mod tests {
         let mut stream = Stream::Unix(near);
         let mut outbox = Outbox::default();
         let is_mismatch = |error: io::Error| super::super::Mismatch::is_cause_of(&error);
-        outbox.begin(BodyFraming::Exactly(3));
+        outbox.begin_message(BodyFraming::Exactly(3));
         let more = poll_fn(|cx| outbox.poll_write(cx, &mut stream, b"four")).await;
         assert!(is_mismatch(more.unwrap_err()));
         assert!(!outbox.is_whole());
-        outbox.begin(BodyFraming::Exactly(5));
-        outbox.head().extend_from_slice(b"HEAD");
+        outbox.begin_message(BodyFraming::Exactly(5));
+        outbox.head_buffer().extend_from_slice(b"HEAD");
         let n = poll_fn(|cx| outbox.poll_write(cx, &mut stream, b"four")).await.unwrap();
         assert_eq!(n, 4);
         let less = poll_fn(|cx| outbox.poll_finish(cx, &mut stream, None)).await;

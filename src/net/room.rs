@@ -31,20 +31,20 @@ impl Places {
         Self { open: AtomicU32::new(0), most: AtomicU32::new(u32::MAX), wanted: AtomicU32::new(0) }
     }
 
-    fn want(&self, most: u32) {
+    fn want_place(&self, most: u32) {
         let one_more = |wanted: u32| (wanted < most).then_some(wanted + 1);
         let _enough = self.wanted.fetch_update(Relaxed, Relaxed, one_more);
     }
 
     /// Makes room as often as somebody wants it and `make` can.
-    fn heed(&self, make: impl Fn() -> bool) {
+    fn make_wanted_room(&self, make: impl Fn() -> bool) {
         while self.wanted.load(Relaxed) > 0 && make() {
             let _heeded =
                 self.wanted.fetch_update(Relaxed, Relaxed, |wanted| wanted.checked_sub(1));
         }
     }
 
-    fn take(&self) -> bool {
+    fn take_place(&self) -> bool {
         let most = self.most.load(Relaxed);
         self.open.fetch_update(Relaxed, Relaxed, |open| (open < most).then_some(open + 1)).is_ok()
     }
@@ -87,35 +87,35 @@ pub fn limit_all(most: u32) {
 
 /// Connections of all listeners that are open now, and how many may be.
 #[must_use]
-pub fn all() -> (u32, u32) {
+pub fn open_and_allowed() -> (u32, u32) {
     (ALL.open.load(Relaxed), ALL.most.load(Relaxed))
 }
 
 /// Asks those workers for an idle connection that have any, of whichever listener; no more than `most` are asked for at a
 /// time.
 pub fn want_any(most: u32) {
-    ALL.want(most);
+    ALL.want_place(most);
 }
 
 /// Makes room as often as somebody wants it and `make` can.
 pub fn heed_any(make: impl Fn() -> bool) {
-    ALL.heed(make);
+    ALL.make_wanted_room(make);
 }
 
 /// Waits until a place may have become free.
-pub async fn freed() {
+pub async fn wait_for_freed() {
     FREED.notified().await;
 }
 
 impl Room {
     /// Connections that are open now.
     #[must_use]
-    pub fn open(&self) -> u32 {
+    pub fn open_count(&self) -> u32 {
         self.places.open.load(Relaxed)
     }
 
     /// Sets how many may be.
-    pub fn limit(&self, most: u32) {
+    pub fn set_limit(&self, most: u32) {
         self.places.most.store(most, Relaxed);
     }
 
@@ -123,11 +123,11 @@ impl Room {
     ///
     /// # Errors
     /// Whose places have run out.
-    pub fn enter(self: &Arc<Self>) -> Result<RoomPlace, RoomFull> {
-        if !self.places.take() {
+    pub fn take_place(self: &Arc<Self>) -> Result<RoomPlace, RoomFull> {
+        if !self.places.take_place() {
             return Err(RoomFull::Listener);
         }
-        if !ALL.take() {
+        if !ALL.take_place() {
             self.places.open.fetch_sub(1, Relaxed);
             return Err(RoomFull::Process);
         }
@@ -136,7 +136,7 @@ impl Room {
 
     /// Takes a place among those that wait for one; `None` when they are too many already.
     #[must_use]
-    pub fn wait(self: &Arc<Self>) -> Option<WaitingConnection> {
+    pub fn wait_for_place(self: &Arc<Self>) -> Option<WaitingConnection> {
         let take = |places: &AtomicU32, most| {
             places.fetch_update(Relaxed, Relaxed, |n| (n < most).then_some(n + 1)).is_ok()
         };
@@ -151,13 +151,13 @@ impl Room {
     }
 
     /// As [`want_any`], of this listener.
-    pub fn want(&self, most: u32) {
-        self.places.want(most);
+    pub fn want_place(&self, most: u32) {
+        self.places.want_place(most);
     }
 
     /// As [`heed_any`], for this listener.
-    pub fn heed(&self, make: impl Fn() -> bool) {
-        self.places.heed(make);
+    pub fn make_wanted_room(&self, make: impl Fn() -> bool) {
+        self.places.make_wanted_room(make);
     }
 
     /// Returns whether so few places are left that connections should not be kept beyond their answers.
@@ -201,25 +201,25 @@ mod tests {
     #[test]
     fn places_are_given_back_and_the_last_ones_are_scarce() {
         let room = Arc::new(Room::default());
-        room.limit(32);
-        let mut inside: Vec<_> = (0..30).map(|_| room.enter().unwrap()).collect();
+        room.set_limit(32);
+        let mut inside: Vec<_> = (0..30).map(|_| room.take_place().unwrap()).collect();
         assert!(!room.is_crowded());
-        inside.extend((0..2).map(|_| room.enter().unwrap()));
+        inside.extend((0..2).map(|_| room.take_place().unwrap()));
         assert!(room.is_crowded());
-        assert_eq!(room.enter().err(), Some(RoomFull::Listener));
-        assert_eq!(room.open(), 32);
+        assert_eq!(room.take_place().err(), Some(RoomFull::Listener));
+        assert_eq!(room.open_count(), 32);
         inside.truncate(30);
-        assert!(!room.is_crowded() && room.enter().is_ok());
+        assert!(!room.is_crowded() && room.take_place().is_ok());
         drop(inside);
-        assert_eq!(room.open(), 0);
+        assert_eq!(room.open_count(), 0);
     }
 
     #[test]
     fn few_may_wait() {
         let room = Arc::new(Room::default());
-        let waiting: Vec<_> = std::iter::from_fn(|| room.wait()).take(1000).collect();
+        let waiting: Vec<_> = std::iter::from_fn(|| room.wait_for_place()).take(1000).collect();
         assert_eq!(waiting.len(), 32);
         drop(waiting);
-        assert!(room.wait().is_some());
+        assert!(room.wait_for_place().is_some());
     }
 }

@@ -84,9 +84,9 @@ pub struct Seat<'a> {
 
 impl Seats {
     /// A place for a connection of this listener, whose task this wakes.
-    pub fn take(&self, waker: Waker, listener: u16) -> Seat<'_> {
+    pub fn take_seat(&self, waker: Waker, listener: u16) -> Seat<'_> {
         let mut inner = self.0.borrow_mut();
-        let list = inner.list(listener);
+        let list = inner.list_of_listener(listener);
         let place = SeatPlace {
             waker: Some(waker),
             list,
@@ -109,12 +109,12 @@ impl Seats {
 
     /// The same for a connection that takes nobody's place.
     pub fn take_aside(&self, waker: Waker, listener: u16) -> Seat<'_> {
-        Seat { aside: true, ..self.take(waker, listener) }
+        Seat { aside: true, ..self.take_seat(waker, listener) }
     }
 
     /// Returns how many connections are open whose handshake is done.
     #[must_use]
-    pub fn open(&self) -> usize {
+    pub fn open_count(&self) -> usize {
         self.0.borrow().begun
     }
 
@@ -130,30 +130,30 @@ impl Seats {
     pub fn make_room(&self, listener: Option<u16>) -> bool {
         let mut inner = self.0.borrow_mut();
         let now = clock::millis(clock::now());
-        let first = inner.oldest(listener, SeatWait::Request);
+        let first = inner.oldest_waiting(listener, SeatWait::Request);
         let slow = |inner: &SeatTable| {
-            let (at, since) = inner.oldest(listener, SeatWait::Rest)?;
+            let (at, since) = inner.oldest_waiting(listener, SeatWait::Rest)?;
             (now.saturating_sub(since) >= SLOW).then_some((at, since))
         };
         let Some((at, _)) = first.or_else(|| slow(&inner)) else { return false };
-        inner.ask(at);
+        inner.ask_to_go(at);
         true
     }
 
     /// Asks the one to go that has been slow for the longest time to say what it wants.
-    pub fn shed(&self) {
+    pub fn shed_slowest(&self) {
         let mut inner = self.0.borrow_mut();
         let now = clock::millis(clock::now());
-        if let Some((at, since)) = inner.oldest(None, SeatWait::Rest)
+        if let Some((at, since)) = inner.oldest_waiting(None, SeatWait::Rest)
             && now.saturating_sub(since) >= SLOW
         {
-            inner.ask(at);
+            inner.ask_to_go(at);
         }
     }
 }
 
 impl SeatTable {
-    fn list(&mut self, listener: u16) -> u16 {
+    fn list_of_listener(&mut self, listener: u16) -> u16 {
         let known = self.lists.iter().position(|[list, _]| list.listener == listener);
         let at = known.unwrap_or_else(|| {
             let list = || SeatQueue { listener, first: NONE, last: NONE };
@@ -164,7 +164,7 @@ impl SeatTable {
     }
 
     /// The first of those that wait, and since when.
-    fn oldest(&self, listener: Option<u16>, wait: SeatWait) -> Option<(u32, u64)> {
+    fn oldest_waiting(&self, listener: Option<u16>, wait: SeatWait) -> Option<(u32, u64)> {
         let lists = self.lists.iter().filter_map(|lists| lists.get(wait as usize));
         let lists = lists.filter(|list| listener.is_none_or(|it| it == list.listener));
         let firsts = lists.filter_map(|list| {
@@ -174,15 +174,15 @@ impl SeatTable {
         firsts.min_by_key(|(_, since)| *since)
     }
 
-    fn ask(&mut self, at: u32) {
-        self.leave(at);
+    fn ask_to_go(&mut self, at: u32) {
+        self.leave_queue(at);
         if let Some(place) = self.places.get_mut(at as usize) {
             place.doing = SeatDoing::Asked;
             place.waker.iter().for_each(Waker::wake_by_ref);
         }
     }
 
-    fn join(&mut self, at: u32, wait: SeatWait) {
+    fn join_queue(&mut self, at: u32, wait: SeatWait) {
         self.moves += 1;
         let since = match wait {
             SeatWait::Request => self.moves,
@@ -207,7 +207,7 @@ impl SeatTable {
         }
     }
 
-    fn leave(&mut self, at: u32) {
+    fn leave_queue(&mut self, at: u32) {
         let Self { places, lists, .. } = self;
         let Some(place) = places.get_mut(at as usize) else { return };
         let SeatDoing::Waiting(wait) = std::mem::take(&mut place.doing) else { return };
@@ -228,14 +228,14 @@ impl SeatTable {
 impl Seat<'_> {
     /// A number of its own among those that are open.
     #[must_use]
-    pub fn number(&self) -> u32 {
+    pub fn seat_number(&self) -> u32 {
         self.place
     }
 
     /// The connection waits for something. Where it waits for it already, it stays where it is. `true` when it was asked
     /// to go.
     #[inline]
-    pub fn wait(&self, wait: SeatWait) -> bool {
+    pub fn begin_wait(&self, wait: SeatWait) -> bool {
         let mut inner = self.seats.0.borrow_mut();
         let doing = inner.places.get(self.place as usize).map(|place| place.doing);
         match doing {
@@ -243,8 +243,8 @@ impl Seat<'_> {
             Some(SeatDoing::Waiting(now)) if now == wait => {}
             _ if self.aside => {}
             _ => {
-                inner.leave(self.place);
-                inner.join(self.place, wait);
+                inner.leave_queue(self.place);
+                inner.join_queue(self.place, wait);
             }
         }
         false
@@ -252,9 +252,9 @@ impl Seat<'_> {
 
     /// The connection works. If it was asked to go, it need not any more.
     #[inline]
-    pub fn work(&self) {
+    pub fn begin_work(&self) {
         let mut inner = self.seats.0.borrow_mut();
-        inner.leave(self.place);
+        inner.leave_queue(self.place);
         if let Some(place) = inner.places.get_mut(self.place as usize) {
             place.doing = SeatDoing::Working;
         }
@@ -269,7 +269,7 @@ impl Seat<'_> {
     }
 
     /// From now on a drain waits for it.
-    pub fn begin(&self) {
+    pub fn begin_serving(&self) {
         let mut inner = self.seats.0.borrow_mut();
         let place = inner.places.get_mut(self.place as usize);
         let begun = place.is_some_and(|place| std::mem::replace(&mut place.begun, true));
@@ -281,12 +281,12 @@ impl Seat<'_> {
         let mut rest = pin!(rest);
         let ended = poll_fn(|cx| match rest.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if self.wait(SeatWait::Rest) => Poll::Ready(None),
+            Poll::Pending if self.begin_wait(SeatWait::Rest) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         });
         let ended = ended.await;
         if ended.is_some() {
-            self.work();
+            self.begin_work();
         }
         ended
     }
@@ -295,7 +295,7 @@ impl Seat<'_> {
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let mut inner = self.seats.0.borrow_mut();
-        inner.leave(self.place);
+        inner.leave_queue(self.place);
         let place = inner.places.get_mut(self.place as usize).map(std::mem::take);
         inner.begun -= usize::from(place.is_some_and(|place| place.begun));
         inner.free.push(self.place);
@@ -307,7 +307,7 @@ mod tests {
     use super::*;
 
     fn seat(seats: &Seats, listener: u16) -> Seat<'_> {
-        seats.take(Waker::noop().clone(), listener)
+        seats.take_seat(Waker::noop().clone(), listener)
     }
 
     #[tokio::test(start_paused = true)]
@@ -317,13 +317,13 @@ mod tests {
         let (a, b, c, d) = (seat(&seats, 1), seat(&seats, 1), seat(&seats, 2), seat(&seats, 1));
         assert!(!seats.make_room(None), "all of them work");
         for it in [&b, &c, &a] {
-            assert!(!it.wait(SeatWait::Request));
-            assert!(!it.wait(SeatWait::Request));
+            assert!(!it.begin_wait(SeatWait::Request));
+            assert!(!it.begin_wait(SeatWait::Request));
         }
         assert!(seats.make_room(Some(1)));
         assert_eq!([&a, &b, &c, &d].map(Seat::is_asked), [false, true, false, false]);
-        b.work();
-        assert!(!b.wait(SeatWait::Request));
+        b.begin_work();
+        assert!(!b.begin_wait(SeatWait::Request));
         assert!(seats.make_room(None));
         assert_eq!([&a, &b, &c, &d].map(Seat::is_asked), [false, false, true, false]);
         drop(a);
@@ -336,10 +336,10 @@ mod tests {
     async fn who_is_slow_goes_when_nobody_is_idle() {
         let seats = Seats::default();
         let (slow, idle) = (seat(&seats, 1), seat(&seats, 1));
-        assert!(!slow.wait(SeatWait::Rest));
+        assert!(!slow.begin_wait(SeatWait::Rest));
         assert!(!seats.make_room(None), "it has only just begun");
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(!idle.wait(SeatWait::Request));
+        assert!(!idle.begin_wait(SeatWait::Request));
         assert!(seats.make_room(None) && idle.is_asked());
         assert!(seats.make_room(None) && slow.is_asked());
         assert!(!seats.make_room(None));
@@ -352,15 +352,15 @@ mod tests {
     fn open_connections_are_counted_until_dropped() {
         let seats = Seats::default();
         let (first, second) = (seat(&seats, 0), seat(&seats, 0));
-        first.begin();
-        first.begin();
-        assert_eq!(seats.open(), 1);
-        second.begin();
-        assert_eq!(seats.open(), 2);
+        first.begin_serving();
+        first.begin_serving();
+        assert_eq!(seats.open_count(), 1);
+        second.begin_serving();
+        assert_eq!(seats.open_count(), 2);
         drop(first);
         let third = seat(&seats, 0);
-        assert_eq!((seats.open(), third.number()), (1, 0));
+        assert_eq!((seats.open_count(), third.seat_number()), (1, 0));
         drop((second, third));
-        assert_eq!(seats.open(), 0);
+        assert_eq!(seats.open_count(), 0);
     }
 }

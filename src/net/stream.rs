@@ -79,16 +79,16 @@ const AHEAD: usize = 64 * 1024;
 
 impl Secure {
     /// Weighs what has not been sent.
-    fn weigh(&mut self) {
+    fn weigh_unsent(&mut self) {
         let waits = self.stream.get_ref().1.wants_write();
-        self.unsent.set(if waits { AHEAD } else { 0 });
+        self.unsent.set_bytes(if waits { AHEAD } else { 0 });
     }
 }
 
 impl Stream {
     /// TLS after its handshake.
     #[must_use]
-    pub fn secure(stream: TlsStream<TcpStream>) -> Self {
+    pub fn from_tls(stream: TlsStream<TcpStream>) -> Self {
         Self::Tls(Box::new(Secure { stream, unsent: Weight::default() }))
     }
 
@@ -97,7 +97,7 @@ impl Stream {
     ///
     /// # Errors
     /// Whatever the system says about the address.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
+    pub async fn connect_to(address: &Address) -> io::Result<Self> {
         #[cfg(fuzzing)]
         if cfg!(fuzzing) {
             return super::Memory::connect().map(Stream::Memory);
@@ -152,7 +152,7 @@ impl Stream {
             Stream::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Tls(secure) => {
                 let written = Pin::new(&mut secure.stream).poll_write_vectored(cx, slices);
-                secure.weigh();
+                secure.weigh_unsent();
                 written
             }
         }
@@ -169,7 +169,7 @@ impl Stream {
             Stream::Memory(_) => Poll::Ready(Ok(())),
             Stream::Tls(secure) => {
                 let flushed = Pin::new(&mut secure.stream).poll_flush(cx);
-                secure.weigh();
+                secure.weigh_unsent();
                 flushed
             }
         }
@@ -210,7 +210,7 @@ impl Stream {
     /// The address of this end; `None` without a network.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
-        self.tcp()?.local_addr().ok()
+        self.tcp_stream()?.local_addr().ok()
     }
 
     /// Returns whether it is TLS.
@@ -219,7 +219,7 @@ impl Stream {
         matches!(self, Stream::Tls(_))
     }
 
-    fn tcp(&self) -> Option<&TcpStream> {
+    fn tcp_stream(&self) -> Option<&TcpStream> {
         match self {
             Stream::Tcp(stream) => Some(stream),
             Stream::Tls(secure) => Some(secure.stream.get_ref().0),
@@ -232,7 +232,7 @@ impl Stream {
     /// Makes small writes leave at once instead of waiting for the answer to earlier ones (Nagle).
     /// The first write of a connection never waits, so a connection of one answer is spared this.
     pub fn send_at_once(&self) {
-        if let Some(stream) = self.tcp() {
+        if let Some(stream) = self.tcp_stream() {
             // A socket that is already gone delays nothing.
             let _gone = stream.set_nodelay(true);
         }
@@ -258,7 +258,7 @@ impl Stream {
         if let Stream::Memory(stream) = self {
             stream.reset_on_close();
         }
-        if let Some(stream) = self.tcp() {
+        if let Some(stream) = self.tcp_stream() {
             // A socket that is already gone cannot be misread any more.
             let _gone = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }

@@ -20,7 +20,9 @@ impl ApiKeys {
         keys: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, String> {
         let hashed = |(name, key): (&str, &str)| match key.strip_prefix("sha256:") {
-            Some(digits) => parse(digits).map(|hash| (name.into(), hash)).ok_or(name.to_owned()),
+            Some(digits) => {
+                parse_hash(digits).map(|hash| (name.into(), hash)).ok_or(name.to_owned())
+            }
             None if key.is_empty() => Err(name.to_owned()),
             None => Ok((name.into(), Sha256::digest(key).into())),
         };
@@ -30,7 +32,7 @@ impl ApiKeys {
 
     /// Returns whose key it is. Takes the same time for every key, so that none can be guessed bit by bit.
     #[must_use]
-    pub fn whose(&self, given: &[u8]) -> Option<&str> {
+    pub fn owner_of(&self, given: &[u8]) -> Option<&str> {
         let given: [u8; 32] = Sha256::digest(given).into();
         let mut found = None;
         for (name, key) in &self.keys {
@@ -43,7 +45,7 @@ impl ApiKeys {
     }
 }
 
-fn parse(digits: &str) -> Option<[u8; 32]> {
+fn parse_hash(digits: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
     if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
@@ -64,10 +66,10 @@ mod tests {
         let hashed = "sha256:35224d0d3465d74e855f8d69a136e79c744ea35a675d3393360a327cbf6359a2";
         let keys = [("alice", "secret1"), ("bob", hashed)];
         let keys = ApiKeys::new("X-Api-Key", keys.into_iter()).unwrap();
-        assert_eq!(keys.whose(b"secret1"), Some("alice"));
-        assert_eq!(keys.whose(b"secret2"), Some("bob"));
+        assert_eq!(keys.owner_of(b"secret1"), Some("alice"));
+        assert_eq!(keys.owner_of(b"secret2"), Some("bob"));
         for wrong in [&b""[..], b"secret", b"secret11", hashed.as_bytes()] {
-            assert_eq!(keys.whose(wrong), None);
+            assert_eq!(keys.owner_of(wrong), None);
         }
         assert!(!format!("{keys:?}").contains("secret1"));
     }

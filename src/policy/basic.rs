@@ -79,7 +79,7 @@ impl KnownPasswords {
     }
 
     /// Set, tag and the bits beside the time.
-    fn parts(&self, fingerprint: &[u8; 32]) -> (&[VerifierPlace], u64, u64) {
+    fn split_fingerprint(&self, fingerprint: &[u8; 32]) -> (&[VerifierPlace], u64, u64) {
         let word = |at: usize| {
             let bytes = fingerprint.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
             u64::from_le_bytes(bytes.unwrap_or_default())
@@ -88,16 +88,16 @@ impl KnownPasswords {
         (set, word(0).max(1), word(8) & 0xff_ffff)
     }
 
-    fn has(&self, fingerprint: &[u8; 32], now: u64) -> bool {
-        let (set, tag, check) = self.parts(fingerprint);
+    fn has_fingerprint(&self, fingerprint: &[u8; 32], now: u64) -> bool {
+        let (set, tag, check) = self.split_fingerprint(fingerprint);
         set.iter().filter(|place| place.tag.load(Acquire) == tag).any(|place| {
             let until = place.until.load(Acquire);
             until & 0xff_ffff == check && until >> 24 > now
         })
     }
 
-    fn put(&self, fingerprint: &[u8; 32], until: u64) {
-        let (set, tag, check) = self.parts(fingerprint);
+    fn put_fingerprint(&self, fingerprint: &[u8; 32], until: u64) {
+        let (set, tag, check) = self.split_fingerprint(fingerprint);
         let own = set.iter().find(|place| place.tag.load(Relaxed) == tag);
         let oldest = || set.iter().min_by_key(|place| place.until.load(Relaxed));
         let Some(place) = own.or_else(oldest) else { return };
@@ -181,7 +181,7 @@ impl Basic {
     }
 
     /// Returns the fingerprint that right credentials are remembered by.
-    fn fingerprint(&self, credentials: &Credentials) -> [u8; 32] {
+    fn fingerprint_of(&self, credentials: &Credentials) -> [u8; 32] {
         let hash = Sha256::new().chain_update(self.salt).chain_update(self.id.to_le_bytes());
         let hash = hash.chain_update((credentials.user.len() as u64).to_le_bytes());
         hash.chain_update(&credentials.user).chain_update(&credentials.password).finalize().into()
@@ -191,9 +191,13 @@ impl Basic {
     ///
     /// # Errors
     /// [`Busy`] when too many others ask.
-    pub async fn verify(&self, credentials: Credentials, client: &[u8]) -> Result<bool, Busy> {
-        let fingerprint = self.fingerprint(&credentials);
-        if self.known.has(&fingerprint, clock::unix_seconds()) {
+    pub async fn verify_credentials(
+        &self,
+        credentials: Credentials,
+        client: &[u8],
+    ) -> Result<bool, Busy> {
+        let fingerprint = self.fingerprint_of(&credentials);
+        if self.known.has_fingerprint(&fingerprint, clock::unix_seconds()) {
             return Ok(true);
         }
         let verified = self.in_turn(credentials, &fingerprint, client);
@@ -207,17 +211,18 @@ impl Basic {
         fingerprint: &[u8; 32],
         client: &[u8],
     ) -> Result<bool, Busy> {
-        let _waiting = WaitingPassword::enter(&self.waiting, WAITING).ok_or(Busy::Full)?;
+        let _waiting = WaitingPassword::try_enter(&self.waiting, WAITING).ok_or(Busy::Full)?;
         let same = u16::from_le_bytes([fingerprint[24], fingerprint[25]]);
         let same = self.same.get(usize::from(same) % CREDENTIALS).ok_or(Busy::Full)?;
         let _same = same.acquire().await.map_err(|_| Busy::Full)?;
-        if self.known.has(fingerprint, clock::unix_seconds()) {
+        if self.known.has_fingerprint(fingerprint, clock::unix_seconds()) {
             return Ok(true);
         }
-        let name = self.names.get(self.group(credentials.user.as_bytes())).ok_or(Busy::Full)?;
-        let _name = WaitingPassword::enter(name, OF_NAME).ok_or(Busy::Guessing)?;
-        let group = self.clients.get(self.group(client)).ok_or(Busy::Full)?;
-        let _of_client = WaitingPassword::enter(&group.waiting, OF_CLIENT).ok_or(Busy::Guessing)?;
+        let name = self.names.get(self.group_of(credentials.user.as_bytes())).ok_or(Busy::Full)?;
+        let _name = WaitingPassword::try_enter(name, OF_NAME).ok_or(Busy::Guessing)?;
+        let group = self.clients.get(self.group_of(client)).ok_or(Busy::Full)?;
+        let _of_client =
+            WaitingPassword::try_enter(&group.waiting, OF_CLIENT).ok_or(Busy::Guessing)?;
         let _turn = group.place.acquire().await.map_err(|_| Busy::Full)?;
         let place = self.places.clone().acquire_owned().await.map_err(|_| Busy::Full)?;
         let users = self.users.clone();
@@ -227,17 +232,18 @@ impl Basic {
             // A name that does not exist takes as long as one that does.
             let known = users.get(&credentials.user);
             let hash = known.or_else(|| users.values().next());
-            hash.is_some_and(|hash| matches(hash, &credentials.password)) && known.is_some()
+            hash.is_some_and(|hash| password_matches(hash, &credentials.password))
+                && known.is_some()
         });
         let right = verified.await.map_err(|_| Busy::Full)?;
         if right {
-            self.known.put(fingerprint, clock::unix_seconds() + REMEMBERED);
+            self.known.put_fingerprint(fingerprint, clock::unix_seconds() + REMEMBERED);
         }
         Ok(right)
     }
 
     /// The group of a client or a name. Nobody outside knows who shares one.
-    fn group(&self, of: &[u8]) -> usize {
+    fn group_of(&self, of: &[u8]) -> usize {
         let hash = Sha256::new().chain_update(self.salt).chain_update(of).finalize();
         usize::from(hash[0])
     }
@@ -248,7 +254,7 @@ struct WaitingPassword<'a>(&'a AtomicU32);
 
 impl<'a> WaitingPassword<'a> {
     /// `None` when `most` wait already.
-    fn enter(count: &'a AtomicU32, most: u32) -> Option<Self> {
+    fn try_enter(count: &'a AtomicU32, most: u32) -> Option<Self> {
         let entered = Self(count);
         (count.fetch_add(1, Relaxed) < most).then_some(entered)
     }
@@ -260,7 +266,7 @@ impl Drop for WaitingPassword<'_> {
     }
 }
 
-fn matches(hash: &str, password: &[u8]) -> bool {
+fn password_matches(hash: &str, password: &[u8]) -> bool {
     if hash.starts_with("$argon2") {
         let parsed = PasswordHash::new(hash);
         return parsed.is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok());
@@ -271,7 +277,7 @@ fn matches(hash: &str, password: &[u8]) -> bool {
 impl Credentials {
     /// Reads an `Authorization` field.
     #[must_use]
-    pub fn of(field: &[u8]) -> Option<Self> {
+    pub fn parse_field(field: &[u8]) -> Option<Self> {
         let (scheme, coded) = field.split_at_checked(6)?;
         if !scheme.eq_ignore_ascii_case(b"basic ") || coded.len() > LONGEST {
             return None;
@@ -309,10 +315,10 @@ mod tests {
     #[test]
     fn credentials_are_read() {
         // printf 'anna:se:cret' | base64
-        let read = Credentials::of(b"Basic YW5uYTpzZTpjcmV0").unwrap();
+        let read = Credentials::parse_field(b"Basic YW5uYTpzZTpjcmV0").unwrap();
         assert_eq!((read.user.as_str(), &*read.password), ("anna", &b"se:cret"[..]));
         for none in [&b"Bearer x"[..], b"Basic", b"Basic !!", b"Basic YW5uYQ==", b""] {
-            assert!(Credentials::of(none).is_none());
+            assert!(Credentials::parse_field(none).is_none());
         }
     }
 
@@ -328,15 +334,15 @@ mod tests {
     #[tokio::test]
     async fn i15_who_is_known_waits_for_nobody() {
         let basic = basic();
-        assert_eq!(basic.verify(of("anna", "right"), b"1").await, Ok(true));
-        assert_eq!(basic.verify(of("bert", "wrong"), b"1").await, Ok(false));
+        assert_eq!(basic.verify_credentials(of("anna", "right"), b"1").await, Ok(true));
+        assert_eq!(basic.verify_credentials(of("bert", "wrong"), b"1").await, Ok(false));
         // Everything is full.
         basic.places.close();
         basic.waiting.store(WAITING, Relaxed);
-        assert_eq!(basic.verify(of("anna", "right"), b"1").await, Ok(true));
-        assert_eq!(basic.verify(of("anna", "wrong"), b"1").await, Err(Busy::Full));
-        assert_eq!(basic.verify(of("bert", "wrong"), b"1").await, Err(Busy::Full));
-        assert_eq!(basic.verify(of("bert", "too"), b"1").await, Err(Busy::Full));
+        assert_eq!(basic.verify_credentials(of("anna", "right"), b"1").await, Ok(true));
+        assert_eq!(basic.verify_credentials(of("anna", "wrong"), b"1").await, Err(Busy::Full));
+        assert_eq!(basic.verify_credentials(of("bert", "wrong"), b"1").await, Err(Busy::Full));
+        assert_eq!(basic.verify_credentials(of("bert", "too"), b"1").await, Err(Busy::Full));
         assert_eq!(basic.waiting.load(Relaxed), WAITING);
     }
 
@@ -347,10 +353,10 @@ mod tests {
         for n in 0..70 {
             let basic = basic.clone();
             let guess = of("anna", &format!("guess {n}"));
-            guesses.spawn(async move { basic.verify(guess, b"1").await });
+            guesses.spawn(async move { basic.verify_credentials(guess, b"1").await });
         }
         let (guesses, other) =
-            tokio::join!(guesses.join_all(), basic.verify(of("bert", "too"), b"1"));
+            tokio::join!(guesses.join_all(), basic.verify_credentials(of("bert", "too"), b"1"));
         assert_eq!((other, guesses.len()), (Ok(true), 70));
         let count = |of: Result<bool, Busy>| guesses.iter().filter(|guess| **guess == of).count();
         assert_eq!((count(Err(Busy::Full)), count(Ok(true))), (0, 0));
@@ -368,7 +374,7 @@ mod tests {
         let mut all = tokio::task::JoinSet::new();
         for _ in 0..100 {
             let basic = basic.clone();
-            all.spawn(async move { basic.verify(of("anna", "right"), b"1").await });
+            all.spawn(async move { basic.verify_credentials(of("anna", "right"), b"1").await });
         }
         assert_eq!(all.join_all().await, [Ok(true); 100]);
     }
@@ -377,22 +383,24 @@ mod tests {
     fn what_is_known_is_forgotten_in_time_and_by_fingerprint() {
         let known = KnownPasswords::new();
         let mut fingerprint = [7; 32];
-        known.put(&fingerprint, 100);
-        assert!(known.has(&fingerprint, 99) && !known.has(&fingerprint, 100));
+        known.put_fingerprint(&fingerprint, 100);
+        assert!(
+            known.has_fingerprint(&fingerprint, 99) && !known.has_fingerprint(&fingerprint, 100)
+        );
         for at in [0, 8, 9, 10, 16] {
             fingerprint[at] ^= 1;
-            assert!(!known.has(&fingerprint, 0), "{at}");
+            assert!(!known.has_fingerprint(&fingerprint, 0), "{at}");
             fingerprint[at] ^= 1;
         }
         // The one that ends first makes room.
         for n in 1..=4_u8 {
             fingerprint[0] = 7 + n;
-            known.put(&fingerprint, 100 + u64::from(n));
+            known.put_fingerprint(&fingerprint, 100 + u64::from(n));
         }
-        assert!(known.has(&fingerprint, 0));
+        assert!(known.has_fingerprint(&fingerprint, 0));
         fingerprint[0] = 7;
-        assert!(!known.has(&fingerprint, 0));
+        assert!(!known.has_fingerprint(&fingerprint, 0));
         fingerprint[0] = 8;
-        assert!(known.has(&fingerprint, 0));
+        assert!(known.has_fingerprint(&fingerprint, 0));
     }
 }

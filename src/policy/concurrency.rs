@@ -44,7 +44,7 @@ impl Concurrency {
     ///
     /// # Errors
     /// [`KeptOut`].
-    pub async fn enter<C: Client>(
+    pub async fn admit_request<C: Client>(
         &self,
         key: HashedKey,
         client: &mut C,
@@ -53,7 +53,7 @@ impl Concurrency {
         let state = &*self.state;
         let queue = &state.queue;
         if (queue.depth() == 0 || !self.one_key())
-            && let Some(place) = state.enter(key, self.max)
+            && let Some(place) = state.admit_key(key, self.max)
         {
             return Ok(place);
         }
@@ -62,7 +62,7 @@ impl Concurrency {
         } else {
             let until = clock::deadline(clock::now(), Some(self.pending_timeout));
             let bounds = (self.pending, until);
-            queue.wait(client, timer, bounds, || state.enter(key, self.max)).await
+            queue.wait_for_turn(client, timer, bounds, || state.admit_key(key, self.max)).await
         };
         waited.map_err(|unserved| match unserved {
             Unserved::Full | Unserved::TimedOut => {
@@ -78,20 +78,20 @@ impl Concurrency {
     }
 }
 
-fn of(policies: &Policies) -> Option<&InFlight> {
+fn in_flight_of(policies: &Policies) -> Option<&InFlight> {
     policies.concurrency.as_ref().map(|concurrency| &*concurrency.state)
 }
 
 /// The counters for `/metrics`.
 pub(super) const METRICS: &[PolicyMetric] = &[
-    PolicyMetric::counter(
+    PolicyMetric::counter_row(
         "tidegate_route_concurrency_refused_total",
         "Requests refused because too many were under way.",
-        |policies| Some(of(policies)?.refused.load(Relaxed) as f64),
+        |policies| Some(in_flight_of(policies)?.refused.load(Relaxed) as f64),
     ),
-    PolicyMetric::gauge(
+    PolicyMetric::gauge_row(
         "tidegate_route_concurrency_pending",
         "Requests that wait because too many are under way.",
-        |policies| Some(f64::from(of(policies)?.queue.depth())),
+        |policies| Some(f64::from(in_flight_of(policies)?.queue.depth())),
     ),
 ];

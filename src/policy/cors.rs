@@ -36,19 +36,19 @@ pub const FIELDS: [&str; 6] = [
 ];
 
 impl Cors {
-    fn allows(&self, origin: &[u8]) -> bool {
+    fn allows_origin(&self, origin: &[u8]) -> bool {
         self.any || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
 
     /// The fields of any answer to a request from `origin`. A page that may not read the answer gets it without
     /// them, and its browser keeps it away.
-    pub fn fields<'a>(&'a self, origin: Option<&'a [u8]>, out: &mut Added<'a>) {
+    pub fn answer_fields<'a>(&'a self, origin: Option<&'a [u8]>, out: &mut Added<'a>) {
         let star = self.any && !self.credentials;
         if !star {
             // Caches must not give the answer for one origin to another.
             out.push((b"vary", b"origin"));
         }
-        let Some(origin) = origin.filter(|origin| self.allows(origin)) else { return };
+        let Some(origin) = origin.filter(|origin| self.allows_origin(origin)) else { return };
         out.push((b"access-control-allow-origin", if star { b"*" } else { origin }));
         if self.credentials {
             out.push((b"access-control-allow-credentials", b"true"));
@@ -56,8 +56,8 @@ impl Cors {
     }
 
     /// The fields of the answer to a preflight, beside those of any answer.
-    pub fn preflight<'a>(&'a self, origin: &[u8], out: &mut Added<'a>) {
-        if !self.allows(origin) {
+    pub fn preflight_fields<'a>(&'a self, origin: &[u8], out: &mut Added<'a>) {
+        if !self.allows_origin(origin) {
             return;
         }
         out.push((b"access-control-allow-methods", &self.methods));
@@ -76,8 +76,8 @@ mod tests {
 
     fn said(cors: &Cors, origin: &str) -> Vec<String> {
         let mut out = Added::new();
-        cors.fields(Some(origin.as_bytes()), &mut out);
-        cors.preflight(origin.as_bytes(), &mut out);
+        cors.answer_fields(Some(origin.as_bytes()), &mut out);
+        cors.preflight_fields(origin.as_bytes(), &mut out);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         out.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect()
     }

@@ -46,6 +46,6 @@ impl PolicyEffects<'_> {
 impl ResponseStage for PolicyEffects<'_> {
     fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
         inner(out);
-        self.response_fields().for_each(|(name, value)| out.field(name, value));
+        self.response_fields().for_each(|(name, value)| out.emit_field(name, value));
     }
 }

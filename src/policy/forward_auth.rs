@@ -97,14 +97,14 @@ pub enum JudgeAnswer {
 pub struct Idle(RefCell<Vec<(u32, SendRequest<Empty<Bytes>>)>>);
 
 impl Idle {
-    fn take(&self, id: u32) -> Option<SendRequest<Empty<Bytes>>> {
+    fn take_sender(&self, id: u32) -> Option<SendRequest<Empty<Bytes>>> {
         let mut idle = self.0.borrow_mut();
         idle.retain(|(_, sender)| !sender.is_closed());
         let at = idle.iter().rposition(|(of, sender)| *of == id && sender.is_ready())?;
         Some(idle.swap_remove(at).1)
     }
 
-    fn put(&self, id: u32, sender: SendRequest<Empty<Bytes>>) {
+    fn put_sender(&self, id: u32, sender: SendRequest<Empty<Bytes>>) {
         let mut idle = self.0.borrow_mut();
         if idle.len() >= KEEP {
             idle.swap_remove(0);
@@ -128,7 +128,7 @@ impl ForwardAuth {
 
     /// Returns where it asks, without what may be secret in that.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn shown_place(&self) -> String {
         let uri = self.remote.uri();
         let host = uri.host().unwrap_or_default();
         let port = uri.port().map_or_else(String::new, |port| format!(":{port}"));
@@ -136,45 +136,51 @@ impl ForwardAuth {
     }
 
     /// Asks. An error, or no answer in time, is [`JudgeAnswer::Nothing`].
-    pub async fn ask(&self, idle: &Idle, question: JudgeQuestion<'_>) -> JudgeAnswer {
-        let asked = tokio::time::timeout(self.timeout, self.exchange(idle, question)).await;
+    pub async fn ask_judge(&self, idle: &Idle, question: JudgeQuestion<'_>) -> JudgeAnswer {
+        let asked = tokio::time::timeout(self.timeout, self.exchange_request(idle, question)).await;
         match asked {
             Ok(Ok(said)) => said,
             Ok(Err(error)) => {
-                let why = format!("{} cannot be asked: {}", self.place(), chain(&*error));
+                let why =
+                    format!("{} cannot be asked: {}", self.shown_place(), error_chain(&*error));
                 JudgeAnswer::Nothing("unreachable", why)
             }
             Err(_) => {
-                let why = format!("{} did not answer within {:?}", self.place(), self.timeout);
+                let why =
+                    format!("{} did not answer within {:?}", self.shown_place(), self.timeout);
                 JudgeAnswer::Nothing("timeout", why)
             }
         }
     }
 
-    async fn exchange(
+    async fn exchange_request(
         &self,
         idle: &Idle,
         question: JudgeQuestion<'_>,
     ) -> Result<JudgeAnswer, FetchError> {
-        if let Some(mut sender) = idle.take(self.id) {
+        if let Some(mut sender) = idle.take_sender(self.id) {
             // A connection may have been closed meanwhile; asking changes nothing, so it may be done again.
-            if let Ok(response) = sender.send_request(self.request(question)?).await {
-                return self.read(response, sender, idle).await;
+            if let Ok(response) = sender.send_request(self.build_request(question)?).await {
+                return self.read_answer(response, sender, idle).await;
             }
         }
-        let mut sender = self.remote.connect().await?;
-        let response = sender.send_request(self.request(question)?).await?;
-        self.read(response, sender, idle).await
+        let mut sender = self.remote.open_connection().await?;
+        let response = sender.send_request(self.build_request(question)?).await?;
+        self.read_answer(response, sender, idle).await
     }
 
-    fn request(&self, question: JudgeQuestion<'_>) -> Result<Request<Empty<Bytes>>, FetchError> {
+    fn build_request(
+        &self,
+        question: JudgeQuestion<'_>,
+    ) -> Result<Request<Empty<Bytes>>, FetchError> {
         let JudgeQuestion { method, path, query, host, identity, request_id, mark, fields } =
             question;
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::GET;
-        *request.uri_mut() = self.remote.target();
+        *request.uri_mut() = self.remote.request_target();
         let headers = request.headers_mut();
-        let asked = fields.iter().filter(|field| passes(field.known) && !is_condition(field.name));
+        let asked =
+            fields.iter().filter(|field| is_passed_on(field.known) && !is_condition(field.name));
         for field in asked {
             let (name, value) = (field.name.try_into(), HeaderValue::from_bytes(field.value));
             if let (Ok(name), Ok(value)) = (name, value) {
@@ -219,7 +225,7 @@ impl ForwardAuth {
         wrong.map(|()| request)
     }
 
-    async fn read(
+    async fn read_answer(
         &self,
         response: Response<Incoming>,
         sender: SendRequest<Empty<Bytes>>,
@@ -228,7 +234,7 @@ impl ForwardAuth {
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, BODY).collect().await;
         if body.is_ok() {
-            idle.put(self.id, sender);
+            idle.put_sender(self.id, sender);
         }
         let status = parts.status.as_u16();
         Ok(match status {
@@ -236,24 +242,30 @@ impl ForwardAuth {
                 let cookies = parts.headers.get_all(header::SET_COOKIE).iter();
                 let cookies = cookies.filter(|_| self.passes_answers);
                 let cookies = cookies.map(|cookie| cookie.as_bytes().to_vec()).collect();
-                JudgeAnswer::Pass(self.copied(&parts.headers), cookies)
+                JudgeAnswer::Pass(self.copied_fields(&parts.headers), cookies)
             }
             // Half a page is none, and one that is "not modified" is of no use to somebody who has another one.
-            304 => JudgeAnswer::Nothing("status", format!("{} answered {status}", self.place())),
+            304 => {
+                JudgeAnswer::Nothing("status", format!("{} answered {status}", self.shown_place()))
+            }
             300..=499 if self.passes_answers => {
                 let body = body?.to_bytes();
                 JudgeAnswer::Show(Box::new(JudgePage {
                     status,
-                    fields: shown(&parts.headers),
+                    fields: shown_fields(&parts.headers),
                     body,
                 }))
             }
-            301..=303 | 307 | 308 | 401 | 403 => JudgeAnswer::Deny(status, told(&parts.headers)),
-            status => JudgeAnswer::Nothing("status", format!("{} answered {status}", self.place())),
+            301..=303 | 307 | 308 | 401 | 403 => {
+                JudgeAnswer::Deny(status, told_fields(&parts.headers))
+            }
+            status => {
+                JudgeAnswer::Nothing("status", format!("{} answered {status}", self.shown_place()))
+            }
         })
     }
 
-    fn copied(&self, headers: &HeaderMap) -> Vec<FieldPair> {
+    fn copied_fields(&self, headers: &HeaderMap) -> Vec<FieldPair> {
         let named = self.copy.iter().filter_map(|name| {
             let name = std::str::from_utf8(name).ok()?;
             Some(headers.get_all(name).iter().map(move |value| (name, value)))
@@ -263,7 +275,7 @@ impl ForwardAuth {
 }
 
 /// An error and what caused it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -283,7 +295,7 @@ fn is_condition(name: &[u8]) -> bool {
 }
 
 /// Returns whether a client's field goes to the authentication server: nothing about the connection or the body.
-fn passes(known: Known) -> bool {
+fn is_passed_on(known: Known) -> bool {
     !matches!(
         known,
         Known::Host
@@ -302,7 +314,7 @@ fn passes(known: Known) -> bool {
 }
 
 /// All fields but those of the connection, those that say where the body ends, and the date, which every answer has.
-fn shown(headers: &HeaderMap) -> Vec<FieldPair> {
+fn shown_fields(headers: &HeaderMap) -> Vec<FieldPair> {
     let lists = headers.get_all(header::CONNECTION).iter();
     let nominated: Vec<&[u8]> = lists.flat_map(|list| list_items(list.as_bytes())).collect();
     let kept = headers.iter().filter(|(name, _)| {
@@ -315,7 +327,7 @@ fn shown(headers: &HeaderMap) -> Vec<FieldPair> {
     kept.map(|(name, value)| (name.as_str().as_bytes().into(), value.as_bytes().into())).collect()
 }
 
-fn told(headers: &HeaderMap) -> Vec<(&'static [u8], Vec<u8>)> {
+fn told_fields(headers: &HeaderMap) -> Vec<(&'static [u8], Vec<u8>)> {
     let each = TOLD.iter().flat_map(|(name, text)| {
         headers.get_all(name).iter().map(move |value| (*text, value.as_bytes().to_vec()))
     });

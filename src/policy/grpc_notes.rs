@@ -23,7 +23,7 @@ impl<'a> GrpcNotes<'a> {
 }
 
 impl ResponseStage for GrpcNotes<'_> {
-    fn announce(&mut self, _: &ResponseHead, length: Length) -> Length {
+    fn announce_length(&mut self, _: &ResponseHead, length: Length) -> Length {
         self.open = length == Length::Unknown;
         length
     }
@@ -33,12 +33,12 @@ impl ResponseStage for GrpcNotes<'_> {
         if !(broken_off && self.open) {
             return None;
         }
-        let code = outcome.row().code.unwrap_or_default();
+        let code = outcome.outcome_row().code.unwrap_or_default();
         let mut trailers = Fields::default();
-        let status = grpc::of_http(outcome.status()).to_string();
+        let status = grpc::of_http(outcome.http_status()).to_string();
         trailers.push(b"grpc-status", status.as_bytes());
-        let message = format!("{code}: {} ({})", outcome.reason(), self.request_id);
-        trailers.push(b"grpc-message", grpc::message(&message).as_bytes());
+        let message = format!("{code}: {} ({})", outcome.reason_sentence(), self.request_id);
+        trailers.push(b"grpc-message", grpc::encode_message(&message).as_bytes());
         Some(trailers)
     }
 }

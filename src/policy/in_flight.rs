@@ -39,12 +39,12 @@ impl InFlight {
     /// Lets a request in unless `max` with its key are under way. With more keys under way than the table has
     /// places, the least busy one is forgotten: it may get more than it should, never less.
     #[must_use]
-    pub fn enter(&self, key: HashedKey, max: u32) -> Option<InFlightPlace<'_>> {
+    pub fn admit_key(&self, key: HashedKey, max: u32) -> Option<InFlightPlace<'_>> {
         let one_more = |value: Option<u64>| {
             let count = value.unwrap_or(0);
             if count >= u64::from(max) { Err(()) } else { Ok(((), count + 1)) }
         };
-        let entered = self.table.update(key, |value| value == 0, one_more);
+        let entered = self.table.update_key(key, |value| value == 0, one_more);
         entered.ok().map(|()| InFlightPlace { state: self, key })
     }
 }
@@ -53,7 +53,7 @@ impl Drop for InFlightPlace<'_> {
     fn drop(&mut self) {
         let one_less = |value: Option<u64>| value.map(|count| ((), count - 1)).ok_or(());
         // A key that was forgotten meanwhile has nothing to be taken back.
-        let _forgotten = self.state.table.update(self.key, |value| value == 0, one_less);
+        let _forgotten = self.state.table.update_key(self.key, |value| value == 0, one_less);
         self.state.queue.release_to_any();
     }
 }
@@ -66,11 +66,11 @@ mod tests {
     fn a_place_is_free_again_when_its_request_ends() {
         let state = InFlight::default();
         let [one, two] = [b"1", b"2"].map(|key| state.hash([&key[..]].into_iter()));
-        let first = state.enter(one, 2).unwrap();
-        let _second = state.enter(one, 2).unwrap();
-        assert!(state.enter(one, 2).is_none());
-        assert!(state.enter(two, 2).is_some());
+        let first = state.admit_key(one, 2).unwrap();
+        let _second = state.admit_key(one, 2).unwrap();
+        assert!(state.admit_key(one, 2).is_none());
+        assert!(state.admit_key(two, 2).is_some());
         drop(first);
-        assert!(state.enter(one, 2).is_some());
+        assert!(state.admit_key(one, 2).is_some());
     }
 }

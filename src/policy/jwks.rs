@@ -87,11 +87,12 @@ impl Keys {
     ///
     /// # Errors
     /// The file is no key set, or the thread cannot be started.
-    pub fn start(source: KeySetSource) -> Result<Arc<Self>, String> {
+    pub fn start_keeping(source: KeySetSource) -> Result<Arc<Self>, String> {
         let keys = Self::inspect(source, true)?;
         let watcher = KeySetWatcher { keys: Arc::downgrade(&keys), last: None, complained: false };
         let thread = thread::Builder::new().name("jwks".into());
-        let started = thread.spawn(move || watcher.run()).map_err(|error| error.to_string())?;
+        let started =
+            thread.spawn(move || watcher.run_watcher()).map_err(|error| error.to_string())?;
         // Nobody else sets it.
         let _first = keys.thread.set(started.thread().clone());
         Ok(keys)
@@ -113,14 +114,14 @@ impl Keys {
         });
         if let (KeySetSource::File(path), true) = (&keys.source, read) {
             let text = files::read_bounded(path, LARGEST as u64)?;
-            keys.replace(text)?;
+            keys.replace_set(text)?;
         }
         Ok(keys)
     }
 
     /// The keys, if any have been read yet.
     #[must_use]
-    pub fn get(&self) -> Option<Arc<KeySet>> {
+    pub fn current_set(&self) -> Option<Arc<KeySet>> {
         self.set.load_full()
     }
 
@@ -134,11 +135,11 @@ impl Keys {
     /// read too often lately, or takes too long.
     ///
     /// Cancel safety: it is read all the same.
-    pub async fn refetch(&self) -> bool {
+    pub async fn refetch_set(&self) -> bool {
         let Some(thread) = self.thread.get() else { return false };
         let mut read = self.read.subscribe();
         if !self.wanted.load(Relaxed) {
-            if !self.pay(clock::millis(clock::now())) {
+            if !self.pay_for_read(clock::millis(clock::now())) {
                 return false;
             }
             self.wanted.store(true, Relaxed);
@@ -149,7 +150,7 @@ impl Keys {
     }
 
     /// Returns whether the set may be read out of turn at `now`, in the clock's milliseconds.
-    fn pay(&self, now: u64) -> bool {
+    fn pay_for_read(&self, now: u64) -> bool {
         let next = |paid: u64| {
             let paid = paid.max(now);
             (paid + WANTED <= now + AT_ONCE * WANTED).then_some(paid + WANTED)
@@ -158,7 +159,7 @@ impl Keys {
     }
 
     /// Puts a set in the place of the last one, unless it is no set or has no key that can verify.
-    fn replace(&self, text: Vec<u8>) -> Result<(), String> {
+    fn replace_set(&self, text: Vec<u8>) -> Result<(), String> {
         if self.set.load().as_ref().is_some_and(|set| set.text == text) {
             return Ok(());
         }
@@ -166,7 +167,7 @@ impl Keys {
             return Err(format!("a key set of more than {LARGEST} bytes"));
         }
         let set: JwkSet = serde_json::from_slice(&text).map_err(|e| format!("no key set: {e}"))?;
-        let list: Vec<TokenKey> = set.keys.iter().filter_map(key).collect();
+        let list: Vec<TokenKey> = set.keys.iter().filter_map(verifying_key).collect();
         if list.is_empty() {
             return Err("no key in it can verify a signature".to_owned());
         }
@@ -178,7 +179,7 @@ impl Keys {
 }
 
 /// A key of a set; `None` for those that cannot verify.
-fn key(jwk: &jsonwebtoken::jwk::Jwk) -> Option<TokenKey> {
+fn verifying_key(jwk: &jsonwebtoken::jwk::Jwk) -> Option<TokenKey> {
     let common = &jwk.common;
     if common.public_key_use == Some(PublicKeyUse::Encryption) {
         return None;
@@ -211,19 +212,19 @@ struct KeySetWatcher {
 }
 
 impl KeySetWatcher {
-    fn run(mut self) {
+    fn run_watcher(mut self) {
         let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
             return tracing::error!("key sets cannot be fetched: no runtime");
         };
         while let Some(keys) = self.keys.upgrade() {
-            if self.due(&keys) {
+            if self.is_due(&keys) {
                 self.last = Some(clock::now());
                 keys.wanted.store(false, Relaxed);
                 let read = match &keys.source {
                     KeySetSource::File(path) => files::read_bounded(path, LARGEST as u64),
                     KeySetSource::Url(remote) => runtime.block_on(read_in_time(remote)),
                 };
-                self.tell(&keys, read.and_then(|text| keys.replace(text)));
+                self.report_result(&keys, read.and_then(|text| keys.replace_set(text)));
                 keys.read.send_modify(|read| *read += 1);
             }
             drop(keys);
@@ -231,7 +232,7 @@ impl KeySetWatcher {
         }
     }
 
-    fn due(&self, keys: &Keys) -> bool {
+    fn is_due(&self, keys: &Keys) -> bool {
         let Some(last) = self.last else { return true };
         if keys.wanted.load(Relaxed) {
             return true;
@@ -245,7 +246,7 @@ impl KeySetWatcher {
     }
 
     /// Says when it begins to fail and when it works again.
-    fn tell(&mut self, keys: &Keys, result: Result<(), String>) {
+    fn report_result(&mut self, keys: &Keys, result: Result<(), String>) {
         let source = match &keys.source {
             KeySetSource::File(path) => path.display().to_string(),
             KeySetSource::Url(remote) => remote.uri().to_string(),
@@ -271,14 +272,14 @@ impl KeySetWatcher {
 }
 
 async fn read_in_time(remote: &Remote) -> Result<Vec<u8>, String> {
-    let read = tokio::time::timeout(PATIENCE, read(remote)).await;
+    let read = tokio::time::timeout(PATIENCE, fetch_set(remote)).await;
     read.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
         .map_err(|error| error.to_string())
 }
 
-async fn read(remote: &Remote) -> Result<Vec<u8>, FetchError> {
+async fn fetch_set(remote: &Remote) -> Result<Vec<u8>, FetchError> {
     let request = Request::builder().header(header::ACCEPT, "application/json");
-    let response = remote.send(request.body(Empty::<Bytes>::new())?).await?;
+    let response = remote.send_request(request.body(Empty::<Bytes>::new())?).await?;
     let status = response.status();
     if !status.is_success() {
         return Err(format!("the answer was {status}").into());
@@ -295,8 +296,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys.json");
         std::fs::write(&path, "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}").unwrap();
-        let keys = Keys::start(KeySetSource::File(path)).unwrap();
-        let paid = |now: u64| (0..20).filter(|_| keys.pay(now)).count();
+        let keys = Keys::start_keeping(KeySetSource::File(path)).unwrap();
+        let paid = |now: u64| (0..20).filter(|_| keys.pay_for_read(now)).count();
         assert_eq!(paid(1000), 5);
         assert_eq!(paid(10_999), 0);
         assert_eq!(paid(11_000), 1);

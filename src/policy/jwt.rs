@@ -19,7 +19,7 @@ use super::jwks::{KeySet, Keys};
 use crate::exchange::FieldPair;
 use crate::wire::Known;
 use crate::wire::head::Fields;
-use crate::wire::pairs::{cookies, decoded, decoded_equals, parameters};
+use crate::wire::pairs::{cookies, decode_value, decoded_equals, parameters};
 
 /// The time for which a token that was verified counts as such, in seconds: one that is revoked by changing the keys lives
 /// no longer than that.
@@ -137,7 +137,7 @@ pub enum TokenFault {
 impl TokenFault {
     /// A word for counters.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub fn reason_word(self) -> &'static str {
         match self {
             TokenFault::Missing => "missing",
             TokenFault::Several => "several",
@@ -165,7 +165,7 @@ impl TokenFault {
 
     /// The configuration key that would change it.
     #[must_use]
-    pub fn key(self) -> &'static str {
+    pub fn config_key(self) -> &'static str {
         match self {
             TokenFault::TooLong => "auth.jwt.max_token",
             TokenFault::Algorithm => "auth.jwt.algorithms",
@@ -198,7 +198,7 @@ impl Jwt {
 
     /// Claims and the headers they go to, in lower case.
     #[must_use]
-    pub fn forward(&self) -> &[Forward] {
+    pub fn forwarded_claims(&self) -> &[Forward] {
         &self.terms.forward
     }
 
@@ -207,7 +207,7 @@ impl Jwt {
     /// # Errors
     /// [`TokenFault::Missing`], or [`TokenFault::Several`] where one place has more than one: servers could take another than
     /// the one that was verified.
-    pub fn token<'r>(
+    pub fn find_token<'r>(
         &self,
         fields: &'r Fields,
         query: Option<&'r [u8]>,
@@ -216,17 +216,17 @@ impl Jwt {
             let found = match place {
                 TokenSource::Header => {
                     let fields = fields.values(Known::Authorization);
-                    only(fields)?.and_then(bearer).map(Cow::Borrowed)
+                    only_one(fields)?.and_then(bearer).map(Cow::Borrowed)
                 }
                 TokenSource::Cookie(name) => {
                     let all = fields.values(Known::Cookie).flat_map(cookies);
                     let all = all.filter(|(n, _)| **n == **name).map(|(_, value)| value);
-                    only(all)?.map(unquoted).map(Cow::Borrowed)
+                    only_one(all)?.map(strip_quotes).map(Cow::Borrowed)
                 }
                 TokenSource::Query(name) => {
                     let all = parameters(query.unwrap_or_default());
                     let all = all.filter(|(n, _)| decoded_equals(n, name)).map(|(_, value)| value);
-                    only(all)?.map(decoded)
+                    only_one(all)?.map(decode_value)
                 }
             };
             if let Some(token) = found.filter(|token| !token.is_empty()) {
@@ -244,13 +244,13 @@ impl Jwt {
 
     /// Returns the fingerprint that a verified token is remembered by.
     #[must_use]
-    pub fn fingerprint(&self, token: &[u8]) -> [u8; 32] {
+    pub fn fingerprint_of(&self, token: &[u8]) -> [u8; 32] {
         Sha256::new().chain_update(self.id.to_le_bytes()).chain_update(token).finalize().into()
     }
 
     /// Returns whether what is remembered still counts at `now`, in seconds since 1970.
     #[must_use]
-    pub fn still(&self, verified: &Verified, now: u64) -> bool {
+    pub fn still_counts(&self, verified: &Verified, now: u64) -> bool {
         verified.until > now && verified.generation == self.keys.generation()
     }
 
@@ -259,29 +259,29 @@ impl Jwt {
     /// # Errors
     /// [`TokenFault`].
     pub fn verify(&self, token: &[u8], now: u64) -> Result<Verified, TokenFault> {
-        let Some(keys) = self.keys.get() else { return Err(TokenFault::NoKeys) };
+        let Some(keys) = self.keys.current_set() else { return Err(TokenFault::NoKeys) };
         if token.len() > self.terms.max_token {
             return Err(TokenFault::TooLong);
         }
         if is_critical(token) {
             return Err(TokenFault::Critical);
         }
-        let claims = self.signed(&keys, token)?;
+        let claims = self.signed_claims(&keys, token)?;
         let expires = self.in_time(&claims, now)?;
         self.is_for_us(&claims)?;
         let TokenTerms { forward, allow, .. } = &self.terms;
         let mut fields = Vec::new();
         for (claim, header) in forward {
-            let Some(value) = claims.get(&**claim).and_then(text) else { continue };
+            let Some(value) = claims.get(&**claim).and_then(claim_text) else { continue };
             // A server that does not see the claim could take the client for another one.
             let value = as_field(value).ok_or(TokenFault::Unsendable)?;
             fields.push((header.clone(), value.into_bytes().into()));
         }
         let plain = claims
             .iter()
-            .filter_map(|(claim, value)| Some((claim.as_str().into(), text(value)?.into())));
+            .filter_map(|(claim, value)| Some((claim.as_str().into(), claim_text(value)?.into())));
         Ok(Verified {
-            allowed: allow.iter().all(|(claim, value)| has(claims.get(&**claim), value)),
+            allowed: allow.iter().all(|(claim, value)| claim_has(claims.get(&**claim), value)),
             claims: plain.collect(),
             fields,
             until: expires.saturating_add(self.terms.leeway).min(now + CACHED),
@@ -290,7 +290,7 @@ impl Jwt {
     }
 
     /// The claims of a token that one of the keys has signed.
-    fn signed(&self, keys: &KeySet, token: &[u8]) -> Result<Map<String, Json>, TokenFault> {
+    fn signed_claims(&self, keys: &KeySet, token: &[u8]) -> Result<Map<String, Json>, TokenFault> {
         let header = decode_header(token).map_err(|_| TokenFault::Malformed)?;
         if !self.terms.algorithms.contains(&header.alg) {
             return Err(TokenFault::Algorithm);
@@ -367,22 +367,24 @@ fn is_critical(token: &[u8]) -> bool {
 }
 
 /// Returns whether a claim is this text, or a list that contains it.
-fn has(claim: Option<&Json>, value: &str) -> bool {
+fn claim_has(claim: Option<&Json>, value: &str) -> bool {
     match claim {
-        Some(Json::Array(items)) => items.iter().any(|item| has(Some(item), value)),
+        Some(Json::Array(items)) => items.iter().any(|item| claim_has(Some(item), value)),
         Some(Json::String(text)) => text == value,
-        Some(other) => text(other).as_deref() == Some(value),
+        Some(other) => claim_text(other).as_deref() == Some(value),
         None => false,
     }
 }
 
 /// A claim as text: itself, a number, a truth value, a list of such, or an object as JSON. `null` is none.
-fn text(claim: &Json) -> Option<String> {
+fn claim_text(claim: &Json) -> Option<String> {
     match claim {
         Json::String(text) => Some(text.clone()),
         Json::Number(number) => Some(number.to_string()),
         Json::Bool(value) => Some(value.to_string()),
-        Json::Array(items) => Some(items.iter().filter_map(text).collect::<Vec<_>>().join(",")),
+        Json::Array(items) => {
+            Some(items.iter().filter_map(claim_text).collect::<Vec<_>>().join(","))
+        }
         Json::Object(_) => Some(claim.to_string()),
         Json::Null => None,
     }
@@ -396,7 +398,7 @@ fn as_field(text: String) -> Option<String> {
 }
 
 /// The only one of these, if there is any.
-fn only<'r>(mut all: impl Iterator<Item = &'r [u8]>) -> Result<Option<&'r [u8]>, TokenFault> {
+fn only_one<'r>(mut all: impl Iterator<Item = &'r [u8]>) -> Result<Option<&'r [u8]>, TokenFault> {
     match (all.next(), all.next()) {
         (one, None) => Ok(one),
         (_, Some(_)) => Err(TokenFault::Several),
@@ -404,7 +406,7 @@ fn only<'r>(mut all: impl Iterator<Item = &'r [u8]>) -> Result<Option<&'r [u8]>,
 }
 
 /// A cookie's value without the quotes that may stand around it (RFC 6265 §4.1.1).
-fn unquoted(value: &[u8]) -> &[u8] {
+fn strip_quotes(value: &[u8]) -> &[u8] {
     let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
     inner.unwrap_or(value)
 }
@@ -433,13 +435,21 @@ mod tests {
     #[test]
     fn a_claim_has_a_value_or_contains_it() {
         let claim: Json = serde_json::from_str("[\"admin\", 7, true]").unwrap();
-        assert!(has(Some(&claim), "admin") && has(Some(&claim), "7") && has(Some(&claim), "true"));
-        assert!(!has(Some(&claim), "adm") && !has(None, "") && !has(Some(&Json::Null), "x"));
+        assert!(
+            claim_has(Some(&claim), "admin")
+                && claim_has(Some(&claim), "7")
+                && claim_has(Some(&claim), "true")
+        );
+        assert!(
+            !claim_has(Some(&claim), "adm")
+                && !claim_has(None, "")
+                && !claim_has(Some(&Json::Null), "x")
+        );
     }
 
     #[test]
     fn i11_a_claim_is_sent_as_it_is_or_not_at_all() {
-        let field = |json: &str| as_field(text(&serde_json::from_str(json).unwrap())?);
+        let field = |json: &str| as_field(claim_text(&serde_json::from_str(json).unwrap())?);
         assert_eq!(field("\"anna\""), Some("anna".into()));
         assert_eq!(field("\"žluť\""), Some("žluť".into()));
         assert_eq!(field("[\"a\", 1, true, null]"), Some("a,1,true".into()));
@@ -465,7 +475,7 @@ mod tests {
         let path = directory.join("keys.json");
         std::fs::write(&path, set(secret)).unwrap();
         let source = crate::policy::jwks::KeySetSource::File(path.clone());
-        (Keys::start(source).unwrap(), path)
+        (Keys::start_keeping(source).unwrap(), path)
     }
 
     fn set(secret: &[u8]) -> String {
@@ -507,7 +517,7 @@ mod tests {
         let found = |lines: &[(&str, &str)], query: &str| {
             let mut fields = Fields::default();
             lines.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
-            let token = jwt.token(&fields, (!query.is_empty()).then_some(query.as_bytes()));
+            let token = jwt.find_token(&fields, (!query.is_empty()).then_some(query.as_bytes()));
             token.map(|token| String::from_utf8(token.into_owned()).unwrap())
         };
         let bearer = ("Authorization", "Bearer h");
@@ -592,7 +602,7 @@ mod tests {
         let until = |expires: u64| {
             let claims = format!(r#"{{"iss":"us","aud":"shop","exp":{expires}}}"#);
             let verified = jwt.verify(&token(HEADER, &claims), NOW).unwrap();
-            let holds = |after: u64| jwt.still(&verified, NOW + after);
+            let holds = |after: u64| jwt.still_counts(&verified, NOW + after);
             assert!(holds(0) && !holds(301));
             (0..=301).rev().find(|after| holds(*after)).unwrap()
         };
@@ -608,11 +618,11 @@ mod tests {
         let jwt = Jwt::new(keys.clone(), terms());
         let claims = r#"{"iss":"us","aud":"shop","exp":1800000001}"#;
         let verified = jwt.verify(&token(HEADER, claims), NOW).unwrap();
-        assert!(jwt.still(&verified, NOW));
+        assert!(jwt.still_counts(&verified, NOW));
         std::fs::write(&path, set(b"another secret, which is as long")).unwrap();
         let again = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        assert!(again.block_on(keys.refetch()));
-        assert!(!jwt.still(&verified, NOW));
+        assert!(again.block_on(keys.refetch_set()));
+        assert!(!jwt.still_counts(&verified, NOW));
         assert_eq!(jwt.verify(&token(HEADER, claims), NOW), Err(TokenFault::Signature));
     }
 
@@ -636,7 +646,7 @@ mod tests {
             (TokenFault::NoKeys, "no_keys", "auth.jwt.jwks", false),
         ] {
             assert_eq!(
-                (fault.reason(), fault.key(), fault.may_be_new_key()),
+                (fault.reason_word(), fault.config_key(), fault.may_be_new_key()),
                 (reason, key, new_key)
             );
         }
@@ -689,7 +699,7 @@ mod tests {
         let source = crate::policy::jwks::KeySetSource::File(path);
         let jwt = Jwt::new(Keys::inspect(source, false).unwrap(), terms());
         assert_eq!(jwt.verify(&token(HEADER, GOOD), NOW), Err(TokenFault::NoKeys));
-        assert_eq!(jwt.forward(), [("sub".into(), b"x-user"[..].into())]);
+        assert_eq!(jwt.forwarded_claims(), [("sub".into(), b"x-user"[..].into())]);
     }
 
     #[test]
@@ -697,9 +707,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (keys, _) = keys(directory.path(), SECRET);
         let (one, two) = (Jwt::new(keys.clone(), terms()), Jwt::new(keys, terms()));
-        assert_eq!(one.fingerprint(b"a"), one.fingerprint(b"a"));
-        assert_ne!(one.fingerprint(b"a"), one.fingerprint(b"b"));
-        assert_ne!(one.fingerprint(b"a"), two.fingerprint(b"a"));
+        assert_eq!(one.fingerprint_of(b"a"), one.fingerprint_of(b"a"));
+        assert_ne!(one.fingerprint_of(b"a"), one.fingerprint_of(b"b"));
+        assert_ne!(one.fingerprint_of(b"a"), two.fingerprint_of(b"a"));
     }
 
     #[test]

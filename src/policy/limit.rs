@@ -51,7 +51,7 @@ pub struct Limit {
 impl Limit {
     /// Returns whether requests of this client are not counted. Who has no address is.
     #[must_use]
-    pub fn exempts(&self, client: Option<IpAddr>) -> bool {
+    pub fn exempts_client(&self, client: Option<IpAddr>) -> bool {
         !self.except.is_empty()
             && client.is_some_and(|ip| self.except.iter().any(|network| network.contains(&ip)))
     }
@@ -89,10 +89,10 @@ pub const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 impl Pace {
     /// Time between two requests of the steady rate, and the nanoseconds in which times are kept: a thousandth of that,
     /// or as many more as it takes for a whole burst to stay well below the half of what a value can tell.
-    fn measure(self) -> (Duration, u64) {
-        let interval = nanos(self.period / self.count.max(1)).max(1);
+    fn interval_and_unit(self) -> (Duration, u64) {
+        let interval = to_nanos(self.period / self.count.max(1)).max(1);
         // A burst that is longer has been refused by the check.
-        let longest = nanos(LONGEST) / (u64::from(self.burst) + 2);
+        let longest = to_nanos(LONGEST) / (u64::from(self.burst) + 2);
         let interval = interval.min(longest.max(1));
         let span = interval.saturating_mul(u64::from(self.burst) + 2);
         let shares = (interval / 100).clamp(1, 1000);
@@ -151,12 +151,12 @@ impl LimitState {
     #[must_use]
     pub fn with_keys(pace: Pace, keys: usize) -> Self {
         let at_once = NonZeroU32::MIN.saturating_add(pace.burst);
-        let (interval, unit) = pace.measure();
+        let (interval, unit) = pace.interval_and_unit();
         let quota = Quota::with_period(interval).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         let ticks = Ticks { epoch: clock::now() };
         let store = LocalStore { table: Arc::new(KeyTable::new(keys)), unit, ticks };
         // The limiter counts from the time at which it is made.
-        ticks.set(ticks.epoch);
+        ticks.set_now(ticks.epoch);
         let limiter = RateLimiter::new(quota.allow_burst(at_once), store.clone(), ticks);
         Self {
             pace,
@@ -179,13 +179,13 @@ impl LimitState {
     ///
     /// # Errors
     /// [`LimitWait`] when it may not pass.
-    pub fn check(
+    pub fn check_request(
         &self,
         key: HashedKey,
         delay: Option<u32>,
         now: Instant,
     ) -> Result<LimitPass, LimitWait> {
-        let now = self.store.ticks.set(now);
+        let now = self.store.ticks.set_now(now);
         match self.limiter.check_key(&key) {
             Ok(snapshot) => {
                 // When everything that was let in is paid for.
@@ -205,25 +205,25 @@ impl LimitState {
         }
     }
 
-    /// Takes back what [`LimitState::check`] counted, because another limit refused the request.
+    /// Takes back what [`LimitState::check_request`] counted, because another limit refused the request.
     pub fn give_back(&self, key: HashedKey, now: Instant) {
         let LocalStore { table, unit, ticks } = &self.store;
-        ticks.set(now);
-        let interval = nanos(self.interval) / unit;
-        let now = self.store.now();
+        ticks.set_now(now);
+        let interval = to_nanos(self.interval) / unit;
+        let now = self.store.now_in_units();
         let back = |value: Option<u64>| {
             let value = value.ok_or(())?;
             Ok(((), value.wrapping_sub(interval) & VALUE))
         };
         // A key that is idle already has nothing to be taken back.
-        let _idle: Result<(), ()> = table.update(key, |value| idle(value, now), back);
+        let _idle: Result<(), ()> = table.update_key(key, |value| is_paid(value, now), back);
     }
 
     /// Forgets idle keys. Returns how many are left.
-    pub fn sweep(&self) -> usize {
-        self.store.ticks.set(clock::now());
-        let now = self.store.now();
-        self.store.table.sweep(|value| idle(value, now)).left
+    pub fn forget_idle(&self) -> usize {
+        self.store.ticks.set_now(clock::now());
+        let now = self.store.now_in_units();
+        self.store.table.empty_idle(|value| is_paid(value, now)).left
     }
 
     /// Returns the table of its keys.
@@ -248,7 +248,7 @@ struct Ticks {
 
 impl Ticks {
     /// From here on it is `now`, which is returned as the time since the limit was made.
-    fn set(self, now: Instant) -> Duration {
+    fn set_now(self, now: Instant) -> Duration {
         let since = now.saturating_duration_since(self.epoch);
         NOW.set(since);
         since
@@ -267,7 +267,7 @@ impl Clock for Ticks {
 #[derive(Debug, Clone)]
 struct LocalStore {
     table: Arc<KeyTable>,
-    /// Nanoseconds, as [`Pace::measure`] chose them. The shortest one goes round in 18 minutes; sweeping keeps what is
+    /// Nanoseconds, as [`Pace::interval_and_unit`] chose them. The shortest one goes round in 18 minutes; sweeping keeps what is
     /// older from looking like the future.
     unit: u64,
     ticks: Ticks,
@@ -276,25 +276,25 @@ struct LocalStore {
 const VALUE: u64 = (1 << VALUE_BITS) - 1;
 const HALF: u64 = 1 << (VALUE_BITS - 1);
 
-fn nanos(time: Duration) -> u64 {
+fn to_nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Returns how far a value lies after `now`; zero when it lies before it.
-fn ahead(value: u64, now: u64) -> u64 {
+fn distance_ahead(value: u64, now: u64) -> u64 {
     let ahead = value.wrapping_sub(now) & VALUE;
     if ahead < HALF { ahead } else { 0 }
 }
 
 /// Returns whether everything is paid for, which is as if the key had never been seen.
-fn idle(value: u64, now: u64) -> bool {
-    ahead(value, now) == 0
+fn is_paid(value: u64, now: u64) -> bool {
+    distance_ahead(value, now) == 0
 }
 
 impl LocalStore {
     /// Now, in units.
-    fn now(&self) -> u64 {
-        nanos(self.ticks.now()) / self.unit
+    fn now_in_units(&self) -> u64 {
+        to_nanos(self.ticks.now()) / self.unit
     }
 }
 
@@ -305,12 +305,13 @@ impl StateStore for LocalStore {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let now = self.now();
-        self.table.update(
+        let now = self.now_in_units();
+        self.table.update_key(
             *key,
-            |value| idle(value, now),
+            |value| is_paid(value, now),
             |value| {
-                let known = value.map(|value| Nanos::from((now + ahead(value, now)) * self.unit));
+                let known =
+                    value.map(|value| Nanos::from((now + distance_ahead(value, now)) * self.unit));
                 let (told, new) = change(known)?;
                 WRITTEN.set(new.into());
                 let rounded = (u64::from(new) + self.unit / 2) / self.unit;
@@ -326,7 +327,7 @@ pub struct LimitReport(pub MadeValue);
 
 impl LimitReport {
     /// Adds a limit: how many more may pass, and in how many seconds it is as new.
-    pub fn add(&mut self, limit: &Limit, remaining: u32, reset: Duration) {
+    pub fn add_limit(&mut self, limit: &Limit, remaining: u32, reset: Duration) {
         let out = &mut self.0;
         if !out.is_empty() {
             out.extend_from_slice(b", ");
@@ -337,17 +338,17 @@ impl LimitReport {
         let mut text = [0; 48];
         let mut room = text.as_mut_slice();
         let mut digits = itoa::Buffer::new();
-        put(&mut room, b";r=");
-        put(&mut room, digits.format(remaining).as_bytes());
-        put(&mut room, b";t=");
-        put(&mut room, digits.format(seconds).as_bytes());
+        put_bytes(&mut room, b";r=");
+        put_bytes(&mut room, digits.format(remaining).as_bytes());
+        put_bytes(&mut room, b";t=");
+        put_bytes(&mut room, digits.format(seconds).as_bytes());
         let left = room.len();
         out.extend_from_slice(text.get(..text.len() - left).unwrap_or_default());
     }
 }
 
 /// Puts `bytes` at the start of `room`, which is then what is left of it.
-fn put(room: &mut &mut [u8], bytes: &[u8]) {
+fn put_bytes(room: &mut &mut [u8], bytes: &[u8]) {
     if let Some((place, rest)) = std::mem::take(room).split_at_mut_checked(bytes.len()) {
         place.copy_from_slice(bytes);
         *room = rest;
@@ -356,16 +357,16 @@ fn put(room: &mut &mut [u8], bytes: &[u8]) {
 
 /// A limit's name as a string of structured fields (RFC 9651 §3.3.3).
 #[must_use]
-pub fn label(name: &str) -> Box<[u8]> {
+pub fn quoted_label(name: &str) -> Box<[u8]> {
     let plain = name.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'));
     format!("\"{}\"", plain.collect::<String>()).into_bytes().into()
 }
 
 /// `RateLimit-Policy`: what all limits of a route allow.
 #[must_use]
-pub fn policies(limits: &[Limit]) -> Box<[u8]> {
+pub fn policy_field(limits: &[Limit]) -> Box<[u8]> {
     let one = |limit: &Limit| {
-        let (quota, window) = quota(limit.state.pace);
+        let (quota, window) = quota_of(limit.state.pace);
         format!("{};q={quota};w={window}", String::from_utf8_lossy(&limit.label))
     };
     limits.iter().map(one).collect::<Vec<_>>().join(", ").into_bytes().into()
@@ -373,7 +374,7 @@ pub fn policies(limits: &[Limit]) -> Box<[u8]> {
 
 /// Returns what a client may always send, at once or not, in each window of so many seconds: all that passes at once, and the
 /// time in which all of it comes back, rounded up.
-fn quota(Pace { count, period, burst }: Pace) -> (u32, u128) {
+fn quota_of(Pace { count, period, burst }: Pace) -> (u32, u128) {
     let at_once = burst.saturating_add(1);
     let back = period.as_nanos() * u128::from(at_once);
     (at_once, back.div_ceil(u128::from(count.max(1))).div_ceil(1_000_000_000).max(1))
@@ -395,19 +396,23 @@ mod tests {
     async fn the_burst_passes_at_once_and_then_the_steady_rate() {
         let state = LimitState::new(TEN);
         let client = key(&state, b"1");
-        let at_once = (0..100).filter(|_| state.check(client, None, clock::now()).is_ok()).count();
+        let at_once =
+            (0..100).filter(|_| state.check_request(client, None, clock::now()).is_ok()).count();
         assert_eq!(at_once, 21);
-        let Err(LimitWait(wait)) = state.check(client, None, clock::now()) else {
+        let Err(LimitWait(wait)) = state.check_request(client, None, clock::now()) else {
             panic!("not refused")
         };
         assert!(wait > Duration::from_millis(99) && wait <= Duration::from_millis(100), "{wait:?}");
         tokio::time::advance(Duration::from_millis(101)).await;
-        assert_eq!(state.check(client, None, clock::now()).map(|p| p.remaining), Ok(0));
-        assert!(state.check(client, None, clock::now()).is_err());
-        assert!(state.check(key(&state, b"2"), None, clock::now()).is_ok(), "another client");
+        assert_eq!(state.check_request(client, None, clock::now()).map(|p| p.remaining), Ok(0));
+        assert!(state.check_request(client, None, clock::now()).is_err());
+        assert!(
+            state.check_request(key(&state, b"2"), None, clock::now()).is_ok(),
+            "another client"
+        );
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(
-            (0..100).filter(|_| state.check(client, None, clock::now()).is_ok()).count(),
+            (0..100).filter(|_| state.check_request(client, None, clock::now()).is_ok()).count(),
             21
         );
     }
@@ -419,7 +424,8 @@ mod tests {
             let state = LimitState::new(Pace { count, period, burst });
             let client = key(&state, b"1");
             let tries = u64::from(burst) + 2000;
-            let passed = (0..tries).filter(|_| state.check(client, None, clock::now()).is_ok());
+            let passed =
+                (0..tries).filter(|_| state.check_request(client, None, clock::now()).is_ok());
             assert_eq!(passed.count() as u64, u64::from(burst) + 1);
         }
     }
@@ -429,23 +435,23 @@ mod tests {
         let state = LimitState::new(Pace { burst: 5, ..TEN });
         let client = key(&state, b"1");
         let waits: Vec<u128> = (0..6)
-            .map(|_| state.check(client, Some(2), clock::now()).unwrap().wait.as_millis())
+            .map(|_| state.check_request(client, Some(2), clock::now()).unwrap().wait.as_millis())
             .collect();
         assert_eq!(waits, [0, 0, 0, 100, 200, 300]);
-        assert!(state.check(client, Some(2), clock::now()).is_err());
+        assert!(state.check_request(client, Some(2), clock::now()).is_err());
     }
 
     #[test]
     fn p13_the_policy_is_what_a_client_can_count_on() {
         let of = |count, seconds, burst| {
-            quota(Pace { count, period: Duration::from_secs(seconds), burst })
+            quota_of(Pace { count, period: Duration::from_secs(seconds), burst })
         };
         assert_eq!(of(10, 1, 20), (21, 3));
         assert_eq!(of(10, 1, 0), (1, 1));
         assert_eq!(of(100, 60, 99), (100, 60));
         assert_eq!(of(1, 3600, 0), (1, 3600));
         let of = |count, millis, burst| {
-            quota(Pace { count, period: Duration::from_millis(millis), burst })
+            quota_of(Pace { count, period: Duration::from_millis(millis), burst })
         };
         assert_eq!(of(20, 10_000, 0), (1, 1));
         assert_eq!(of(20, 10_000, 19), (20, 10));
@@ -457,20 +463,20 @@ mod tests {
     async fn idle_keys_are_swept_and_others_are_not() {
         let state = LimitState::with_keys(TEN, 1000);
         for n in 0_u32..7 {
-            assert!(state.check(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
+            assert!(state.check_request(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
         }
-        assert_eq!((state.sweep(), state.table().len()), (7, 7));
+        assert_eq!((state.forget_idle(), state.table().len()), (7, 7));
         tokio::time::advance(Duration::from_millis(60)).await;
         for n in 0_u32..2 {
-            assert!(state.check(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
+            assert!(state.check_request(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
         }
         // Those that sent one have paid for it after a tenth of a second, those that sent two have not.
         tokio::time::advance(Duration::from_millis(60)).await;
-        state.sweep();
-        assert_eq!((state.sweep(), state.table().len()), (2, 2));
+        state.forget_idle();
+        assert_eq!((state.forget_idle(), state.table().len()), (2, 2));
         tokio::time::advance(Duration::from_millis(100)).await;
-        state.sweep();
-        assert_eq!((state.sweep(), state.table().len()), (0, 0));
+        state.forget_idle();
+        assert_eq!((state.forget_idle(), state.table().len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -478,8 +484,8 @@ mod tests {
         let state = LimitState::new(Pace { burst: 0, ..TEN });
         let client = key(&state, b"1");
         for _ in 0..5 {
-            assert!(state.check(client, None, clock::now()).is_ok());
-            assert!(state.check(client, None, clock::now()).is_err());
+            assert!(state.check_request(client, None, clock::now()).is_ok());
+            assert!(state.check_request(client, None, clock::now()).is_err());
             state.give_back(client, clock::now());
         }
     }
@@ -490,9 +496,9 @@ mod tests {
         let client = key(&state, b"1");
         for _ in 0..10 {
             // 2^40 units of 100 ns are 30.5 hours.
-            assert!(state.check(client, None, clock::now()).is_ok());
+            assert!(state.check_request(client, None, clock::now()).is_ok());
             tokio::time::advance(Duration::from_hours(10)).await;
-            assert_eq!(state.sweep(), 0);
+            assert_eq!(state.forget_idle(), 0);
         }
     }
 
@@ -500,7 +506,7 @@ mod tests {
     async fn an_attack_with_many_keys_takes_no_more_memory() {
         let state = LimitState::with_keys(TEN, 1000);
         for n in 0_u32..50_000 {
-            assert!(state.check(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
+            assert!(state.check_request(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
         }
         assert_eq!(state.table().capacity(), 1000);
         assert!(state.table().len() <= 1000);
@@ -528,16 +534,16 @@ mod tests {
                 // The last of the burst: as if all before it had passed at once.
                 let unused = 20.min(pace.burst);
                 let used = pace.burst - unused;
-                let first = state.check(client, None, base).unwrap();
+                let first = state.check_request(client, None, base).unwrap();
                 assert_eq!(first.remaining, pace.burst);
-                let paid = nanos(state.interval) / state.store.unit * u64::from(used);
-                state.table().update(client, |_| false, |value| Ok::<_, ()>(((), (value.unwrap() + paid) & VALUE))).unwrap();
-                let at_once = (0..100).filter(|_| state.check(client, None, base).is_ok()).count();
+                let paid = to_nanos(state.interval) / state.store.unit * u64::from(used);
+                state.table().update_key(client, |_| false, |value| Ok::<_, ()>(((), (value.unwrap() + paid) & VALUE))).unwrap();
+                let at_once = (0..100).filter(|_| state.check_request(client, None, base).is_ok()).count();
                 assert_eq!(at_once as u32, unused, "{pace:?}");
                 for step in 1..10 {
                     let now = base + state.interval * step;
-                    assert!(state.check(client, None, now).is_ok(), "{pace:?} at {step}");
-                    assert!(state.check(client, None, now).is_err(), "{pace:?} at {step}");
+                    assert!(state.check_request(client, None, now).is_ok(), "{pace:?} at {step}");
+                    assert!(state.check_request(client, None, now).is_err(), "{pace:?} at {step}");
                 }
                 let exact = period.as_secs_f64() / f64::from(pace.count);
                 let off = (state.interval.as_secs_f64() - exact).abs();
@@ -564,7 +570,7 @@ mod tests {
                     let next: f64 = last.map_or(0.0, |_| grown);
                     // Within a thousandth of the line either answer is right.
                     let margin = next - f64::from(burst);
-                    let allowed = state.check(client, None, clock::now()).is_ok();
+                    let allowed = state.check_request(client, None, clock::now()).is_ok();
                     if margin.abs() > 0.01 {
                         assert_eq!(allowed, margin < 0.0, "excess {next} of {burst}");
                     }
@@ -581,8 +587,8 @@ mod tests {
     fn times_are_kept_in_units_that_fit_the_pace() {
         let measured = |count, period: u64, burst| {
             let (interval, unit) =
-                Pace { count, period: Duration::from_nanos(period), burst }.measure();
-            (nanos(interval), unit)
+                Pace { count, period: Duration::from_nanos(period), burst }.interval_and_unit();
+            (to_nanos(interval), unit)
         };
         const SECOND: u64 = 1_000_000_000;
         const HOUR: u64 = 3600 * SECOND;
@@ -606,7 +612,7 @@ mod tests {
             name: "a".into(),
             own: false,
             before_auth: false,
-            label: label("a\"\u{e4} \\b\n"),
+            label: quoted_label("a\"\u{e4} \\b\n"),
             key: [KeyPart::ClientIp].into(),
             delay: None,
             except: except.collect(),
@@ -618,9 +624,11 @@ mod tests {
     #[test]
     fn clients_of_some_networks_are_not_counted() {
         let some = limit(TEN, &["10.0.0.0/8", "fd00::/8"]);
-        let exempts = |limit: &Limit, ip: &str| limit.exempts(ip.parse().ok());
+        let exempts = |limit: &Limit, ip: &str| limit.exempts_client(ip.parse().ok());
         assert!(exempts(&some, "10.1.2.3") && exempts(&some, "fd12::1"));
-        assert!(!exempts(&some, "11.0.0.1") && !exempts(&some, "::1") && !some.exempts(None));
+        assert!(
+            !exempts(&some, "11.0.0.1") && !exempts(&some, "::1") && !some.exempts_client(None)
+        );
         assert!(!exempts(&limit(TEN, &[]), "10.1.2.3"));
     }
 
@@ -628,15 +636,15 @@ mod tests {
     fn fields_tell_what_is_left_and_what_is_allowed() {
         let one = limit(TEN, &[]);
         let mut report = LimitReport::default();
-        report.add(&one, 20, Duration::ZERO);
+        report.add_limit(&one, 20, Duration::ZERO);
         assert_eq!(&report.0[..], b"\"a b\";r=20;t=0");
-        report.add(&one, 4_294_967_295, Duration::from_micros(1999));
-        report.add(&one, 0, Duration::from_micros(1_000_999));
+        report.add_limit(&one, 4_294_967_295, Duration::from_micros(1999));
+        report.add_limit(&one, 0, Duration::from_micros(1_000_999));
         let expected = b"\"a b\";r=20;t=0, \"a b\";r=4294967295;t=1, \"a b\";r=0;t=1";
         assert_eq!(&report.0[..], expected);
         let hour = Pace { count: 100, period: Duration::from_hours(1), burst: 9 };
         assert_eq!(
-            &policies(&[one, limit(hour, &[])])[..],
+            &policy_field(&[one, limit(hour, &[])])[..],
             b"\"a b\";q=21;w=3, \"a b\";q=10;w=360"
         );
     }
@@ -647,7 +655,9 @@ mod tests {
         let client = key(&state, b"1");
         let mut passes = Vec::new();
         for _ in 0..4 {
-            passes.push(state.check(client, Some(0), clock::now()).map_err(|LimitWait(wait)| wait));
+            passes.push(
+                state.check_request(client, Some(0), clock::now()).map_err(|LimitWait(wait)| wait),
+            );
         }
         let pass = |remaining, wait, reset| {
             let (wait, reset) = (Duration::from_millis(wait), Duration::from_millis(reset));
@@ -668,11 +678,17 @@ mod tests {
         );
         // What is given back is one request, and not more.
         state.give_back(client, clock::now());
-        assert_eq!(state.check(client, None, clock::now()).map(|pass| pass.remaining), Ok(0));
-        assert!(state.check(client, None, clock::now()).is_err());
+        assert_eq!(
+            state.check_request(client, None, clock::now()).map(|pass| pass.remaining),
+            Ok(0)
+        );
+        assert!(state.check_request(client, None, clock::now()).is_err());
         let stranger = key(&state, b"2");
         state.give_back(stranger, clock::now());
-        assert_eq!(state.check(stranger, None, clock::now()).map(|pass| pass.remaining), Ok(2));
+        assert_eq!(
+            state.check_request(stranger, None, clock::now()).map(|pass| pass.remaining),
+            Ok(2)
+        );
     }
 
     #[test]
@@ -687,8 +703,8 @@ mod tests {
             ((1 << 39) - 1, 0, (1 << 39) - 1),
             (1 << 39, 0, 0),
         ] {
-            assert_eq!(ahead(value, now), expected, "{value}, {now}");
-            assert_eq!(idle(value, now), expected == 0, "{value}, {now}");
+            assert_eq!(distance_ahead(value, now), expected, "{value}, {now}");
+            assert_eq!(is_paid(value, now), expected == 0, "{value}, {now}");
         }
     }
 }

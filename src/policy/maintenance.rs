@@ -16,7 +16,7 @@ pub struct Maintenance {
 impl Maintenance {
     /// Returns whether a client is served all the same; one without an address is not.
     #[must_use]
-    pub fn excepts(&self, client: Option<IpAddr>) -> bool {
+    pub fn excepts_client(&self, client: Option<IpAddr>) -> bool {
         client.is_some_and(|client| self.except.iter().any(|network| network.contains(&client)))
     }
 }

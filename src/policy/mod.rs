@@ -49,9 +49,11 @@ pub enum Auth {
 impl Auth {
     /// Returns whether a field of this name says what the authentication knows, never what a client says.
     #[must_use]
-    pub fn replaces(&self, name: &[u8]) -> bool {
+    pub fn replaces_field(&self, name: &[u8]) -> bool {
         match self {
-            Auth::Jwt(jwt) => jwt.forward().iter().any(|(_, own)| own.eq_ignore_ascii_case(name)),
+            Auth::Jwt(jwt) => {
+                jwt.forwarded_claims().iter().any(|(_, own)| own.eq_ignore_ascii_case(name))
+            }
             Auth::Forward(judge) => judge.copy.iter().any(|own| own.eq_ignore_ascii_case(name)),
             Auth::ApiKeys(_) | Auth::Basic(_) => false,
         }
@@ -72,8 +74,8 @@ pub struct WayIn {
 impl Policies {
     /// Returns whether a field of this name says what one of the route's authentications knows.
     #[must_use]
-    pub fn replaces(&self, name: &[u8]) -> bool {
-        self.ways.iter().any(|way| way.auth.replaces(name))
+    pub fn replaces_field(&self, name: &[u8]) -> bool {
+        self.ways.iter().any(|way| way.auth.replaces_field(name))
     }
 
     /// Returns whether requests are counted by what their tokens say.
@@ -91,7 +93,7 @@ impl Policies {
     }
 
     /// Describes what a request has to pass, in the order in which it is asked.
-    pub fn describe(&self, said: &mut Vec<String>) {
+    pub fn describe_steps(&self, said: &mut Vec<String>) {
         let limits = |before: bool| {
             let of = self.limits.iter().filter(move |limit| limit.before_auth == before);
             of.map(|limit| format!("limit {}", limit.name))
@@ -111,13 +113,13 @@ impl Policies {
 
     /// Reads what is counted. Without policies, everything is null.
     #[must_use]
-    pub fn stats(policies: Option<&Self>) -> PolicyStats {
+    pub fn read_stats(policies: Option<&Self>) -> PolicyStats {
         let concurrency = policies.and_then(|policies| policies.concurrency.as_ref());
         let compress = policies.and_then(|policies| policies.compress.as_ref());
         PolicyStats {
             concurrency_refused: concurrency.map(|it| it.state.refused.load(Relaxed)),
-            concurrency_queue: concurrency.map(|it| it.state.queue.stats(it.pending)),
-            compression: compress.map(compress::Compress::stats),
+            concurrency_queue: concurrency.map(|it| it.state.queue.read_stats(it.pending)),
+            compression: compress.map(compress::Compress::read_stats),
         }
     }
 }
@@ -150,7 +152,7 @@ pub struct PolicyMetric {
 }
 
 impl PolicyMetric {
-    const fn counter(
+    const fn counter_row(
         name: &'static str,
         help: &'static str,
         read: fn(&Policies) -> Option<f64>,
@@ -158,7 +160,7 @@ impl PolicyMetric {
         Self { name, kind: "counter", help, read }
     }
 
-    const fn gauge(
+    const fn gauge_row(
         name: &'static str,
         help: &'static str,
         read: fn(&Policies) -> Option<f64>,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::exchange::accept::weight;
+use crate::exchange::accept::parse_weight;
 use crate::wire::head::{Fields, list_items};
 use crate::wire::{Known, ResponseHead, grpc};
 
@@ -35,7 +35,7 @@ pub enum ErrorForm {
 impl ErrorForm {
     /// Reads `Accept` (RFC 9110 §12.5.1). Who calls by gRPC wants nothing else in its stead, whatever it accepts.
     #[must_use]
-    pub fn of(request: &Fields) -> Self {
+    pub fn from_request(request: &Fields) -> Self {
         if request.named(b"content-type").any(grpc::is_type) {
             return Self::Json;
         }
@@ -43,7 +43,7 @@ impl ErrorForm {
         for item in request.named(b"accept").flat_map(list_items) {
             let mut parts = item.split(|byte| *byte == b';');
             let kind = parts.next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-            let weight = weight(parts);
+            let weight = parse_weight(parts);
             let known = match &*kind {
                 b"text/html" | b"application/xhtml+xml" => &mut html,
                 b"text/*" => &mut html,
@@ -75,7 +75,7 @@ impl Pages {
 
     /// The page for an answer of the proxy's own with this status.
     #[must_use]
-    pub fn of(&self, status: u16) -> Option<&ErrorPage> {
+    pub fn page_for(&self, status: u16) -> Option<&ErrorPage> {
         let found = self.errors.iter().find(|(first, last, _)| (*first..=*last).contains(&status));
         found.map(|(.., page)| page)
     }
@@ -89,11 +89,11 @@ impl Pages {
     /// The page that stands in for what a server answered. Calls of gRPC get what it answered.
     #[must_use]
     pub fn instead_of(&self, head: &ResponseHead) -> Option<&ErrorPage> {
-        if !self.intercept || grpc::status(&head.fields).is_some() {
+        if !self.intercept || grpc::parse_status(&head.fields).is_some() {
             return None;
         }
         let kind = head.fields.named(b"content-type").next().unwrap_or_default();
-        self.of(head.status).filter(|_| !grpc::is_type(kind))
+        self.page_for(head.status).filter(|_| !grpc::is_type(kind))
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
     fn wants(accept: &[&str]) -> ErrorForm {
         let mut fields = Fields::default();
         accept.iter().for_each(|value| fields.push(b"Accept", value.as_bytes()));
-        ErrorForm::of(&fields)
+        ErrorForm::from_request(&fields)
     }
 
     #[test]
@@ -171,9 +171,9 @@ mod tests {
         let all = vec![(400, 599, page("all")), (503, 503, page("one")), (502, 504, page("some"))];
         let pages = Pages::new(all, false, None);
         for (status, expected) in [(503, "one"), (502, "some"), (404, "all"), (599, "all")] {
-            assert_eq!(pages.of(status).map(|page| &**page), Some(expected.as_bytes()));
+            assert_eq!(pages.page_for(status).map(|page| &**page), Some(expected.as_bytes()));
         }
-        assert_eq!(pages.of(200), None);
+        assert_eq!(pages.page_for(200), None);
         let mut head = ResponseHead::default();
         head.status = 503;
         assert_eq!(pages.instead_of(&head), None, "it does not intercept");

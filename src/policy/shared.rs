@@ -115,13 +115,15 @@ impl Redis {
         settings: RedisSettings,
         known: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, SettingsError> {
-        let Resolved { urls, login, sentinels } = settings.resolve()?;
-        let Some(first) = urls.first() else { return Err(SettingsError::of("it has no URL")) };
+        let Resolved { urls, login, sentinels } = settings.resolve_urls()?;
+        let Some(first) = urls.first() else {
+            return Err(SettingsError::from_message("it has no URL"));
+        };
         let tls = if first.tls {
             let identity = settings.identity.as_ref().map(|(cert, key)| (&**cert, &**key));
             let wanted = ConnectorSettings { verify: true, ca: settings.ca.as_deref(), identity };
             let known = known.and_then(|known| known.connector.tls.as_ref());
-            Some(OutgoingTls::new(wanted, known).map_err(SettingsError::of)?)
+            Some(OutgoingTls::new(wanted, known).map_err(SettingsError::from_message)?)
         } else {
             None
         };
@@ -136,10 +138,10 @@ impl Redis {
         let cluster = matches!(settings.topology, RedisTopology::Cluster(_))
             .then(|| ClusterNodes::new(urls.into_iter().map(|url| url.address).collect()));
         let connector = Arc::new(RedisConnector { login, tls, sentinels });
-        Ok(Arc::new(Self::at(settings, connector, address, cluster)))
+        Ok(Arc::new(Self::with_address(settings, connector, address, cluster)))
     }
 
-    fn at(
+    fn with_address(
         settings: RedisSettings,
         connector: Arc<RedisConnector>,
         address: NodeAddress,
@@ -152,9 +154,14 @@ impl Redis {
 
     /// Another one of the same Redis, which fails and rests by itself.
     #[must_use]
-    pub fn again(&self) -> Self {
-        let cluster = self.cluster.as_ref().map(|cluster| cluster.again());
-        Self::at(self.settings.clone(), self.connector.clone(), self.whole.address.clone(), cluster)
+    pub fn new_sibling(&self) -> Self {
+        let cluster = self.cluster.as_ref().map(|cluster| cluster.new_sibling());
+        Self::with_address(
+            self.settings.clone(),
+            self.connector.clone(),
+            self.whole.address.clone(),
+            cluster,
+        )
     }
 
     /// Whether both are of the same Redis.
@@ -173,7 +180,7 @@ impl Redis {
     /// The beginning of names that one script or call uses together: a Cluster keeps what has the same words in braces in
     /// one place. Elsewhere the names are plain.
     #[must_use]
-    pub fn together(&self, prefix: &str) -> String {
+    pub fn joint_prefix(&self, prefix: &str) -> String {
         if self.cluster.is_some() { format!("{{{prefix}}}") } else { prefix.to_owned() }
     }
 
@@ -181,7 +188,7 @@ impl Redis {
     ///
     /// # Errors
     /// [`Unanswered`]; it may have been counted all the same.
-    pub async fn check(
+    pub async fn check_limit(
         &self,
         connections: &RedisConnections,
         (name, pace): (&str, Pace),
@@ -189,7 +196,7 @@ impl Redis {
         delay: Option<u32>,
     ) -> Result<Result<LimitPass, LimitWait>, Unanswered> {
         let interval = pace.period.as_secs_f64() * 1e6 / f64::from(pace.count.max(1));
-        let key = key(name, parts);
+        let key = counted_key(name, parts);
         let call = |command: &str, script: &str| {
             let mut call = Pipeline::new();
             call.cmd(command).arg(script).arg(1).arg(&key);
@@ -198,8 +205,10 @@ impl Redis {
         };
         let deadline = clock::now() + self.settings.timeout;
         let wait = (deadline, CallPatience::Request);
-        let answer = match self.ask(connections, &call("EVALSHA", &GCRA_NAME), wait).await {
-            Err(CallEnd::NoScript) => self.ask(connections, &call("EVAL", GCRA), wait).await,
+        let answer = match self.ask_servers(connections, &call("EVALSHA", &GCRA_NAME), wait).await {
+            Err(CallEnd::NoScript) => {
+                self.ask_servers(connections, &call("EVAL", GCRA), wait).await
+            }
             answer => answer,
         };
         let ((passed, remaining, wait, reset),) = self.read_answer(answer)?;
@@ -211,20 +220,20 @@ impl Redis {
     ///
     /// # Errors
     /// [`Unanswered`]; the calls may have been carried out all the same.
-    pub async fn query<T: FromRedisValue>(
+    pub async fn make_calls<T: FromRedisValue>(
         &self,
         connections: &RedisConnections,
         calls: &Pipeline,
     ) -> Result<T, Unanswered> {
         let deadline = clock::now() + self.settings.timeout;
-        let answer = self.ask(connections, calls, (deadline, CallPatience::Request)).await;
+        let answer = self.ask_servers(connections, calls, (deadline, CallPatience::Request)).await;
         self.read_answer(answer)
     }
 
     /// Makes calls for which nobody waits, within this time. The answer to each of them is part of the result.
     ///
     /// # Errors
-    /// As for [`Redis::query`].
+    /// As for [`Redis::make_calls`].
     pub async fn query_patiently<T: FromRedisValue>(
         &self,
         connections: &RedisConnections,
@@ -232,7 +241,7 @@ impl Redis {
         within: Duration,
     ) -> Result<T, Unanswered> {
         let wait = (clock::now() + within, CallPatience::Background);
-        let answer = self.ask(connections, calls, wait).await;
+        let answer = self.ask_servers(connections, calls, wait).await;
         self.read_answer(answer)
     }
 
@@ -244,14 +253,14 @@ impl Redis {
             Ok(answer) => redis::from_redis_value(Value::Array(answer)),
             Err(CallEnd::Unanswered) => return Err(Unanswered),
             Err(CallEnd::NoScript) => {
-                return Err(self.failed(&self.whole, Some("it has no script")));
+                return Err(self.note_failure(&self.whole, Some("it has no script")));
             }
         };
-        answer.map_err(|error| self.failed(&self.whole, Some(&error.to_string())))
+        answer.map_err(|error| self.note_failure(&self.whole, Some(&error.to_string())))
     }
 
     /// Makes calls. Those that a Cluster keeps in several places go there one after the other.
-    async fn ask(
+    async fn ask_servers(
         &self,
         connections: &RedisConnections,
         calls: &Pipeline,
@@ -298,10 +307,13 @@ impl Redis {
         let connector = (&self.connector, &self.whole);
         let mut node = match &self.cluster {
             None => self.whole.clone(),
-            Some(cluster) => match cluster.find(slot, connector, deadline).await {
+            Some(cluster) => match cluster.find_node(slot, connector, deadline).await {
                 Some(node) => node,
                 None => {
-                    self.failed(&self.whole, Some("no server has told in time who has the key"));
+                    self.note_failure(
+                        &self.whole,
+                        Some("no server has told in time who has the key"),
+                    );
                     return Err(CallEnd::Unanswered);
                 }
             },
@@ -312,10 +324,10 @@ impl Redis {
                 return Err(CallEnd::Unanswered);
             }
             let at = (&self.connector, &node);
-            let failure = match connections.call(at, calls, asking, deadline).await {
+            let failure = match connections.call_server(at, calls, asking, deadline).await {
                 Ok(answer) => {
-                    node.answered();
-                    self.whole.answered();
+                    node.note_answered();
+                    self.whole.note_answered();
                     return Ok(answer);
                 }
                 Err(CallFailure::NoScript) => return Err(CallEnd::NoScript),
@@ -324,12 +336,12 @@ impl Redis {
             let at = self.cluster.as_ref().filter(|_| left > 0);
             match (failure, at) {
                 (CallFailure::Moved(place), Some(cluster)) => {
-                    cluster.ask(&self.connector, &self.whole);
+                    cluster.ask_table(&self.connector, &self.whole);
                     (node, asking) = (cluster.move_slot(slot, place), false);
                     continue;
                 }
                 (CallFailure::Ask(place), Some(cluster)) => {
-                    (node, asking) = (cluster.at(place), true);
+                    (node, asking) = (cluster.node_at(place), true);
                     continue;
                 }
                 // Whoever has closed an idle connection is asked again, and of a primary that is none any more there is
@@ -337,9 +349,9 @@ impl Redis {
                 (CallFailure::Lost(_), None) if left > 1 => continue,
                 (failure, _) => {
                     if let Some(cluster) = &self.cluster {
-                        cluster.ask(&self.connector, &self.whole);
+                        cluster.ask_table(&self.connector, &self.whole);
                     }
-                    self.failed(&node, failure.text().as_deref());
+                    self.note_failure(&node, failure.log_text().as_deref());
                     return Err(CallEnd::Unanswered);
                 }
             }
@@ -347,7 +359,7 @@ impl Redis {
         Err(CallEnd::Unanswered)
     }
 
-    fn failed(&self, node: &RedisNode, error: Option<&str>) -> Unanswered {
+    fn note_failure(&self, node: &RedisNode, error: Option<&str>) -> Unanswered {
         self.errors.fetch_add(1, Relaxed);
         node.failed(error, self.on_error);
         Unanswered
@@ -359,12 +371,12 @@ fn id_of(tls: Option<&Arc<OutgoingTls>>) -> Option<u64> {
 }
 
 /// Returns the answers, or the first error among them.
-fn values(answers: Vec<Value>) -> RedisResult<Vec<Value>> {
+fn all_values(answers: Vec<Value>) -> RedisResult<Vec<Value>> {
     answers.into_iter().map(Value::extract_error).collect()
 }
 
 /// The name under which a key is counted: the same on every instance, and nothing of the client's in it.
-fn key<'a>(limit: &str, parts: impl Iterator<Item = &'a [u8]>) -> String {
+fn counted_key<'a>(limit: &str, parts: impl Iterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
@@ -412,7 +424,7 @@ mod tests {
     use super::*;
 
     fn of(limit: &str, parts: &[&[u8]]) -> String {
-        key(limit, parts.iter().copied())
+        counted_key(limit, parts.iter().copied())
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl<'a> ResponseStages<'a> {
     #[must_use]
     pub fn of_policies(policies: Option<&'a Policies>, request: &'a Fields) -> Self {
         let compress = policies.and_then(|policies| policies.compress.as_ref());
-        Self { compress: compress.map(|it| it.stage(request)), ..Self::default() }
+        Self { compress: compress.map(|it| it.stage_for(request)), ..Self::default() }
     }
 
     /// Writes the fields of a server's answer as the client must see them.
@@ -48,18 +48,18 @@ impl<'a> ResponseStages<'a> {
     }
 
     /// Tells which trailers are passed on: a field that the route removes or sets comes in no other place either.
-    pub fn trailer(&self) -> impl Fn(&[u8]) -> bool + use<'a> {
+    pub fn trailer_filter(&self) -> impl Fn(&[u8]) -> bool + use<'a> {
         let edits = self.edits;
-        move |name| edits.is_none_or(|edits| !edits.hides(name))
+        move |name| edits.is_none_or(|edits| !edits.hides_field(name))
     }
 
     /// Writes what `inner` writes, through all stages.
     fn write_through(&self, out: &mut dyn Emit, inner: impl Fn(&mut dyn Emit)) {
-        through(self.compress.as_ref(), out, |out| {
-            through(self.cookie.as_ref(), out, |out| {
-                through(self.walk, out, |out| {
-                    through(self.effects, out, |out| {
-                        through(self.edits.as_ref(), out, &inner);
+        pass_through(self.compress.as_ref(), out, |out| {
+            pass_through(self.cookie.as_ref(), out, |out| {
+                pass_through(self.walk, out, |out| {
+                    pass_through(self.effects, out, |out| {
+                        pass_through(self.edits.as_ref(), out, &inner);
                     });
                 });
             });
@@ -69,7 +69,7 @@ impl<'a> ResponseStages<'a> {
 
 /// Passes the fields on through a stage, if there is one.
 #[inline]
-fn through<S: ResponseStage + ?Sized>(
+fn pass_through<S: ResponseStage + ?Sized>(
     stage: Option<&S>,
     out: &mut dyn Emit,
     inner: impl Fn(&mut dyn Emit),
@@ -81,20 +81,20 @@ fn through<S: ResponseStage + ?Sized>(
 }
 
 impl ResponseStage for ResponseStages<'_> {
-    fn substitute(&self, head: &ResponseHead) -> Option<Substitute> {
-        self.walk.and_then(|walk| walk.substitute(head))
+    fn find_substitute(&self, head: &ResponseHead) -> Option<Substitute> {
+        self.walk.and_then(|walk| walk.find_substitute(head))
     }
 
     fn edit_head(&self, head: &ResponseHead) -> Option<ResponseHead> {
         self.walk.and_then(|walk| walk.edit_head(head))
     }
 
-    fn announce(&mut self, head: &ResponseHead, mut length: Length) -> Length {
+    fn announce_length(&mut self, head: &ResponseHead, mut length: Length) -> Length {
         if let Some(grpc) = &mut self.grpc {
-            length = grpc.announce(head, length);
+            length = grpc.announce_length(head, length);
         }
         if let Some(compress) = &mut self.compress {
-            length = compress.announce(head, length);
+            length = compress.announce_length(head, length);
         }
         length
     }
@@ -126,7 +126,7 @@ pub struct SetCookie(pub Vec<u8>);
 impl ResponseStage for SetCookie {
     fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
         inner(out);
-        out.field(b"set-cookie", &self.0);
+        out.emit_field(b"set-cookie", &self.0);
     }
 }
 
@@ -155,9 +155,9 @@ mod tests {
     fn without_stages_a_response_stays_as_it_is() {
         let mut stages = ResponseStages::default();
         let head = answer(&[("a", "1")]);
-        assert_eq!(stages.announce(&head, Length::Known(5)), Length::Known(5));
+        assert_eq!(stages.announce_length(&head, Length::Known(5)), Length::Known(5));
         assert_eq!(written(&stages, &head), "date: x\r\na: 1\r\n");
-        assert!(stages.substitute(&head).is_none());
+        assert!(stages.find_substitute(&head).is_none());
         assert!(stages.see_end(Outcome::ServerCut(Cut::Closed)).is_none());
     }
 
@@ -177,7 +177,7 @@ mod tests {
             ..ResponseStages::of_policies(Some(&policies), &request)
         };
         let head = answer(&[("a", "1"), ("b", "1"), ("content-type", "text/plain")]);
-        assert_eq!(stages.announce(&head, Length::Known(5000)), Length::Unknown);
+        assert_eq!(stages.announce_length(&head, Length::Known(5000)), Length::Unknown);
         // What policies say is not subject to the route's edits; `vary` is not said twice.
         assert_eq!(
             written(&stages, &head),
@@ -191,12 +191,12 @@ mod tests {
         let grpc = Some(GrpcNotes::new("id"));
         let mut stages = ResponseStages { grpc, ..ResponseStages::default() };
         let head = answer(&[]);
-        assert_eq!(stages.announce(&head, Length::Unknown), Length::Unknown);
+        assert_eq!(stages.announce_length(&head, Length::Unknown), Length::Unknown);
         assert!(stages.see_end(Outcome::Whole).is_none());
         let notes = stages.see_end(Outcome::ServerCut(Cut::Closed)).unwrap();
         assert_eq!(notes.named(b"grpc-status").next(), Some(&b"14"[..]));
         // Where a length was announced, no trailers can follow.
-        stages.announce(&head, Length::Known(5));
+        stages.announce_length(&head, Length::Known(5));
         assert!(stages.see_end(Outcome::ServerCut(Cut::Closed)).is_none());
     }
 }

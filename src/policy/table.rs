@@ -76,7 +76,7 @@ impl KeyTable {
     ///
     /// # Errors
     /// Those of `change`; the table is as before.
-    pub fn update<T, E>(
+    pub fn update_key<T, E>(
         &self,
         key: HashedKey,
         idle: impl Fn(u64) -> bool,
@@ -85,7 +85,7 @@ impl KeyTable {
         self.replace(key, idle, change).map(|(told, _)| told)
     }
 
-    /// Does what [`Self::update`] does, and tells which key was lost by it.
+    /// Does what [`Self::update_key`] does, and tells which key was lost by it.
     ///
     /// # Errors
     /// Those of `change`; the table is as before.
@@ -129,7 +129,7 @@ impl KeyTable {
     }
 
     /// Empties the places for which `idle` holds.
-    pub fn sweep(&self, idle: impl Fn(u64) -> bool) -> Swept {
+    pub fn empty_idle(&self, idle: impl Fn(u64) -> bool) -> Swept {
         let (mut left, mut removed) = (0, 0);
         for place in self.buckets.iter().flat_map(|KeyBucket(places)| places) {
             let word = place.load(Relaxed);
@@ -179,7 +179,7 @@ mod tests {
 
     fn add(table: &KeyTable, key: u64, by: u64) -> Result<u64, ()> {
         let hash = table.hash([&key.to_le_bytes()[..]].into_iter());
-        table.update(
+        table.update_key(
             hash,
             |value| value == 0,
             |value| {
@@ -207,7 +207,7 @@ mod tests {
         }
         // Key 3 becomes idle.
         let hash = |key: u64| table.hash([&key.to_le_bytes()[..]].into_iter());
-        let set = |key, to| table.update(hash(key), |v| v == 0, |_| Ok::<_, ()>(((), to)));
+        let set = |key, to| table.update_key(hash(key), |v| v == 0, |_| Ok::<_, ()>(((), to)));
         set(3, 0).unwrap();
         add(&table, 100, 50).unwrap();
         assert_eq!(table.evicted.load(Relaxed), 0);
@@ -240,9 +240,9 @@ mod tests {
         let table = KeyTable::new(80);
         add(&table, 1, 5).unwrap();
         let hash = table.hash([&1_u64.to_le_bytes()[..]].into_iter());
-        assert_eq!(table.update(hash, |v| v == 0, Err::<((), u64), _>), Err(Some(5)));
+        assert_eq!(table.update_key(hash, |v| v == 0, Err::<((), u64), _>), Err(Some(5)));
         add(&table, 2, 7).unwrap();
-        assert_eq!(table.sweep(|value| value <= 5), Swept { left: 1, removed: 1 });
+        assert_eq!(table.empty_idle(|value| value <= 5), Swept { left: 1, removed: 1 });
         assert_eq!(add(&table, 1, 1), Ok(1));
         assert_eq!(add(&table, 2, 1), Ok(8));
     }

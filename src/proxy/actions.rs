@@ -29,7 +29,7 @@ pub(super) async fn answer_itself<C: Client>(
     answer: &OwnAnswer<'_>,
 ) -> WalkEnd {
     let outcome = answer::send_answer(client, timer, answer, ex.listener.write_gap).await;
-    WalkEnd::of(outcome, answer.status)
+    WalkEnd::from_outcome(outcome, answer.status)
 }
 
 /// `redirect = "https"` of a listener: the same host and path, for good and with the same method.
@@ -95,11 +95,11 @@ impl MatchedRoute<'_, '_> {
         timer: &mut Timer,
     ) -> Result<WalkEnd, Refusal> {
         let mut location = Vec::new();
-        let values = TemplateValues { host: self.public_host.as_bytes(), ..self.values() };
+        let values = TemplateValues { host: self.public_host.as_bytes(), ..self.template_values() };
         if values.host.is_empty() && redirect.to.has_host() {
             return Err(Refusal::Target(TargetFault::HostCount));
         }
-        redirect.write_location(&mut location, &values, |n| self.capture(n));
+        redirect.write_location(&mut location, &values, |n| self.capture_text(n));
         if redirect.to.is_path() {
             keep_on_host(&mut location);
         }

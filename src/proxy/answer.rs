@@ -54,24 +54,24 @@ pub async fn send_answer<C: Client>(
             answer.refusal && STORING.iter().any(|storing| storing.eq_ignore_ascii_case(name))
         };
         let hides =
-            |name: &[u8]| !kept(name) && answer.edits.is_some_and(|edits| edits.hides(name));
+            |name: &[u8]| !kept(name) && answer.edits.is_some_and(|edits| edits.hides_field(name));
         for (name, value) in answer.fields {
             if !hides(name) {
-                out.field(name, value);
+                out.emit_field(name, value);
             }
         }
         if !hides(b"date") {
-            clock::with_http_date(|date| out.field(b"date", date));
+            clock::with_http_date(|date| out.emit_field(b"date", date));
         }
-        answer.added.iter().for_each(|(name, value)| out.field(name, value));
+        answer.added.iter().for_each(|(name, value)| out.emit_field(name, value));
         if let Some(edits) = answer.edits {
-            let written = edits.written().filter(|(name, _)| !kept(name));
-            written.for_each(|(name, value)| out.field(name, value));
+            let written = edits.written_fields().filter(|(name, _)| !kept(name));
+            written.for_each(|(name, value)| out.emit_field(name, value));
         }
     };
     let length = answer.body.len() as u64;
     let bodiless = matches!(answer.status, 204 | 304);
-    client.begin(&Outgoing {
+    client.begin_response(&Outgoing {
         status: answer.status,
         reason: b"",
         fields: &emit,
@@ -112,7 +112,7 @@ pub async fn send_refusal<C: Client>(
     write_gap: Option<Duration>,
 ) -> Outcome {
     let RefusedAnswer { refusal, request_id, head_request, grpc, page, edits, added } = *refused;
-    if refusal.closes() {
+    if refusal.closes_connection() {
         client.close_after();
     }
     if grpc {
@@ -122,7 +122,7 @@ pub async fn send_refusal<C: Client>(
     let (kind, body): (&[u8], &[u8]) = match page {
         Some((page, ErrorForm::Html)) => (HTML, page),
         Some((_, ErrorForm::Json | ErrorForm::Anything)) | None => {
-            problem = refusal.body(request_id);
+            problem = refusal.problem_body(request_id);
             (PROBLEM, &problem)
         }
     };
@@ -176,7 +176,7 @@ pub(super) async fn end_call<C: Client>(
     (edits, added): OwnFields<'_>,
     write_gap: Option<Duration>,
 ) -> Outcome {
-    let (status, message) = (grpc::of_http(status).to_string(), grpc::message(message));
+    let (status, message) = (grpc::of_http(status).to_string(), grpc::encode_message(message));
     let answer = OwnAnswer {
         status: 200,
         fields: &[

@@ -12,9 +12,9 @@ use crate::upstream::retry;
 
 impl<'a> MatchedRoute<'a, '_> {
     /// Returns who gets a copy of this request, if anybody does.
-    pub(super) fn mirror(&self) -> Option<&'a Arc<Mirror>> {
+    pub(super) fn chosen_mirror(&self) -> Option<&'a Arc<Mirror>> {
         let mirror = self.route.mirror.as_ref()?;
-        let chosen = || self.ex.worker.draw(|random| random.unit()) < mirror.share;
+        let chosen = || self.ex.worker.draw_random(|random| random.unit()) < mirror.share;
         (self.admitted.upgrade.is_none() && chosen()).then_some(mirror)
     }
 }
@@ -25,13 +25,13 @@ impl RouteRequester<'_, '_, '_> {
         let Self { matched, effects, replaced, trace, .. } = *self;
         let MirroredBody { bytes: body, trailers } = kept;
         let source = mirror.target.key.as_ref();
-        let key = source.and_then(|source| matched.key(source, effects));
+        let key = source.and_then(|source| matched.balance_key(source, effects));
         // Only a body in chunks can be followed by anything.
         let length = if trailers.is_none() { Some(body.len() as u64) } else { None };
         // Which server of it is asked is not known yet.
         let nobody: Arc<str> = "".into();
         let names = ServerNames { upstream: &mirror.target.upstream.name, server: &nobody };
-        let facts = matched.facts(effects.verified.as_deref(), Some(names));
+        let facts = matched.request_facts(effects.verified.as_deref(), Some(names));
         let form = RequestForm {
             expects_continue: false,
             length,

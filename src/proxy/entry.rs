@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::MatchedRoute;
 use super::policies::PolicyVerdict;
 use crate::clock;
-use crate::exchange::identity::network;
+use crate::exchange::identity::client_network;
 use crate::exchange::{Client, Refusal};
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::{Basic, Busy, Credentials};
@@ -106,14 +106,14 @@ impl Denial {
         Self { reason, why, key, told, challenge: None, fields, may_be_new_key: false }
     }
 
-    fn challenged(self, challenge: Challenge) -> Self {
+    fn with_challenge(self, challenge: Challenge) -> Self {
         Self { challenge: Some(challenge), ..self }
     }
 
     /// Returns which denial is the answer, where there are several: that nobody can tell at the moment, then where to go to get
     /// in, then that a known client may not, then that it is not known. A 403 of a server that is asked may mean either,
     /// and gives way to who says how to get in (as with nginx's `satisfy any`).
-    fn rank(&self, way: &WayIn) -> u8 {
+    fn rank_for(&self, way: &WayIn) -> u8 {
         let asked = matches!(way.auth, Auth::Forward(_));
         match &self.told {
             EntryAnswer::Refusal(Refusal::AuthUnavailable) => 5,
@@ -127,7 +127,7 @@ impl Denial {
         }
     }
 
-    fn status(&self) -> u16 {
+    fn answer_status(&self) -> u16 {
         match &self.told {
             EntryAnswer::Refusal(refusal) => refusal.row().status,
             EntryAnswer::Status(status) => *status,
@@ -155,7 +155,7 @@ pub(super) async fn admit_client<'a, C: Client>(
     };
     for way in ways {
         match &way.auth {
-            Auth::Jwt(jwt) => jwt.forward().iter().for_each(|(_, header)| hide(header)),
+            Auth::Jwt(jwt) => jwt.forwarded_claims().iter().for_each(|(_, header)| hide(header)),
             Auth::Forward(judge) => judge.copy.iter().for_each(|name| hide(name)),
             Auth::ApiKeys(_) | Auth::Basic(_) => {}
         }
@@ -183,7 +183,7 @@ pub(super) async fn admit_client<'a, C: Client>(
         let Auth::Jwt(jwt) = &way.auth else { continue };
         let again = tokio::select! {
             biased;
-            again = jwt.keys().refetch() => again,
+            again = jwt.keys().refetch_set() => again,
             () = poll_fn(|cx| client.poll_gone(cx)) => return Ok(PolicyVerdict::Gone),
         };
         if !again {
@@ -202,16 +202,16 @@ pub(super) async fn admit_client<'a, C: Client>(
 fn name_member(way: &WayIn, matched: &MatchedRoute<'_, '_>) -> Option<Rc<[u8]>> {
     let fields = &matched.ex.head.fields;
     let user;
-    let network = matched.identity.client.map(network).unwrap_or_default();
+    let network = matched.identity.client.map(client_network).unwrap_or_default();
     let name: &[u8] = match &way.auth {
         Auth::Jwt(_) => return None,
         Auth::ApiKeys(keys) => {
             let given = fields.named(&keys.header).next()?;
-            keys.whose(given).map_or(&[], str::as_bytes)
+            keys.owner_of(given).map_or(&[], str::as_bytes)
         }
         Auth::Basic(_) => {
             let mut given = fields.values(Known::Authorization);
-            user = given.next().and_then(Credentials::of).map(|known| known.user)?;
+            user = given.next().and_then(Credentials::parse_field).map(|known| known.user)?;
             user.as_bytes()
         }
         // That server says what it likes.
@@ -230,16 +230,16 @@ fn refuse_client(
 ) -> Result<PolicyVerdict, Refusal> {
     let mut why = String::new();
     for (way, denial) in &denials {
-        matched.ex.worker.ledger.denied(&way.name, denial.reason);
+        matched.ex.worker.ledger.note_denied(&way.name, denial.reason);
         let separator = if why.is_empty() { "" } else { "; " };
         // Writing to a string cannot fail.
         let _ok = write!(why, "{separator}{} (auth.{})", denial.why, way.name);
     }
     // The first of those that know most.
-    let ranks = denials.iter().map(|(way, denial)| denial.rank(way));
+    let ranks = denials.iter().map(|(way, denial)| denial.rank_for(way));
     let chosen = ranks.enumerate().max_by_key(|(at, rank)| (*rank, usize::MAX - at));
     let chosen = chosen.map_or(0, |(at, _)| at);
-    let status = denials.get(chosen).map_or(401, |(_, denial)| denial.status());
+    let status = denials.get(chosen).map_or(401, |(_, denial)| denial.answer_status());
     let mut told = None;
     for (at, (way, denial)) in denials.into_iter().enumerate() {
         let Denial { key, challenge, fields, told: answer, .. } = denial;
@@ -255,7 +255,7 @@ fn refuse_client(
             }
         }
         if at == chosen {
-            effects.cause.set(format_args!("{why}"), Some(key));
+            effects.cause.set_cause(format_args!("{why}"), Some(key));
             told = Some(answer);
         }
     }
@@ -284,13 +284,13 @@ fn add_challenge(effects: &mut PolicyEffects<'_>, value: MadeValue) {
 fn api_key(keys: &ApiKeys, matched: &MatchedRoute<'_, '_>) -> EntryVerdict {
     let mut given = matched.ex.head.fields.named(&keys.header);
     let (reason, why) = match (given.next(), given.next()) {
-        (Some(key), None) if keys.whose(key).is_some() => return EntryVerdict::In,
+        (Some(key), None) if keys.owner_of(key).is_some() => return EntryVerdict::In,
         (Some(_), None) => ("unknown", "the key is not one of those known"),
         (None, _) => ("missing", "there is no key"),
         (Some(_), Some(_)) => ("several", "there is more than one key"),
     };
     let denial = Denial::new(reason, Why::Text(why), "auth.api_key", Refusal::Unauthenticated);
-    EntryVerdict::Out(denial.challenged(Challenge::ApiKey))
+    EntryVerdict::Out(denial.with_challenge(Challenge::ApiKey))
 }
 
 /// Verifies name and password, unless they were right lately.
@@ -298,12 +298,12 @@ async fn verify_password(basic: &Basic, matched: &MatchedRoute<'_, '_>) -> Entry
     const KEY: &str = "auth.basic";
     let mut given = matched.ex.head.fields.values(Known::Authorization);
     let credentials = match (given.next(), given.next()) {
-        (Some(field), None) => Credentials::of(field),
+        (Some(field), None) => Credentials::parse_field(field),
         _ => None,
     };
     let (reason, why) = if let Some(credentials) = credentials {
-        let client = matched.identity.client.map(network).unwrap_or_default();
-        match basic.verify(credentials, &client).await {
+        let client = matched.identity.client.map(client_network).unwrap_or_default();
+        match basic.verify_credentials(credentials, &client).await {
             Ok(true) => return EntryVerdict::In,
             Ok(false) => ("wrong", "name or password is wrong"),
             Err(Busy::Guessing) => {
@@ -321,7 +321,7 @@ async fn verify_password(basic: &Basic, matched: &MatchedRoute<'_, '_>) -> Entry
         ("missing", "there is no name and password")
     };
     let denial = Denial::new(reason, Why::Text(why), KEY, Refusal::Unauthenticated);
-    EntryVerdict::Out(denial.challenged(Challenge::Basic))
+    EntryVerdict::Out(denial.with_challenge(Challenge::Basic))
 }
 
 /// Asks another server about the client.
@@ -345,10 +345,10 @@ async fn ask_judge<'a, C: Client>(
     };
     let said = tokio::select! {
         biased;
-        said = judge.ask(&matched.ex.worker.judges, question) => said,
+        said = judge.ask_judge(&matched.ex.worker.judges, question) => said,
         () = poll_fn(|cx| client.poll_gone(cx)) => return EntryVerdict::Gone,
     };
-    let answered = |status: u16| Why::Made(format!("{} answered {status}", judge.place()));
+    let answered = |status: u16| Why::Made(format!("{} answered {status}", judge.shown_place()));
     EntryVerdict::Out(match said {
         JudgeAnswer::Pass(fields, cookies) => {
             let cookies = cookies.into_iter();
@@ -403,7 +403,7 @@ fn verify_token(
             EntryVerdict::In
         }
         Err(denied) => {
-            let (reason, key) = (denied.reason(), denied.key());
+            let (reason, key) = (denied.reason_word(), denied.config_key());
             let made = |refusal| Denial::new(reason, Why::Token(denied), key, refusal);
             if denied == TokenFault::NoKeys {
                 return EntryVerdict::Out(made(Refusal::AuthUnavailable));
@@ -414,7 +414,7 @@ fn verify_token(
             } else {
                 Challenge::OtherBearer
             };
-            let denial = made(Refusal::Unauthenticated).challenged(challenge);
+            let denial = made(Refusal::Unauthenticated).with_challenge(challenge);
             EntryVerdict::Out(Denial { may_be_new_key: denied.may_be_new_key(), ..denial })
         }
     }
@@ -426,14 +426,14 @@ fn known_or_verified(
     matched: &MatchedRoute<'_, '_>,
 ) -> Result<Rc<Verified>, TokenFault> {
     let worker = matched.ex.worker;
-    let token = jwt.token(&matched.ex.head.fields, matched.target.query())?;
+    let token = jwt.find_token(&matched.ex.head.fields, matched.target.query())?;
     let now = clock::unix_seconds();
-    let fingerprint = jwt.fingerprint(&token);
+    let fingerprint = jwt.fingerprint_of(&token);
     let known = worker.tokens.borrow().get(&fingerprint).cloned();
-    if let Some(known) = known.filter(|known| jwt.still(known, now)) {
+    if let Some(known) = known.filter(|known| jwt.still_counts(known, now)) {
         return Ok(known);
     }
     let verified = Rc::new(jwt.verify(&token, now)?);
-    worker.remember(fingerprint, verified.clone());
+    worker.remember_token(fingerprint, verified.clone());
     Ok(verified)
 }

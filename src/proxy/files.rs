@@ -12,8 +12,8 @@ use super::answer::OwnAnswer;
 use super::turned::keep_on_host;
 use super::{MatchedRoute, WalkEnd, answer};
 use crate::clock;
-use crate::exchange::accept::weight;
-use crate::exchange::identity::network;
+use crate::exchange::accept::parse_weight;
+use crate::exchange::identity::client_network;
 use crate::exchange::outcome::Halt;
 use crate::exchange::refusal::FileFault;
 use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal, pump};
@@ -64,10 +64,10 @@ impl<'a> MatchedRoute<'a, '_> {
             effects.made.push((b"allow", b"GET, HEAD"[..].into()));
             return Err(Refusal::File(FileFault::Method));
         }
-        let rewritten = self.rewritten()?;
+        let rewritten = self.rewritten_path()?;
         let path = if rewritten.is_empty() { self.target.path() } else { &rewritten };
-        let (codings, suffixes) = files.accepted(&head.fields);
-        let who = self.identity.client.map(network).unwrap_or_default();
+        let (codings, suffixes) = files.accepted_forms(&head.fields);
+        let who = self.identity.client.map(client_network).unwrap_or_default();
         let found = match find_file(files, who, path, suffixes.clone()).await {
             Err(NoFile::Missing) => match &files.fallback {
                 // What stands in for what is missing is a file: a folder of that name is not the one that was asked for.
@@ -85,7 +85,7 @@ impl<'a> MatchedRoute<'a, '_> {
             Ok(found) => found,
             Err(NoFile::Folder) => return Ok(self.to_folder(effects, client, timer).await),
             Err(no_file) => {
-                effects.cause.set(served::reason(no_file), Some("route.files.root"));
+                effects.cause.set_cause(served::reason_text(no_file), Some("route.files.root"));
                 return Err(match no_file {
                     NoFile::Forbidden => Refusal::File(FileFault::Forbidden),
                     NoFile::Unavailable => Refusal::File(FileFault::Unavailable),
@@ -115,7 +115,7 @@ impl<'a> MatchedRoute<'a, '_> {
                 Ok(self.send_file(answer, effects, client, timer).await)
             }
             FileShare::Parts(parts) => {
-                let pieces = self.pieces(&parts, &found);
+                let pieces = self.plan_pieces(&parts, &found);
                 let answer = FileAnswer { files, found: &found, status: 206, pieces: &pieces };
                 Ok(self.send_file(answer, effects, client, timer).await)
             }
@@ -146,15 +146,15 @@ impl<'a> MatchedRoute<'a, '_> {
             refusal: false,
         };
         let outcome = answer::send_answer(client, timer, &answer, self.ex.listener.write_gap).await;
-        WalkEnd::of(outcome, 301)
+        WalkEnd::from_outcome(outcome, 301)
     }
 
     /// Returns what an answer with parts is put together from: one part alone, or several with a head each (RFC 9110 §14.6).
-    fn pieces(&self, parts: &[(u64, u64)], found: &FoundFile) -> Vec<FilePiece> {
+    fn plan_pieces(&self, parts: &[(u64, u64)], found: &FoundFile) -> Vec<FilePiece> {
         if let [(first, last)] = parts {
             return vec![FilePiece::Part(*first, last - first + 1)];
         }
-        let (kind, length, boundary) = (&found.kind, found.file.length, self.boundary());
+        let (kind, length, boundary) = (&found.kind, found.file.length, self.draw_boundary());
         let mut pieces = Vec::new();
         for (first, last) in parts {
             let head = format!(
@@ -168,10 +168,10 @@ impl<'a> MatchedRoute<'a, '_> {
     }
 
     /// Returns what stands between parts; no file can know it beforehand.
-    fn boundary(&self) -> String {
+    fn draw_boundary(&self) -> String {
         self.ex
             .worker
-            .draw(|random| format!("{:016x}{:016x}", random.next_u64(), random.next_u64()))
+            .draw_random(|random| format!("{:016x}{:016x}", random.next_u64(), random.next_u64()))
     }
 
     async fn send_file<C: Client>(
@@ -183,7 +183,7 @@ impl<'a> MatchedRoute<'a, '_> {
     ) -> WalkEnd {
         let FileAnswer { files, found, status, pieces } = answer;
         let FoundFile { file, piece: _, kind, coding, validators } = found;
-        let total: u64 = pieces.iter().map(FilePiece::length).sum();
+        let total: u64 = pieces.iter().map(FilePiece::byte_length).sum();
         let several = pieces.len() > 1;
         let kind = match pieces.first() {
             Some(FilePiece::Text(head)) => multipart_type(head),
@@ -214,18 +214,18 @@ impl<'a> MatchedRoute<'a, '_> {
         }
         let head_request = self.ex.head.method() == b"HEAD";
         let edits = &self.route.response_edits;
-        client.begin(&Outgoing {
+        client.begin_response(&Outgoing {
             status,
             reason: b"",
             fields: &|out: &mut dyn Emit| {
-                for (name, value) in fields.iter().filter(|(name, _)| !edits.hides(name)) {
-                    out.field(name, value);
+                for (name, value) in fields.iter().filter(|(name, _)| !edits.hides_field(name)) {
+                    out.emit_field(name, value);
                 }
-                if !edits.hides(b"date") {
-                    clock::with_http_date(|date| out.field(b"date", date));
+                if !edits.hides_field(b"date") {
+                    clock::with_http_date(|date| out.emit_field(b"date", date));
                 }
-                effects.response_fields().for_each(|(name, value)| out.field(name, value));
-                edits.written().for_each(|(name, value)| out.field(name, value));
+                effects.response_fields().for_each(|(name, value)| out.emit_field(name, value));
+                edits.written_fields().for_each(|(name, value)| out.emit_field(name, value));
             },
             length: match status {
                 304 => Length::Bodiless(None),
@@ -236,9 +236,9 @@ impl<'a> MatchedRoute<'a, '_> {
         let pieces = if head_request { &[] } else { pieces };
         let outcome = self.send_pieces(found, pieces, client, timer).await;
         if outcome != Outcome::Whole {
-            client.cut();
+            client.cut_response();
         }
-        WalkEnd::of(outcome, status)
+        WalkEnd::from_outcome(outcome, status)
     }
 
     async fn send_pieces<C: Client>(
@@ -267,7 +267,7 @@ impl<'a> MatchedRoute<'a, '_> {
                 let bytes: &[u8] = if let Some(known) = known {
                     known.get(..most).unwrap_or(known)
                 } else {
-                    match found.file.read(at, most, std::mem::take(&mut memory)).await {
+                    match found.file.read_piece(at, most, std::mem::take(&mut memory)).await {
                         Ok(read) => memory = read,
                         // What is left of it is not what was announced.
                         Err(_) => {
@@ -290,7 +290,7 @@ impl<'a> MatchedRoute<'a, '_> {
 }
 
 impl FilePiece {
-    fn length(&self) -> u64 {
+    fn byte_length(&self) -> u64 {
         match self {
             FilePiece::Text(text) => text.len() as u64,
             FilePiece::Part(_, length) => *length,
@@ -317,12 +317,12 @@ async fn find_file(
         suffixes,
         client,
     };
-    served::find(wanted).await
+    served::find_file(wanted).await
 }
 
 impl Files {
     /// The forms of a file that the client accepts, the best first, by coding and by suffix.
-    fn accepted(&self, request: &Fields) -> (Vec<&'static str>, Vec<&'static str>) {
+    fn accepted_forms(&self, request: &Fields) -> (Vec<&'static str>, Vec<&'static str>) {
         if self.precompressed.is_empty() {
             return Default::default();
         }
@@ -331,7 +331,7 @@ impl Files {
             let mut weights = items.filter_map(|item| {
                 let mut parts = item.split(|byte| *byte == b';');
                 let known = parts.next().unwrap_or_default().trim_ascii();
-                known.eq_ignore_ascii_case(name).then(|| weight(parts))
+                known.eq_ignore_ascii_case(name).then(|| parse_weight(parts))
             });
             weights.next()
         };

@@ -41,7 +41,7 @@ impl fmt::Debug for RequestFacts<'_, '_, '_> {
 }
 
 impl FieldFacts for RequestFacts<'_, '_, '_> {
-    fn append(&self, place: &FieldPlace, out: &mut Vec<u8>) {
+    fn append_place(&self, place: &FieldPlace, out: &mut Vec<u8>) {
         let Self { matched, verified, server } = self;
         let identity = matched.identity;
         let found: &[u8] = match place {
@@ -55,7 +55,7 @@ impl FieldFacts for RequestFacts<'_, '_, '_> {
             FieldPlace::Route => matched.route.name.as_bytes(),
             FieldPlace::Upstream => server.map_or(&b""[..], |names| names.upstream.as_bytes()),
             FieldPlace::Server => server.map_or(&b""[..], |names| names.server.as_bytes()),
-            FieldPlace::Capture(n) => matched.capture(*n),
+            FieldPlace::Capture(n) => matched.capture_text(*n),
             FieldPlace::Claim(claim) => {
                 let claims = verified.iter().flat_map(|verified| &verified.claims);
                 let mut named = claims.filter(|(name, _)| name == claim);
@@ -65,7 +65,7 @@ impl FieldFacts for RequestFacts<'_, '_, '_> {
                 let certificate = identity.peer.certificate;
                 certificate.map_or(&b""[..], |certificate| certificate.subject.as_bytes())
             }
-            FieldPlace::Header(name) => matched.header(name, *verified).unwrap_or_default(),
+            FieldPlace::Header(name) => matched.seen_header(name, *verified).unwrap_or_default(),
         };
         out.extend_from_slice(found);
     }
@@ -84,7 +84,7 @@ fn public_port<'p>(identity: &Identity<'p>, host: &'p [u8]) -> &'p [u8] {
 
 impl<'a, 'i> MatchedRoute<'a, 'i> {
     /// Collects what is known of this request, to fill in header values.
-    pub(super) fn facts<'f>(
+    pub(super) fn request_facts<'f>(
         &'f self,
         verified: Option<&'f Verified>,
         server: Option<ServerNames<'f>>,
@@ -100,9 +100,9 @@ impl<'a, 'i> MatchedRoute<'a, 'i> {
         }
         let verified = effects.verified.as_deref();
         let mut made = Vec::new();
-        for field in filled.iter().filter(|field| field.moment() == FillMoment::Early) {
+        for field in filled.iter().filter(|field| field.fill_moment() == FillMoment::Early) {
             let mut value = Vec::new();
-            if field.fill(&self.facts(verified, None), &mut value) {
+            if field.fill_value(&self.request_facts(verified, None), &mut value) {
                 made.push((&*field.name, value.into()));
             }
         }
@@ -112,7 +112,7 @@ impl<'a, 'i> MatchedRoute<'a, 'i> {
     /// Some field of the response names the server.
     pub(super) fn is_late(&self) -> bool {
         let filled = self.route.response_edits.filled();
-        filled.iter().any(|field| field.moment() == FillMoment::Late)
+        filled.iter().any(|field| field.fill_moment() == FillMoment::Late)
     }
 
     /// Notes who is asked, where a field of the response names it.
@@ -137,10 +137,10 @@ impl<'a, 'i> MatchedRoute<'a, 'i> {
         let verified = effects.verified.as_deref();
         let asked = asked.borrow();
         let server = asked.as_ref().map(|(upstream, server)| ServerNames { upstream, server });
-        let facts = self.facts(verified, server);
+        let facts = self.request_facts(verified, server);
         for field in self.route.response_edits.filled() {
-            if field.moment() == FillMoment::Late && field.fill(&facts, &mut value) {
-                out.field(&field.name, &value);
+            if field.fill_moment() == FillMoment::Late && field.fill_value(&facts, &mut value) {
+                out.emit_field(&field.name, &value);
             }
         }
     }

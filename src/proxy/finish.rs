@@ -16,7 +16,7 @@ use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::requester::AttemptReport;
 use crate::upstream::retry::Failure;
 use crate::wire::Known;
-use crate::wire::pairs::masked;
+use crate::wire::pairs::mask_target;
 
 /// The facts that become known about a request on its way.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl<C: Client> Drop for ExchangeAccount<'_, '_, C> {
         // Nothing but the end of the process ends an exchange from outside.
         let end = self.end.unwrap_or_else(|| {
             let outcome = Outcome::ProxyCut(Halt::Drain);
-            WalkEnd::of(outcome, self.log.trail.status.unwrap_or(outcome.status()))
+            WalkEnd::from_outcome(outcome, self.log.trail.status.unwrap_or(outcome.http_status()))
         });
         finish_exchange(&self.ex, self.log, end, self.client);
     }
@@ -68,9 +68,9 @@ fn finish_exchange<C: Client>(
     let Exchange { id, identity, cause, .. } = ex.exchange;
     let route = *route;
     let took = clock::now().saturating_duration_since(ex.started);
-    let (received, sent) = (client.received(), client.sent());
+    let (received, sent) = (client.received_bytes(), client.sent_bytes());
     let asked = trail.server();
-    ex.worker.ledger.request(&LedgerEntry {
+    ex.worker.ledger.note_request(&LedgerEntry {
         route: route.map(|r| r.counts.id),
         method: method_index(ex.head.method()),
         listener: u32::from(ex.listener.id),
@@ -89,14 +89,14 @@ fn finish_exchange<C: Client>(
     let cause = if end.outcome == Outcome::Whole {
         None
     } else {
-        cause.take().or_else(|| effects.cause.take())
+        cause.take_cause().or_else(|| effects.cause.take_cause())
     };
     if end.outcome != Outcome::Whole {
         let ending = RefusedEnding {
             outcome: end.outcome,
             status: end.status,
             request_id: id.as_str(),
-            client: identity.shown(),
+            client: identity.shown_client(),
             listener: &ex.listener.name,
             head: ex.head,
             route: route.map(|r| &*r.name),
@@ -104,13 +104,13 @@ fn finish_exchange<C: Client>(
             server: server.map(|endpoint| &**endpoint),
             cause: cause.as_ref(),
         };
-        ending.tell(&ex.worker.quotas, &ex.worker.ledger);
+        ending.log_ending(&ex.worker.quotas, &ex.worker.ledger);
     }
     let trace_id = trace.as_ref().map(|trace| trace.context.trace_text());
     if let (Some(tracing), Some(trace)) = (&ex.snapshot.trace, trace.take())
         && trace.context.sampled
     {
-        trace.end(tracing, took, root_span(ex, route, end));
+        trace.end_request(tracing, took, root_span(ex, route, end));
     }
     let Some(log) = &ex.snapshot.access else { return };
     if route.is_some_and(|route| !route.access_log) {
@@ -121,7 +121,7 @@ fn finish_exchange<C: Client>(
         &access::AccessLine {
             request_id: id.as_str(),
             trace_id: trace_id.as_ref().map(|id| &id[..]),
-            client: identity.shown(),
+            client: identity.shown_client(),
             listener: &ex.listener.name,
             head: ex.head,
             masked: &ex.snapshot.masked_query,
@@ -150,11 +150,11 @@ pub(super) fn trace_attempt(trace: Option<&Trace>, of: &AttemptReport<'_>) {
     let outcome = match of.ended {
         Failure::Status(status) => Ok(status),
         Failure::Grpc(_) => Ok(200),
-        other => Err(other.refusal().map_or("upstream_failed", |refusal| refusal.row().code)),
+        other => Err(other.to_refusal().map_or("upstream_failed", |refusal| refusal.row().code)),
     };
     let AttemptReport { number, upstream, took, .. } = *of;
     let server = &*of.server.name;
-    trace.attempt(number, took, AttemptSpan { upstream, server, outcome });
+    trace.note_attempt(number, took, AttemptSpan { upstream, server, outcome });
 }
 
 /// Returns what the request's own span says. Its name is from the configuration and a fixed set of methods, so that
@@ -163,13 +163,13 @@ fn root_span(ex: &WalkContext<'_>, route: Option<&Route>, end: WalkEnd) -> Root 
     let text = |bytes: &[u8]| AttributeValue::Text(String::from_utf8_lossy(bytes).into_owned());
     let (head, identity) = (ex.head, &ex.identity);
     let method = METHODS.get(method_index(head.method())).copied().unwrap_or("other");
-    let target = masked(head.target(), &ex.snapshot.masked_query);
+    let target = mask_target(head.target(), &ex.snapshot.masked_query);
     let mut target = target.splitn(2, |byte| *byte == b'?');
     let mut attributes = vec![
         ("http.request.method", AttributeValue::Text(method.to_owned())),
         ("url.scheme", AttributeValue::Text(identity.scheme.to_owned())),
         ("url.path", text(target.next().unwrap_or_default())),
-        ("client.address", AttributeValue::Text(identity.shown().to_owned())),
+        ("client.address", AttributeValue::Text(identity.shown_client().to_owned())),
         ("http.response.status_code", AttributeValue::Number(u64::from(end.status))),
     ];
     if let Some(query) = target.next() {
@@ -184,7 +184,7 @@ fn root_span(ex: &WalkContext<'_>, route: Option<&Route>, end: WalkEnd) -> Root 
     if let Some(route) = route {
         attributes.push(("tidegate.route", AttributeValue::Text(route.name.to_string())));
     }
-    let OutcomeRow { outcome, code, .. } = end.outcome.row();
+    let OutcomeRow { outcome, code, .. } = end.outcome.outcome_row();
     attributes.push(("tidegate.outcome", AttributeValue::Text(outcome.to_owned())));
     if let Some(code) = code {
         attributes.push(("error.type", AttributeValue::Text(code.to_owned())));

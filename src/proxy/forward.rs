@@ -52,7 +52,7 @@ impl Requester for RouteRequester<'_, '_, '_> {
         let AttemptHead { attempt, ask, empty, upstream, server } = *attempt;
         let names = ServerNames { upstream, server };
         matched.note_asked(names, self.asked);
-        let facts = matched.facts(effects.verified.as_deref(), Some(names));
+        let facts = matched.request_facts(effects.verified.as_deref(), Some(names));
         // Of 0 bytes, nothing has come yet, and trailers still may.
         let length = if empty { Some(0) } else { matched.admitted.length.filter(|n| *n > 0) };
         let form = RequestForm {
@@ -79,7 +79,7 @@ impl Requester for RouteRequester<'_, '_, '_> {
     }
 
     fn balance_key(&self, source: &KeySource) -> Option<BalanceKey<'_>> {
-        self.matched.key(source, self.effects)
+        self.matched.balance_key(source, self.effects)
     }
 
     fn follows_attempts(&self) -> bool {
@@ -109,15 +109,15 @@ impl<'a> MatchedRoute<'a, '_> {
         let Self { ex, route, .. } = self;
         let RequestLog { trail, trace, effects, .. } = log;
         let (trace, effects) = (trace.as_ref(), &*effects);
-        let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
+        let Some(goal) = ex.worker.draw_random(|random| split.choose_target(random)) else {
             return Err(Refusal::NoServer(NoServerReason::Nobody));
         };
-        let rewritten = self.rewritten()?;
+        let rewritten = self.rewritten_path()?;
         let policies = route.policies.as_ref();
         let if_match = policies.and_then(|policies| policies.if_match(&ex.head.fields));
         let asked = AskedServer::default();
         let request = self.traits(body_limit);
-        let mirror = self.mirror();
+        let mirror = self.chosen_mirror();
         let seen = mirror.map(|_| RefCell::<MirrorBuffer>::default());
         let invalidates = route.cache.as_deref().filter(|_| !request.safe);
         let requester = RouteRequester {
@@ -138,21 +138,21 @@ impl<'a> MatchedRoute<'a, '_> {
         };
         let sent = forward_request(&job, goal, client, timer, trail).await;
         if let Some((mirror, seen)) = mirror.zip(seen) {
-            match seen.into_inner().whole(client, &requester) {
-                Some(body) => mirror.send(ex.worker, requester.copy(mirror, body)),
-                None => mirror.skip(),
+            match seen.into_inner().into_whole(client, &requester) {
+                Some(body) => mirror.send_copy(ex.worker, requester.copy(mirror, body)),
+                None => mirror.count_skipped(),
             }
         }
         match sent {
             ForwardOutcome::Answered(status, Outcome::ClientGone) => {
-                client.cut();
-                Ok(WalkEnd::of(Outcome::ClientGone, status))
+                client.cut_response();
+                Ok(WalkEnd::from_outcome(Outcome::ClientGone, status))
             }
             ForwardOutcome::Gone => {
-                client.cut();
-                Ok(WalkEnd::gone())
+                client.cut_response();
+                Ok(WalkEnd::client_gone())
             }
-            ForwardOutcome::Answered(status, outcome) => Ok(WalkEnd::of(outcome, status)),
+            ForwardOutcome::Answered(status, outcome) => Ok(WalkEnd::from_outcome(outcome, status)),
             ForwardOutcome::Refused(refusal) => Err(refusal),
         }
     }
@@ -160,7 +160,7 @@ impl<'a> MatchedRoute<'a, '_> {
     /// The traits of the request by which it is forwarded.
     fn traits(&self, body_limit: BodyLimit) -> RequestTraits<'_> {
         let Self { ex, admitted, .. } = self;
-        let patience = admitted.grpc.then(|| grpc::timeout(&ex.head.fields)).flatten();
+        let patience = admitted.grpc.then(|| grpc::parse_timeout(&ex.head.fields)).flatten();
         RequestTraits {
             id: ex.id.as_str(),
             started: ex.started,

@@ -18,8 +18,8 @@ pub(super) fn refusal_page<'r>(
 ) -> Option<(&'r ErrorPage, ErrorForm)> {
     let pages = route.pages.as_deref()?;
     let own = pages.maintenance.as_ref().filter(|_| refusal == Refusal::Maintenance);
-    let page = own.or_else(|| pages.of(refusal.row().status))?;
-    Some((page, ErrorForm::of(request)))
+    let page = own.or_else(|| pages.page_for(refusal.row().status))?;
+    Some((page, ErrorForm::from_request(request)))
 }
 
 impl MatchedRoute<'_, '_> {
@@ -30,19 +30,20 @@ impl MatchedRoute<'_, '_> {
     }
 
     /// The page for an answer of the proxy's own that is no refusal, if this client wants it.
-    pub(super) fn page(&self, status: u16) -> Option<&ErrorPage> {
-        let page = self.route.pages.as_deref()?.of(status)?;
-        let wanted = ErrorForm::of(&self.ex.head.fields) == ErrorForm::Html && !self.admitted.grpc;
+    pub(super) fn wanted_page(&self, status: u16) -> Option<&ErrorPage> {
+        let page = self.route.pages.as_deref()?.page_for(status)?;
+        let wanted =
+            ErrorForm::from_request(&self.ex.head.fields) == ErrorForm::Html && !self.admitted.grpc;
         wanted.then_some(page)
     }
 
     /// Returns what stands in for this answer of a server: a page for browsers, a problem document for others. Who wants JSON
     /// gets what the server says.
-    pub(super) fn instead(&self, head: &ResponseHead) -> Option<Substitute> {
+    pub(super) fn substitute_for(&self, head: &ResponseHead) -> Option<Substitute> {
         let page = self.route.pages.as_deref()?.instead_of(head)?;
-        let (kind, body) = match ErrorForm::of(&self.ex.head.fields) {
+        let (kind, body) = match ErrorForm::from_request(&self.ex.head.fields) {
             ErrorForm::Html => (answer::HTML, page.clone()),
-            ErrorForm::Anything => (answer::PROBLEM, self.problem(head.status).into()),
+            ErrorForm::Anything => (answer::PROBLEM, self.problem_body(head.status).into()),
             ErrorForm::Json => return None,
         };
         let mut head = without_content(head);
@@ -51,7 +52,7 @@ impl MatchedRoute<'_, '_> {
         Some(Substitute { head, body })
     }
 
-    fn problem(&self, status: u16) -> Vec<u8> {
+    fn problem_body(&self, status: u16) -> Vec<u8> {
         let code = http::StatusCode::from_u16(status).ok();
         let detail = format!("the server answered {status}");
         Problem {
@@ -61,7 +62,7 @@ impl MatchedRoute<'_, '_> {
             detail: &detail,
             request_id: self.id.as_str(),
         }
-        .body()
+        .problem_document()
     }
 
     /// Answers with what stands in for a server's answer.
@@ -77,8 +78,13 @@ impl MatchedRoute<'_, '_> {
         } else {
             (Length::Known(body.len() as u64), body)
         };
-        client.begin(&Outgoing { status: head.status, reason: head.reason(), fields, length });
+        client.begin_response(&Outgoing {
+            status: head.status,
+            reason: head.reason(),
+            fields,
+            length,
+        });
         let outcome = pump::send_bytes(client, timer, sent, self.ex.listener.write_gap).await;
-        WalkEnd::of(outcome, head.status)
+        WalkEnd::from_outcome(outcome, head.status)
     }
 }

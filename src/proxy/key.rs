@@ -11,7 +11,7 @@ use crate::wire::Known;
 impl MatchedRoute<'_, '_> {
     /// The first field of a name as the server will see it: what an authentication says stands in the place of what
     /// the client says.
-    pub(super) fn header<'w>(
+    pub(super) fn seen_header<'w>(
         &'w self,
         name: &[u8],
         verified: Option<&'w Verified>,
@@ -19,12 +19,13 @@ impl MatchedRoute<'_, '_> {
         let mut said = verified.iter().flat_map(|verified| &verified.fields);
         let said =
             said.find(|(said, _)| said.eq_ignore_ascii_case(name)).map(|(_, value)| &**value);
-        let replaced = self.route.policies.as_ref().is_some_and(|policies| policies.replaces(name));
+        let replaced =
+            self.route.policies.as_ref().is_some_and(|policies| policies.replaces_field(name));
         if replaced { said } else { self.ex.head.fields.named(name).next() }
     }
 
     /// The part of the request that `source` names; `None` when the request has no such part.
-    pub(super) fn key<'g>(
+    pub(super) fn balance_key<'g>(
         &'g self,
         source: &KeySource,
         effects: &'g PolicyEffects<'_>,
@@ -33,12 +34,12 @@ impl MatchedRoute<'_, '_> {
         match source {
             KeySource::Uri => {
                 let query = self.target.query().unwrap_or_default();
-                Some(BalanceKey::joined(self.target.path(), query))
+                Some(BalanceKey::from_parts(self.target.path(), query))
             }
             KeySource::Path => Some(BalanceKey::new(self.target.path())),
             KeySource::ClientIp => self.client_bytes.as_ref().map(|bytes| BalanceKey::new(bytes)),
             KeySource::Header(name) => {
-                self.header(name, effects.verified.as_deref()).map(BalanceKey::new)
+                self.seen_header(name, effects.verified.as_deref()).map(BalanceKey::new)
             }
             KeySource::Cookie(name) => {
                 let mut all = fields.values(Known::Cookie).flat_map(cookies);
@@ -49,7 +50,7 @@ impl MatchedRoute<'_, '_> {
                 all.find(|(n, _)| **n == **name).map(|(_, value)| BalanceKey::new(value))
             }
             KeySource::Capture(n) => {
-                Some(self.capture(*n)).filter(|value| !value.is_empty()).map(BalanceKey::new)
+                Some(self.capture_text(*n)).filter(|value| !value.is_empty()).map(BalanceKey::new)
             }
         }
     }

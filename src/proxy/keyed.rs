@@ -70,7 +70,7 @@ pub(crate) fn write_key<'b, 'v>(
     });
     let added = cache.vary_on.iter().map(input);
     let parts = where_to.into_iter().chain(routed).chain(told.into_iter().flatten()).chain(added);
-    KeyRef::write(buffer, parts)
+    KeyRef::write_key(buffer, parts)
 }
 
 /// The value of a cookie.

@@ -21,10 +21,10 @@ pub fn kept_spellings(snapshot: &Snapshot) -> Keep {
 /// # Errors
 /// The refusal to answer with.
 pub(super) fn read_target<'a>(ex: &WalkContext<'a>) -> Result<RequestTarget<'a>, Refusal> {
-    let target = RequestTarget::of(ex.head, ex.listener.path, kept_spellings(ex.snapshot));
+    let target = RequestTarget::from_head(ex.head, ex.listener.path, kept_spellings(ex.snapshot));
     let target = target.map_err(Refusal::Target)?;
     match &ex.peer.tls {
-        Some(tls) if !tls.belongs(target.host(), ex.listener.sni) => Err(Refusal::Misdirected),
+        Some(tls) if !tls.belongs_here(target.host(), ex.listener.sni) => Err(Refusal::Misdirected),
         _ => Ok(target),
     }
 }
@@ -37,7 +37,7 @@ pub(super) fn find_route<'a>(
     let method = ex.head.method();
     let look = |method| {
         let ask = |path| LookupQuery { ex: *ex, target, path, method };
-        ex.snapshot.table.find_spelled(target.spelling(), ask)
+        ex.snapshot.table.find_spelled(target.path_spelling(), ask)
     };
     let found = look(method);
     let cors = |found: &FoundRoute<'_, Arc<Route>>| {

@@ -86,15 +86,15 @@ pub struct WalkEnd {
 
 impl WalkEnd {
     /// The end of an exchange whose response has this status.
-    fn of(outcome: Outcome, status: u16) -> Self {
+    fn from_outcome(outcome: Outcome, status: u16) -> Self {
         // A tunnel is there to be left: how it was opened is what its line says, as with nginx.
         let gone = outcome == Outcome::ClientGone && status != 101;
-        Self { status: if gone { outcome.status() } else { status }, outcome }
+        Self { status: if gone { outcome.http_status() } else { status }, outcome }
     }
 
     /// The client left while it waited.
-    fn gone() -> Self {
-        Self::of(Outcome::ClientGone, 0)
+    fn client_gone() -> Self {
+        Self::from_outcome(Outcome::ClientGone, 0)
     }
 }
 
@@ -113,7 +113,7 @@ pub async fn handle<C: Client>(
     let exchange = Exchange {
         peer,
         head,
-        id: worker.draw(|random| RequestId::of(head, random)),
+        id: worker.draw_random(|random| RequestId::of(head, random)),
         identity: door::identify_client(peer, listener, head),
         started,
         cause: Note::default(),
@@ -121,8 +121,8 @@ pub async fn handle<C: Client>(
     let ex = WalkContext { worker, snapshot, listener, exchange: &exchange };
     let mut log = RequestLog::default();
     if let Some(tracing) = &snapshot.trace {
-        let begin = |random: &mut _| Trace::begin(tracing, head, peer.trusted, random);
-        log.trace = Some(worker.draw(begin));
+        let begin = |random: &mut _| Trace::begin_trace(tracing, head, peer.trusted, random);
+        log.trace = Some(worker.draw_random(begin));
     }
     // What is written down when this is dropped: `finish_exchange`.
     let mut account = ExchangeAccount { ex, log: &mut log, client, end: None };
@@ -143,9 +143,12 @@ async fn refuse_exchange<C: Client>(
     client: &mut C,
     timer: &mut Timer,
 ) -> WalkEnd {
-    if client.begun() {
-        client.cut();
-        return WalkEnd::of(Outcome::ProxyCut(Halt::Refusal(refusal)), refusal.row().status);
+    if client.has_begun() {
+        client.cut_response();
+        return WalkEnd::from_outcome(
+            Outcome::ProxyCut(Halt::Refusal(refusal)),
+            refusal.row().status,
+        );
     }
     let refused = answer::RefusedAnswer {
         refusal,
@@ -157,7 +160,7 @@ async fn refuse_exchange<C: Client>(
         added: &log.effects.response_fields().collect::<Vec<_>>(),
     };
     answer::send_refusal(client, timer, &refused, ex.listener.write_gap).await;
-    WalkEnd::of(Outcome::Refused(refusal), refusal.row().status)
+    WalkEnd::from_outcome(Outcome::Refused(refusal), refusal.row().status)
 }
 
 /// The walk: admit, route, policies, cache, forward. Whoever answers on the way ends it.
@@ -200,7 +203,7 @@ async fn walk<'a, C: Client>(
         raw,
     };
     if route.rewrite.regex.is_some() {
-        matched.rewritten()?;
+        matched.rewritten_path()?;
     }
     // Who a client is, a server hears from the proxy or not at all, on routes without `auth` too.
     log.effects.hidden.extend(ex.snapshot.identity_fields.iter().map(|name| &**name));
@@ -249,7 +252,7 @@ fn enter_route(
 
 /// The host that the client asked for, before trusted proxies wrote another one.
 fn public_host<'h>(identity: &Identity<'h>, target: &'h RequestTarget<'_>) -> Cow<'h, str> {
-    identity.host.and_then(authority::canonical).unwrap_or(Cow::Borrowed(target.host()))
+    identity.host.and_then(authority::canonical_host).unwrap_or(Cow::Borrowed(target.host()))
 }
 
 /// An address as IPv6, so that both families take the same form.
@@ -302,7 +305,7 @@ struct MatchedRoute<'a, 'i> {
 }
 
 impl<'a> MatchedRoute<'a, '_> {
-    fn values(&self) -> TemplateValues<'_> {
+    fn template_values(&self) -> TemplateValues<'_> {
         TemplateValues {
             host: self.target.host().as_bytes(),
             path: self.target.path(),
@@ -312,19 +315,19 @@ impl<'a> MatchedRoute<'a, '_> {
     }
 
     /// The path that a server sees; empty where it is the same.
-    fn rewritten(&self) -> Result<Vec<u8>, Refusal> {
+    fn rewritten_path(&self) -> Result<Vec<u8>, Refusal> {
         let mut out = Vec::new();
         let rewrite = &self.route.rewrite;
         if rewrite.changes_path() {
-            rewrite::rewrite_path(&mut out, rewrite, &self.values(), self.raw, |n| {
-                self.capture(n)
+            rewrite::rewrite_path(&mut out, rewrite, &self.template_values(), self.raw, |n| {
+                self.capture_text(n)
             })?;
         }
         Ok(out)
     }
 
-    fn capture(&self, n: usize) -> &[u8] {
-        self.captures.get(n, self.target.path())
+    fn capture_text(&self, n: usize) -> &[u8] {
+        self.captures.captured_text(n, self.target.path())
     }
 
     /// Answers with what a cache has or fetches; `None` when the request has to be forwarded.
@@ -341,7 +344,7 @@ impl<'a> MatchedRoute<'a, '_> {
         match self.answer_from_cache(cache, split, by, client, timer).await? {
             CacheStep::Answered(end) => Ok(Some(end)),
             CacheStep::Forward(status) => {
-                let status = status.write(None, 0).into_bytes();
+                let status = status.write_value(None, 0).into_bytes();
                 effects.made.push((b"cache-status", status.into()));
                 Ok(None)
             }

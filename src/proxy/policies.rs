@@ -8,8 +8,8 @@
 use std::sync::atomic::Ordering;
 
 use super::{MatchedRoute, WalkEnd, answer, entry};
-use crate::exchange::identity::network;
-use crate::exchange::{Client, Outcome, Refusal, pause};
+use crate::exchange::identity::client_network;
+use crate::exchange::{Client, Outcome, Refusal, pause_for};
 use crate::net::Timer;
 use crate::policy::Policies;
 use crate::policy::concurrency::KeptOut;
@@ -48,16 +48,17 @@ pub(super) async fn pass_policies<'a, C: Client>(
     matched.fill_response(effects);
     let end = match verdict? {
         PolicyVerdict::Pass => return Ok(None),
-        PolicyVerdict::Answer(status) => {
-            WalkEnd::of(respond_with(matched, status, effects, client, timer).await, status)
-        }
+        PolicyVerdict::Answer(status) => WalkEnd::from_outcome(
+            respond_with(matched, status, effects, client, timer).await,
+            status,
+        ),
         PolicyVerdict::Page(page) => {
             let outcome = show_page(matched, &page, effects, client, timer).await;
-            WalkEnd::of(outcome, page.status)
+            WalkEnd::from_outcome(outcome, page.status)
         }
         PolicyVerdict::Gone => {
-            client.cut();
-            WalkEnd::gone()
+            client.cut_response();
+            WalkEnd::client_gone()
         }
     };
     Ok(Some(end))
@@ -106,7 +107,7 @@ async fn ask_each<'a, C: Client>(
         return Ok(PolicyVerdict::Answer(204));
     }
     if let Some(maintenance) = &policies.maintenance
-        && !maintenance.excepts(matched.identity.client)
+        && !maintenance.excepts_client(matched.identity.client)
     {
         effects.made.push((b"retry-after", maintenance.retry_after.as_bytes().into()));
         return Err(Refusal::Maintenance);
@@ -130,19 +131,19 @@ async fn ask_each<'a, C: Client>(
             |parts| concurrency.state.hash(parts),
         )
     {
-        match concurrency.enter(key, client, timer).await {
+        match concurrency.admit_request(key, client, timer).await {
             Ok(place) => effects.place = Some(place),
             Err(KeptOut::Out) => return Err(Refusal::ConcurrencyLimited),
             Err(KeptOut::Gone) => return Ok(PolicyVerdict::Gone),
         }
     }
-    if !wait.is_zero() && pause(client, timer, Some(wait)).await.is_err() {
+    if !wait.is_zero() && pause_for(client, timer, Some(wait)).await.is_err() {
         return Ok(PolicyVerdict::Gone);
     }
     if let Some(fault) = &policies.fault
-        && fault.happens(matched.id.as_str())
+        && fault.happens_to(matched.id.as_str())
     {
-        if pause(client, timer, fault.delay).await.is_err() {
+        if pause_for(client, timer, fault.delay).await.is_err() {
             return Ok(PolicyVerdict::Gone);
         }
         if let Some(status) = fault.abort {
@@ -159,9 +160,9 @@ fn cross_origin<'a>(
     effects: &mut PolicyEffects<'a>,
 ) -> bool {
     let head = matched.ex.head;
-    cors.fields(head.fields.named(b"origin").next(), &mut effects.fields);
+    cors.answer_fields(head.fields.named(b"origin").next(), &mut effects.fields);
     let Some((origin, _)) = read_preflight(head.method(), &head.fields) else { return false };
-    cors.preflight(origin, &mut effects.fields);
+    cors.preflight_fields(origin, &mut effects.fields);
     true
 }
 
@@ -190,7 +191,7 @@ async fn count_on_limits<'a>(
     let (verified, member) = (effects.verified.clone(), effects.member.clone());
     let who = RequestClaims { matched, verified: verified.as_deref(), member: member.as_deref() };
     for (at, limit) in limits.iter().enumerate().filter(|(_, limit)| these(limit)) {
-        if limit.exempts(matched.identity.client) {
+        if limit.exempts_client(matched.identity.client) {
             limit.state.exempt.fetch_add(1, Ordering::Relaxed);
             continue;
         }
@@ -198,10 +199,10 @@ async fn count_on_limits<'a>(
         match checked {
             Ok(LimitPass { remaining, wait: own, reset }) => {
                 wait = wait.max(own);
-                effects.report.add(limit, remaining, reset);
+                effects.report.add_limit(limit, remaining, reset);
             }
             Err(LimitWait(own)) => {
-                effects.report.add(limit, 0, own);
+                effects.report.add_limit(limit, 0, own);
                 give_back(who, limits.iter().take(at).filter(these));
                 let seconds = own.as_millis().div_ceil(1000).max(1).to_string();
                 effects.made.push((b"retry-after", seconds.into_bytes().into()));
@@ -222,7 +223,7 @@ async fn check_limit(
         let connections = &who.matched.ex.worker.redis;
         let named = (&*limit.name, limit.state.pace);
         let parts = parts.iter().map(|part| &**part);
-        match (redis.check(connections, named, parts, limit.delay).await, redis.on_error) {
+        match (redis.check_limit(connections, named, parts, limit.delay).await, redis.on_error) {
             (Ok(Err(wait)), _) => {
                 limit.state.refused.fetch_add(1, Ordering::Relaxed);
                 return Ok(Some(Err(wait)));
@@ -234,12 +235,12 @@ async fn check_limit(
         }
     }
     let key = hash_key(who, &limit.key, |parts| limit.state.hash(parts));
-    Ok(key.map(|key| limit.state.check(key, limit.delay, who.matched.ex.started)))
+    Ok(key.map(|key| limit.state.check_request(key, limit.delay, who.matched.ex.started)))
 }
 
 /// The parts of a key, for as long as somebody far away thinks about them.
 fn key_values(who: RequestClaims<'_, '_, '_>, parts: &[KeyPart]) -> Option<Vec<Box<[u8]>>> {
-    let client = who.matched.identity.client.map(network);
+    let client = who.matched.identity.client.map(client_network);
     let all = || parts.iter().map(|p| key_part(who, client.as_ref(), p));
     let counted = parts.len() > 1 || all().all(|part| part.is_some());
     counted.then(|| all().map(|part| part.unwrap_or_default().into()).collect())
@@ -256,7 +257,7 @@ struct RequestClaims<'w, 'a, 'i> {
 fn give_back<'l>(who: RequestClaims<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) {
     // What Redis has counted stays counted: another round trip would cost more than it is worth.
     let client = who.matched.identity.client;
-    for limit in limits.filter(|limit| limit.redis.is_none() && !limit.exempts(client)) {
+    for limit in limits.filter(|limit| limit.redis.is_none() && !limit.exempts_client(client)) {
         if let Some(key) = hash_key(who, &limit.key, |parts| limit.state.hash(parts)) {
             limit.state.give_back(key, who.matched.ex.started);
         }
@@ -270,7 +271,7 @@ fn hash_key(
     parts: &[KeyPart],
     hash: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> HashedKey,
 ) -> Option<HashedKey> {
-    let client = who.matched.identity.client.map(network);
+    let client = who.matched.identity.client.map(client_network);
     let all = || parts.iter().map(|p| key_part(who, client.as_ref(), p));
     if parts.len() == 1 && all().any(|part| part.is_none()) {
         return None;
@@ -290,7 +291,7 @@ fn key_part<'w>(
         // Those of whom nobody knows an address are one client.
         KeyPart::ClientIp => Some(client.map_or(&[], |client| &client[..])),
         KeyPart::Route => Some(matched.route.name.as_bytes()),
-        KeyPart::Header(name) => matched.header(name, verified),
+        KeyPart::Header(name) => matched.seen_header(name, verified),
         KeyPart::Cookie(name) => {
             let mut all = fields.values(Known::Cookie).flat_map(cookies);
             all.find(|(n, _)| **n == **name).map(|(_, value)| value)
@@ -344,7 +345,7 @@ async fn respond_with<C: Client>(
         return answer::end_call(client, timer, (status, &message), (edits, &added), gap).await;
     }
     let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
-    let page = matched.page(status);
+    let page = matched.wanted_page(status);
     if page.is_some() {
         fields.push((b"content-type", answer::HTML));
         fields.extend(answer::NEGOTIATED);

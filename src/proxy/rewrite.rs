@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::exchange::Refusal;
-use crate::route::normal::{has_dot_segments, normalize};
+use crate::route::normal::{has_dot_segments, normalize_path};
 use crate::route::template::TemplateValues;
 use crate::snapshot::rewrite::RouteRewrite;
 
@@ -19,9 +19,9 @@ pub fn rewrite_path<'a>(
     capture: impl Fn(usize) -> &'a [u8],
 ) -> Result<(), Refusal> {
     if let Some(template) = &rewrite.path {
-        let rest = rewrite.rests.iter().find_map(|start| start.divide(values.path));
+        let rest = rewrite.rests.iter().find_map(|start| start.divide_path(values.path));
         let (_, rest) = rest.unwrap_or_default();
-        template.write(out, &TemplateValues { rest, ..*values }, capture);
+        template.write_filled(out, &TemplateValues { rest, ..*values }, capture);
         return Ok(());
     }
     let mut rest = Cow::Borrowed(strip_prefix(rewrite, values.path).1);
@@ -34,7 +34,7 @@ pub fn rewrite_path<'a>(
         }
     }
     if let Some(prefix) = &rewrite.prefix {
-        prefix.write(out, values, capture);
+        prefix.write_filled(out, values, capture);
     }
     if out.is_empty() && rest.is_empty() {
         out.push(b'/');
@@ -45,7 +45,7 @@ pub fn rewrite_path<'a>(
 
 /// Returns what `strip_prefix` takes off a path, and what it leaves.
 pub(super) fn strip_prefix<'p>(rewrite: &RouteRewrite, path: &'p [u8]) -> (&'p [u8], &'p [u8]) {
-    let divided = rewrite.strip_prefix.as_ref().and_then(|start| start.divide(path));
+    let divided = rewrite.strip_prefix.as_ref().and_then(|start| start.divide_path(path));
     divided.unwrap_or((b"", path))
 }
 
@@ -62,7 +62,7 @@ fn check_path(mut path: Vec<u8>, raw: bool) -> Result<Vec<u8>, Refusal> {
     if raw {
         return Ok(path);
     }
-    match normalize(&path) {
+    match normalize_path(&path) {
         Ok(normal) => Ok(normal.into_owned()),
         Err(_) => Err(REASON),
     }

@@ -22,14 +22,14 @@ pub(super) struct WalkStage<'s, 'p> {
 }
 
 impl ResponseStage for WalkStage<'_, '_> {
-    fn substitute(&self, head: &ResponseHead) -> Option<Substitute> {
-        if self.matched.intercepts() { self.matched.instead(head) } else { None }
+    fn find_substitute(&self, head: &ResponseHead) -> Option<Substitute> {
+        if self.matched.intercepts() { self.matched.substitute_for(head) } else { None }
     }
 
     fn edit_head(&self, head: &ResponseHead) -> Option<ResponseHead> {
         let edited = self.matched.turned_back(head);
         if let Some(cache) = self.invalidates {
-            self.matched.invalidate(cache, self.effects, edited.as_ref().unwrap_or(head));
+            self.matched.invalidate_stored(cache, self.effects, edited.as_ref().unwrap_or(head));
         }
         edited
     }

@@ -39,7 +39,7 @@ impl MatchedRoute<'_, '_> {
         }
         let mut prefix = Vec::new();
         if let Some(template) = &rewrite.prefix {
-            template.write(&mut prefix, &self.values(), |n| self.capture(n));
+            template.write_filled(&mut prefix, &self.template_values(), |n| self.capture_text(n));
         }
         let way = TurnedWay {
             stripped: strip_prefix(rewrite, self.target.path()).0,
@@ -54,8 +54,8 @@ impl MatchedRoute<'_, '_> {
         turned.version = head.version;
         for field in head.fields.iter() {
             let value = match field_kind(field.name) {
-                Some(FieldKind::Reference) => way.reference(field.value),
-                Some(FieldKind::Cookie) => way.cookie(field.value),
+                Some(FieldKind::Reference) => way.turn_reference(field.value),
+                Some(FieldKind::Cookie) => way.turn_cookie(field.value),
                 None => Cow::Borrowed(field.value),
             };
             turned.fields.push_known(field.name, &value, field.known);
@@ -98,7 +98,7 @@ pub(super) fn keep_on_host(path: &mut Vec<u8>) {
 
 impl TurnedWay<'_> {
     /// A path of the server's in the client's terms; `None` where it is the same, or none that leads here.
-    fn path(&self, path: &[u8]) -> Option<Vec<u8>> {
+    fn turn_path(&self, path: &[u8]) -> Option<Vec<u8>> {
         let below = |path: &[u8], prefix: &[u8]| {
             let rest = path.strip_prefix(prefix)?;
             let whole = rest.is_empty() || matches!(rest.first(), Some(b'/' | b'?' | b'#'));
@@ -116,7 +116,7 @@ impl TurnedWay<'_> {
     }
 
     /// A reference (RFC 3986 §4.1), which is relative, a path, or a URL with or without its scheme.
-    fn reference<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
+    fn turn_reference<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
         let (scheme, rest) = match value.iter().position(|byte| *byte == b':') {
             Some(at) if is_web(value.get(..at).unwrap_or_default()) => {
                 (value.get(..at), value.get(at + 1..).unwrap_or_default())
@@ -124,8 +124,11 @@ impl TurnedWay<'_> {
             _ => (None, value),
         };
         let Some(after) = rest.strip_prefix(b"//") else {
-            let mut turned =
-                if scheme.is_none() && rest.starts_with(b"/") { self.path(rest) } else { None };
+            let mut turned = if scheme.is_none() && rest.starts_with(b"/") {
+                self.turn_path(rest)
+            } else {
+                None
+            };
             turned.iter_mut().for_each(keep_on_host);
             return turned.map_or(Cow::Borrowed(value), Cow::Owned);
         };
@@ -141,7 +144,7 @@ impl TurnedWay<'_> {
         if !own || self.public.is_empty() {
             return Cow::Borrowed(value);
         }
-        let path = self.path(path).map_or(Cow::Borrowed(path), Cow::Owned);
+        let path = self.turn_path(path).map_or(Cow::Borrowed(path), Cow::Owned);
         let mut turned = Vec::new();
         match scheme {
             // Who sends a client elsewhere than it is means that: to https above all.
@@ -160,7 +163,7 @@ impl TurnedWay<'_> {
     }
 
     /// A cookie (RFC 6265 §4.1.1): its `Path` and `Domain`.
-    fn cookie<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
+    fn turn_cookie<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
         // Browsers refuse one of this name with another path than `/` or with a domain (RFC 6265bis §4.1.3.2).
         if value
             .trim_ascii_start()
@@ -204,7 +207,7 @@ impl TurnedWay<'_> {
         if !path.starts_with(b"/") || self.stripped.contains(&b';') {
             return None;
         }
-        let mut turned = self.path(path)?;
+        let mut turned = self.turn_path(path)?;
         if turned.len() > 1 && path == b"/" && turned.ends_with(b"/") {
             turned.pop();
         }
@@ -294,7 +297,7 @@ mod tests {
             ("custom://a.test/x", "custom://a.test/x"),
             ("http:/x", "http:/x"),
         ] {
-            assert_eq!(text(way.reference(from.as_bytes())), to, "{from}");
+            assert_eq!(text(way.turn_reference(from.as_bytes())), to, "{from}");
         }
     }
 
@@ -314,7 +317,7 @@ mod tests {
             ("http://shop.test:8443/v2", "http://shop.test:8443/app"),
             ("http://shop.test/v2", "http://shop.test/v2"),
         ] {
-            assert_eq!(text(way.reference(from.as_bytes())), to, "{from}");
+            assert_eq!(text(way.turn_reference(from.as_bytes())), to, "{from}");
         }
     }
 
@@ -328,10 +331,10 @@ mod tests {
             ("/v2/\t/evil.example", "/./\t/evil.example"),
             ("/v2/x//y", "/x//y"),
         ] {
-            assert_eq!(&*prefixed.reference(from.as_bytes()), to.as_bytes(), "{from}");
+            assert_eq!(&*prefixed.turn_reference(from.as_bytes()), to.as_bytes(), "{from}");
         }
         let named = way(&answers, ("/t/x;Domain=test", ""), "http", ("a.test", "a.test"));
-        assert_eq!(&*named.cookie(b"a=1; Path=/"), b"a=1; Path=/");
+        assert_eq!(&*named.turn_cookie(b"a=1; Path=/"), b"a=1; Path=/");
     }
 
     #[test]
@@ -351,7 +354,7 @@ mod tests {
             ("a=1; Path=", "a=1; Path="),
             ("", ""),
         ] {
-            assert_eq!(text(way.cookie(from.as_bytes())), to, "{from}");
+            assert_eq!(text(way.turn_cookie(from.as_bytes())), to, "{from}");
         }
     }
 }

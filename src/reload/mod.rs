@@ -168,8 +168,8 @@ impl Reloader {
         connections: u32,
     ) -> std::io::Result<Self> {
         let watched = watched_files(sources, config);
-        let content = watched.content();
-        let watcher = file.map(|_| Watcher::start(watched, content)).transpose()?;
+        let content = watched.read_content();
+        let watcher = file.map(|_| Watcher::start_watching(watched, content)).transpose()?;
         let running = Arc::new(config.clone());
         let lists = Lists::default();
         Ok(Self {
@@ -180,8 +180,8 @@ impl Reloader {
             content,
             held: false,
             weights: Weights::default(),
-            names: Names::start()?,
-            files: Files::start(lists.updates().clone())?,
+            names: Names::start_thread()?,
+            files: Files::start_thread(lists.updates().clone())?,
             records: RecordSources::default(),
             lists,
             own: Vec::new(),
@@ -190,8 +190,8 @@ impl Reloader {
     }
 
     /// Returns whether the files have changed and are to be read for that; true once after each change.
-    pub fn changed(&self) -> bool {
-        let changed = self.watcher.as_ref().is_some_and(Watcher::changed);
+    pub fn has_changed(&self) -> bool {
+        let changed = self.watcher.as_ref().is_some_and(Watcher::has_changed);
         changed && self.running.runtime.reload == ReloadBy::Watch
     }
 
@@ -203,8 +203,8 @@ impl Reloader {
 
     /// Follows the names and sources of what runs, and no others.
     pub fn follow_running(&mut self) {
-        let sources = source::sources(&self.running);
-        self.lists.retain(&sources);
+        let sources = source::list_sources(&self.running);
+        self.lists.retain_sources(&sources);
         self.records.follow_only(&sources);
         self.files.follow_only(sources);
         self.names.ask_at(name_servers(&self.running));
@@ -224,33 +224,33 @@ impl Reloader {
 
     /// All that has been found out about servers.
     #[must_use]
-    pub fn found(&self) -> Found {
-        let (names, own) = (self.names.known(), self.own(&self.running));
+    pub fn found_servers(&self) -> Found {
+        let (names, own) = (self.names.known(), self.own_addresses(&self.running));
         Found { names, lists: self.lists.used().clone(), own }
     }
 
     /// All that has been found out about servers, once the names and sources of a configuration
     /// were asked.
     #[must_use]
-    pub fn learn(&mut self, config: &Config) -> Found {
+    pub fn learn_servers(&mut self, config: &Config) -> Found {
         let until = clock::now() + NAME_PATIENCE;
         let left = || until.saturating_duration_since(clock::now());
         self.names.ask_at(name_servers(config));
-        let sources = source::sources(config);
-        self.records.add(&sources);
-        self.files.learn(sources.clone(), NAME_PATIENCE);
-        let mut names = self.names.learn(all_questions(config), left());
-        self.records.tell(&names, self.lists.updates());
-        self.lists.hear_new(bounds(config), clock::now());
+        let sources = source::list_sources(config);
+        self.records.add_sources(&sources);
+        self.files.learn_files(sources.clone(), NAME_PATIENCE);
+        let mut names = self.names.learn_names(all_questions(config), left());
+        self.records.tell_answers(&names, self.lists.updates());
+        self.lists.hear_new(belief_bounds(config), clock::now());
         let mut named = Questions::new();
         for (upstream, elsewhere) in &sources {
-            let list = self.lists.used().get(&(upstream.clone(), Origin::of(elsewhere)));
+            let list = self.lists.used().get(&(upstream.clone(), Origin::from_source(elsewhere)));
             named.extend(list.into_iter().flat_map(|list| source::questions_of(&list.entries)));
         }
         if !named.is_empty() {
-            names = self.names.learn(named, left());
+            names = self.names.learn_names(named, left());
         }
-        Found { names, own: self.own(config), ..self.found() }
+        Found { names, own: self.own_addresses(config), ..self.found_servers() }
     }
 
     /// Notes the addresses at which the proxy itself listens now.
@@ -259,7 +259,7 @@ impl Reloader {
     }
 
     /// Returns the addresses at which the proxy itself listens, or will with a configuration.
-    fn own(&self, config: &Config) -> Arc<[SocketAddr]> {
+    fn own_addresses(&self, config: &Config) -> Arc<[SocketAddr]> {
         let addresses = config.listen.iter().flat_map(|listener| listener.address.iter());
         let written = addresses.filter_map(|address| match &address.value.at {
             ListenAddress::Ip(address) => Some(*address),
@@ -281,19 +281,19 @@ impl Reloader {
 
     /// Sends what answers of name servers say of servers, as a source of lists does.
     pub fn tell_records(&mut self) {
-        self.records.tell(&self.names.known(), self.lists.updates());
+        self.records.tell_answers(&self.names.known(), self.lists.updates());
     }
 
     /// Returns the question whose answer tells the servers of an upstream.
     #[must_use]
     pub fn record_question(&self, upstream: &str) -> Option<&Question> {
-        self.records.question(upstream)
+        self.records.question_of(upstream)
     }
 
     /// Returns how far sources are believed at once.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
-        bounds(&self.running)
+        belief_bounds(&self.running)
     }
 
     /// Returns what an operator has said about servers.
@@ -312,10 +312,14 @@ impl Reloader {
     ///
     /// # Errors
     /// [`ReloadRefused`].
-    pub fn read(&mut self, current: &Snapshot, force: bool) -> Result<ReloadPlan, ReloadRefused> {
+    pub fn read_files(
+        &mut self,
+        current: &Snapshot,
+        force: bool,
+    ) -> Result<ReloadPlan, ReloadRefused> {
         let file = self.file.clone().ok_or(ReloadRefused::Nothing("there is no file to read"))?;
         let before = self.watcher.as_ref().map(Watcher::watched).unwrap_or_default();
-        let found = before.content();
+        let found = before.read_content();
         if self.held && found == self.content && !force {
             return Ok(ReloadPlan::Nothing(
                 "the files are those that an operator went back from; they are read when they \
@@ -326,7 +330,10 @@ impl Reloader {
             Ok(loaded) => loaded,
             Err(report) => {
                 // What is wrong may be put right in any file that was read this time or before.
-                self.follow(watched_files(&report.sources, &self.running).and(&before), None);
+                self.follow_files(
+                    watched_files(&report.sources, &self.running).joined_with(&before),
+                    None,
+                );
                 return Err(ReloadRefused::Report(report));
             }
         };
@@ -334,7 +341,7 @@ impl Reloader {
         // A file that changed while it was read is read again.
         let found = (now == *before).then_some(found);
         let outside = self.content.outside;
-        self.follow(now, found);
+        self.follow_files(now, found);
         if !force {
             guard_shrinking(&self.running, &written)?;
         }
@@ -342,18 +349,18 @@ impl Reloader {
         if same && !force {
             self.held = false;
             // They are followed anyway; who asks for a reload wants to see their answers soon.
-            self.names.hurry(all_questions(&written).into_keys().collect(), NAME_PAUSE);
+            self.names.hurry_lookups(all_questions(&written).into_keys().collect(), NAME_PAUSE);
             return Ok(ReloadPlan::Nothing("nothing is different"));
         }
-        self.prepare(Arc::new(written), ReloadOrigin::Files, &sources, current)
+        self.prepare_reload(Arc::new(written), ReloadOrigin::Files, &sources, current)
             .map(|prepared| ReloadPlan::Switch(Box::new(prepared)))
     }
 
     /// Remembers what is in these files: what was found before they were read, or what is in them now.
-    fn follow(&mut self, watched: Watched, found: Option<WatchedContent>) {
-        self.content = found.unwrap_or_else(|| watched.content());
+    fn follow_files(&mut self, watched: Watched, found: Option<WatchedContent>) {
+        self.content = found.unwrap_or_else(|| watched.read_content());
         if let Some(watcher) = &self.watcher {
-            watcher.follow(watched, self.content);
+            watcher.follow_files(watched, self.content);
         }
     }
 
@@ -361,28 +368,28 @@ impl Reloader {
     ///
     /// # Errors
     /// [`ReloadRefused`].
-    pub fn back(&mut self, current: &Snapshot) -> Result<Prepared, ReloadRefused> {
+    pub fn go_back(&mut self, current: &Snapshot) -> Result<Prepared, ReloadRefused> {
         let nothing = ReloadRefused::Nothing("there is no configuration to go back to");
         let written = self.before.back().cloned().ok_or(nothing)?;
-        self.prepare(written, ReloadOrigin::Before, &Sources::default(), current)
+        self.prepare_reload(written, ReloadOrigin::Before, &Sources::default(), current)
     }
 
     /// Gives a server another weight, until the file gives it another one.
     ///
     /// # Errors
     /// There is no such server in the file.
-    pub fn weigh(
+    pub fn set_weight(
         &mut self,
         (upstream, server): (&str, &str),
         weight: NonZeroU16,
     ) -> Result<(), ReloadRefused> {
-        match self.weights.set(&self.running, upstream, server, weight) {
+        match self.weights.set_weight(&self.running, upstream, server, weight) {
             true => Ok(()),
             false => Err(ReloadRefused::NoServer(format!("{upstream}/{server}"))),
         }
     }
 
-    fn prepare(
+    fn prepare_reload(
         &mut self,
         config: Arc<Config>,
         origin: ReloadOrigin,
@@ -390,10 +397,10 @@ impl Reloader {
         current: &Snapshot,
     ) -> Result<Prepared, ReloadRefused> {
         // Those that are followed are not waited for, but their answers are wanted soon.
-        self.names.hurry(all_questions(&config).into_keys().collect(), NAME_PAUSE);
-        let found = self.learn(&config);
+        self.names.hurry_lookups(all_questions(&config).into_keys().collect(), NAME_PAUSE);
+        let found = self.learn_servers(&config);
         let mut weights = self.weights.clone();
-        weights.retain(&config);
+        weights.retain_current(&config);
         let outside = (Some(current), (&found, &weights));
         let snapshot = compile::compile_for(Purpose::Run, &config, outside, self.connections);
         let snapshot = snapshot.map_err(|findings| {
@@ -404,7 +411,7 @@ impl Reloader {
     }
 
     /// Notes that what was prepared runs now; until then nothing of it counts.
-    pub fn accepted(&mut self, accepted: Accepted) {
+    pub fn note_accepted(&mut self, accepted: Accepted) {
         let Accepted { config, origin, weights } = accepted;
         match origin {
             ReloadOrigin::Files => {
@@ -437,7 +444,7 @@ pub struct Accepted {
 impl Prepared {
     /// The snapshot, and what is to be remembered once it runs.
     #[must_use]
-    pub fn split(self) -> (Snapshot, Vec<ConfigChange>, StayingCounts, Accepted) {
+    pub fn into_parts(self) -> (Snapshot, Vec<ConfigChange>, StayingCounts, Accepted) {
         let Self { config, snapshot, changes, stays, origin, weights } = self;
         (snapshot, changes, stays, Accepted { config, origin, weights })
     }
@@ -449,7 +456,7 @@ fn watched_files(sources: &Sources, config: &Config) -> Watched {
     let users = users.map(|BasicConfig { users_file }| users_file.as_path());
     let outside = certificates::files(config)
         .chain(users)
-        .chain(pages::files(config))
+        .chain(pages::page_files(config))
         .chain(sources.named().map(PathBuf::as_path));
     let texts = sources.files().iter().map(|source| Path::new(&source.name));
     Watched::new(texts, outside, sources.patterns())
@@ -457,15 +464,15 @@ fn watched_files(sources: &Sources, config: &Config) -> Watched {
 
 /// All that name servers are asked for a configuration.
 fn all_questions(config: &Config) -> Questions {
-    let mut all = discovery::record_questions(&source::sources(config));
-    for (question, bounds) in source::questions(config) {
+    let mut all = discovery::record_questions(&source::list_sources(config));
+    for (question, bounds) in source::list_questions(config) {
         discovery::add_question(&mut all, question, bounds);
     }
     all
 }
 
 /// The bounds within which a configuration believes sources at once.
-fn bounds(config: &Config) -> Bounds {
+fn belief_bounds(config: &Config) -> Bounds {
     let runtime = &config.runtime;
     Bounds {
         shrink: runtime.shrink_guard.fraction(),
@@ -563,14 +570,14 @@ mod tests {
     fn ten_configurations_can_be_gone_back_to() {
         let first = config(1);
         let mut reloader = Reloader::new(None, &first, &Sources::default(), 16).unwrap();
-        let snapshot = compile::compile(&first, None, 16).unwrap();
+        let snapshot = compile::compile_config(&first, None, 16).unwrap();
         for n in 2..=14 {
             let (config, weights) = (Arc::new(config(n)), Weights::default());
-            reloader.accepted(Accepted { config, origin: ReloadOrigin::Files, weights });
+            reloader.note_accepted(Accepted { config, origin: ReloadOrigin::Files, weights });
         }
         let mut back = 0;
-        while let Ok(prepared) = reloader.back(&snapshot) {
-            reloader.accepted(prepared.split().3);
+        while let Ok(prepared) = reloader.go_back(&snapshot) {
+            reloader.note_accepted(prepared.into_parts().3);
             back += 1;
         }
         assert_eq!(back, 10);

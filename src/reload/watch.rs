@@ -62,14 +62,14 @@ impl Watched {
 
     /// Joins these and those of another one.
     #[must_use]
-    pub fn and(mut self, other: &Self) -> Self {
+    pub fn joined_with(mut self, other: &Self) -> Self {
         self.texts.extend(other.texts.iter().cloned());
         self.outside.extend(other.outside.iter().cloned());
         self.patterns.extend(other.patterns.iter().cloned());
         self
     }
 
-    fn texts(&self) -> BTreeSet<PathBuf> {
+    fn text_files(&self) -> BTreeSet<PathBuf> {
         let found = self.patterns.iter().filter_map(|pattern| glob::glob(pattern).ok());
         let found = found.flat_map(|paths| paths.filter_map(Result::ok).take(MOST));
         self.texts.iter().cloned().chain(found).collect()
@@ -77,7 +77,7 @@ impl Watched {
 
     /// Returns what is in the files now.
     #[must_use]
-    pub fn content(&self) -> WatchedContent {
+    pub fn read_content(&self) -> WatchedContent {
         let of = |paths: &BTreeSet<PathBuf>, limit: u64| {
             let mut hasher = DefaultHasher::new();
             for path in paths {
@@ -86,15 +86,15 @@ impl Watched {
             hasher.finish()
         };
         WatchedContent {
-            texts: of(&self.texts(), FILE_LIMIT),
+            texts: of(&self.text_files(), FILE_LIMIT),
             outside: of(&self.outside, files::LARGEST),
         }
     }
 
     /// Returns how the files look from outside.
-    fn looks(&self) -> u64 {
+    fn fingerprint_files(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for path in self.texts().iter().chain(&self.outside) {
+        for path in self.text_files().iter().chain(&self.outside) {
             // Through symbolic links: what they lead to is what is read.
             let Ok(meta) = fs::metadata(path) else {
                 (path, 0_u8).hash(&mut hasher);
@@ -121,20 +121,20 @@ struct Watch {
 
 impl Watch {
     fn new(watched: Arc<Watched>, read: WatchedContent) -> Self {
-        let seen = watched.looks();
+        let seen = watched.fingerprint_files();
         Self { watched, read, seen, settled: None }
     }
 
     /// Looks again; true once after each change.
-    fn changed(&mut self) -> bool {
-        let now = self.watched.looks();
+    fn look_again(&mut self) -> bool {
+        let now = self.watched.fingerprint_files();
         let still = now == self.seen;
         self.seen = now;
         if !still || self.settled == Some(now) {
             return false;
         }
         self.settled = Some(now);
-        let content = self.watched.content();
+        let content = self.watched.read_content();
         let changed = content != self.read;
         self.read = content;
         changed
@@ -160,7 +160,7 @@ impl Watcher {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(watched: Watched, read: WatchedContent) -> std::io::Result<Self> {
+    pub fn start_watching(watched: Watched, read: WatchedContent) -> std::io::Result<Self> {
         let posted = ArcSwap::from_pointee((Arc::new(watched), read));
         let shared = Arc::new(SharedWatch { posted, changed: AtomicBool::new(false) });
         let weak = Arc::downgrade(&shared);
@@ -169,7 +169,7 @@ impl Watcher {
     }
 
     /// Looks at these from now on.
-    pub fn follow(&self, watched: Watched, read: WatchedContent) {
+    pub fn follow_files(&self, watched: Watched, read: WatchedContent) {
         self.0.posted.store(Arc::new((Arc::new(watched), read)));
         self.0.changed.store(false, Ordering::Release);
     }
@@ -182,7 +182,7 @@ impl Watcher {
 
     /// Returns whether the files have changed; true once after each change.
     #[must_use]
-    pub fn changed(&self) -> bool {
+    pub fn has_changed(&self) -> bool {
         self.0.changed.swap(false, Ordering::AcqRel)
     }
 }
@@ -196,7 +196,7 @@ fn look_again(shared: &Weak<SharedWatch>) {
             known = Some((posted.clone(), watch));
         }
         if let Some((_, watch)) = &mut known
-            && watch.changed()
+            && watch.look_again()
             // They may have been read meanwhile.
             && Arc::ptr_eq(&shared.posted.load(), &posted)
         {
@@ -215,8 +215,8 @@ mod tests {
 
     /// Looks twice, as two ticks do.
     fn settled(watch: &mut Watch) -> bool {
-        let first = watch.changed();
-        watch.changed() || first
+        let first = watch.look_again();
+        watch.look_again() || first
     }
 
     fn write(path: &Path, text: &str) {
@@ -226,7 +226,7 @@ mod tests {
     fn watch(file: &Path) -> Watch {
         let none = std::iter::empty;
         let watched = Watched::new(std::iter::once(file), none(), std::iter::empty());
-        let content = watched.content();
+        let content = watched.read_content();
         Watch::new(Arc::new(watched), content)
     }
 
@@ -274,7 +274,7 @@ mod tests {
         let pattern = format!("{}/*.toml", directory.path().display());
         let none = std::iter::empty;
         let watched = Watched::new(none(), std::iter::empty(), std::iter::once(&*pattern));
-        let content = watched.content();
+        let content = watched.read_content();
         let mut watch = Watch::new(Arc::new(watched), content);
         write(&directory.path().join("other.txt"), "x");
         assert!(!settled(&mut watch));
@@ -308,11 +308,11 @@ mod tests {
         write(&file, "whole");
         let mut watch = watch(&file);
         write(&file, "");
-        assert!(!watch.changed());
+        assert!(!watch.look_again());
         write(&file, "half");
-        assert!(!watch.changed());
+        assert!(!watch.look_again());
         write(&file, "whole again");
-        assert!(!watch.changed());
-        assert!(watch.changed());
+        assert!(!watch.look_again());
+        assert!(watch.look_again());
     }
 }

@@ -40,7 +40,7 @@ impl std::fmt::Debug for Desk {
 impl Desk {
     /// Reads something out of the history, after everything that has happened so far is in it. `None`
     /// when the process is stopping, or too many ask.
-    pub async fn ask<T: Send + 'static>(
+    pub async fn ask_history<T: Send + 'static>(
         &self,
         read: impl FnOnce(&History) -> T + Send + 'static,
     ) -> Option<T> {
@@ -86,27 +86,29 @@ pub fn start_collector(
     let history = History::default();
     let started = clock::wall();
     let collector = Collector { history, store, workers, started, reply, replies };
-    thread::Builder::new().name("telemetry".into()).spawn(move || collector.run(&questions.0))?;
+    thread::Builder::new()
+        .name("telemetry".into())
+        .spawn(move || collector.run_collector(&questions.0))?;
     Ok(())
 }
 
 impl Collector {
-    fn run(mut self, questions: &Receiver<StatsQuestion>) {
+    fn run_collector(mut self, questions: &Receiver<StatsQuestion>) {
         pace::stand_back();
         let mut next = clock::now() + SECOND;
         let mut seconds = 0;
         loop {
             match questions.recv_timeout(next.saturating_duration_since(clock::now())) {
                 Ok(question) => {
-                    self.gather();
+                    self.gather_deltas();
                     question(&self.history);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     next += SECOND;
-                    self.gather();
+                    self.gather_deltas();
                     self.end_second();
                     if seconds % EXPORT == 0 {
-                        self.export();
+                        self.export_metrics();
                     }
                     seconds += 1;
                 }
@@ -116,9 +118,9 @@ impl Collector {
     }
 
     /// Asks all workers for what they have.
-    fn gather(&mut self) {
+    fn gather_deltas(&mut self) {
         while let Ok(late) = self.replies.try_recv() {
-            self.history.add(&late);
+            self.history.add_interval(&late);
         }
         let order = || WorkerCommand::HandOver(self.reply.clone());
         let asked = self.workers.iter().filter(|worker| worker.try_send(order()).is_ok()).count();
@@ -126,12 +128,12 @@ impl Collector {
         for _ in 0..asked {
             let left = until.saturating_duration_since(clock::now());
             let Ok(interval) = self.replies.recv_timeout(left) else { return };
-            self.history.add(&interval);
+            self.history.add_interval(&interval);
         }
     }
 
     /// Sends the counters to the receiver of traces, if there is one.
-    fn export(&self) {
+    fn export_metrics(&self) {
         let snapshot = self.store.load();
         if let Some(tracing) = &snapshot.trace {
             let exporter = &tracing.exporter;

@@ -69,7 +69,7 @@ pub(super) async fn serve_connection(
     way: ConnectionEnd<'_>,
 ) {
     let ConnectionEnd { seat, listener, closing, full } = way;
-    let place = seat.number().to_le_bytes()[0].wrapping_mul(97);
+    let place = seat.seat_number().to_le_bytes()[0].wrapping_mul(97);
     let mut timer = Timer::default();
     let mut client = H1Client::new(stream, clock::now(), (closing.clone(), listener.life), place);
     while client.wake(seat, &mut timer, listener.times).await {
@@ -87,7 +87,7 @@ pub(super) async fn serve_connection(
                 let refusal = Refusal::Crowded;
                 let of = ReadHead { peer: &peer, listener: &listener, head: &head };
                 Box::pin(refuse_head(local, of, refusal, &mut client, &mut timer)).await;
-                client.leave();
+                client.stop_reading();
                 false
             }
             NextRequest::Request => {
@@ -123,7 +123,7 @@ pub(super) async fn serve_connection(
             break;
         }
     }
-    client.close(&mut timer, listener.write_gap).await;
+    client.close_gracefully(&mut timer, listener.write_gap).await;
 }
 
 /// One request. A defect in the proxy costs this request and nothing else.
@@ -138,7 +138,7 @@ pub(super) async fn run_exchange<C: Client>(
     proxy::door::remove_claims(head, peer.trusted, &listener.client_field);
     let head = &*head;
     let of = ReadHead { peer, listener, head };
-    let snapshot = local.current.get();
+    let snapshot = local.current.get_snapshot();
     let request = ReceivedRequest { peer, head, started };
     // Boxed, so that a connection that waits does not hold the memory of one that works.
     // Made where it stays: it is large.
@@ -147,22 +147,22 @@ pub(super) async fn run_exchange<C: Client>(
         proxy::handle(&local.worker, &snapshot, listener, request, client, timer),
     ));
     let bytes = size_of_val(&*walk) + head.fields.capacity();
-    held::limit(snapshot.request_memory);
+    held::set_limit(snapshot.request_memory);
     let handled = match MemoryReservation::new(bytes, snapshot.request_memory) {
         Some(_held) => CaughtPanic(Some(walk)).await,
         None => {
             drop(walk);
             // Who holds a part of a head and says no more makes room for those who come after.
-            local.worker.seats.shed();
+            local.worker.seats.shed_slowest();
             let refused = refuse_head(local, of, Refusal::Overloaded, client, timer);
             return Box::pin(refused).await;
         }
     };
     if handled.is_none() {
         local.status.panics.fetch_add(1, Ordering::Relaxed);
-        if client.begun() {
-            client.cut();
-            let id = local.worker.draw(RequestId::new);
+        if client.has_begun() {
+            client.cut_response();
+            let id = local.worker.draw_random(RequestId::new);
             let outcome = Outcome::ProxyCut(Halt::Defect);
             account_refusal(local, of, outcome, id.as_str(), client);
         } else {
@@ -181,7 +181,7 @@ pub(super) async fn refuse_head<C: Client>(
 ) {
     let ReadHead { listener, head, .. } = of;
     local.status.requests.fetch_add(u64::from(refusal != Refusal::Internal), Ordering::Relaxed);
-    let id = local.worker.draw(RequestId::new);
+    let id = local.worker.draw_random(RequestId::new);
     client.close_after();
     let refused = answer::RefusedAnswer {
         refusal,
@@ -200,7 +200,7 @@ pub(super) async fn refuse_head<C: Client>(
 /// The answer to somebody who speaks HTTP where TLS is expected.
 pub(super) fn plain_answer() -> Vec<u8> {
     let refusal = Refusal::BadRequest("this port speaks TLS: use https");
-    let body = refusal.body("");
+    let body = refusal.problem_body("");
     let mut answer = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n\
         connection: close\r\n"
         .to_vec();
@@ -219,7 +219,8 @@ fn account_refusal<C: Client>(
     client: &C,
 ) {
     let ReadHead { peer, listener, head } = of;
-    let (status, received, sent) = (outcome.status(), client.received(), client.sent());
+    let (status, received, sent) =
+        (outcome.http_status(), client.received_bytes(), client.sent_bytes());
     let ending = RefusedEnding {
         outcome,
         status,
@@ -232,8 +233,8 @@ fn account_refusal<C: Client>(
         server: None,
         cause: None,
     };
-    ending.tell(&local.worker.quotas, &local.worker.ledger);
-    local.worker.ledger.request(&LedgerEntry {
+    ending.log_ending(&local.worker.quotas, &local.worker.ledger);
+    local.worker.ledger.note_request(&LedgerEntry {
         route: None,
         method: method_index(head.method()),
         listener: u32::from(listener.id),
@@ -244,7 +245,7 @@ fn account_refusal<C: Client>(
         received,
         sent,
     });
-    let snapshot = local.current.get();
+    let snapshot = local.current.get_snapshot();
     if let Some(log) = &snapshot.access {
         let line = AccessLine {
             request_id,

@@ -92,7 +92,7 @@ pub(super) struct ControlParts {
     pub(super) sites: Vec<ListenSite>,
     /// The addresses at which the proxy itself listens.
     pub(super) own: Vec<Address>,
-    /// The number of calls of [`ControlParts::sweep`].
+    /// The number of calls of [`ControlParts::forget_idle_keys`].
     pub(super) sweeps: u32,
     /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of routes would
     /// hold up a worker.
@@ -111,7 +111,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn start(
+    pub(super) fn start_thread(
         parts: ControlParts,
         (commands, received): (SyncSender<ControlCommand>, Receiver<ControlCommand>),
     ) -> io::Result<Self> {
@@ -121,7 +121,7 @@ impl Control {
             let _told = line.try_send(ControlCommand::Follow { reply: None });
         });
         let thread = std::thread::Builder::new().name("control".into());
-        let thread = Some(thread.spawn(move || parts.run(&received))?);
+        let thread = Some(thread.spawn(move || parts.handle_commands(&received))?);
         Ok(Self { commands, thread })
     }
 }
@@ -156,7 +156,7 @@ pub(super) fn command_line() -> (SyncSender<ControlCommand>, Receiver<ControlCom
 
 impl Control {
     /// Ends the thread, which removes the files of Unix sockets. One that hangs in a file system is not waited for.
-    pub(super) fn close(mut self) {
+    pub(super) fn end_thread(mut self) {
         let deadline = clock::now() + FAREWELL;
         // It may have other things to do first; that nobody listens means that it has ended already.
         while let Err(TrySendError::Full(_)) = self.commands.try_send(ControlCommand::Stop)
@@ -176,7 +176,7 @@ impl Control {
 }
 
 impl ControlParts {
-    fn run(mut self, commands: &Receiver<ControlCommand>) {
+    fn handle_commands(mut self, commands: &Receiver<ControlCommand>) {
         pace::stand_back();
         pace::can_wait();
         let mut looks = 0;
@@ -192,14 +192,14 @@ impl ControlParts {
                     if force {
                         self.believe_sources();
                     }
-                    send_reply(reply, self.reload(force));
+                    send_reply(reply, self.reload_configuration(force));
                 }
                 Ok(ControlCommand::Rollback { reply }) => send_reply(reply, self.roll_back()),
                 Ok(ControlCommand::Weigh { upstream, server, weight, reply }) => {
                     // Who asked may have gone.
-                    let _gone = reply.send(self.weigh((&upstream, &server), weight));
+                    let _gone = reply.send(self.set_weight((&upstream, &server), weight));
                 }
-                Ok(ControlCommand::Reopen) => self.reopen(),
+                Ok(ControlCommand::Reopen) => self.reopen_logs(),
                 Ok(ControlCommand::Follow { reply }) => {
                     self.follow_sources();
                     send_reply(reply, ());
@@ -224,28 +224,28 @@ impl ControlParts {
             looks += 1;
             if looks >= FILES {
                 looks = 0;
-                self.sweep();
+                self.forget_idle_keys();
                 self.follow_names();
                 self.look_after_sources();
-                if self.reloader.changed() {
-                    self.reload(false);
+                if self.reloader.has_changed() {
+                    self.reload_configuration(false);
                 }
             }
         }
     }
 
     /// Forgets idle keys of rate limits and sessions now and then.
-    fn sweep(&mut self) {
+    fn forget_idle_keys(&mut self) {
         self.sweeps += 1;
         if self.sweeps.is_multiple_of(SWEEP) {
             let snapshot = self.store.load();
             for limit in snapshot.limits() {
-                limit.state.sweep();
+                limit.state.forget_idle();
             }
             for upstream in &snapshot.upstreams {
                 let members = upstream.members();
-                let learned = members.sticky.as_ref().and_then(Affinity::learned);
-                learned.into_iter().for_each(LearnedAffinity::sweep);
+                let learned = members.sticky.as_ref().and_then(Affinity::as_learned);
+                learned.into_iter().for_each(LearnedAffinity::forget_idle);
             }
         }
     }
@@ -254,20 +254,20 @@ impl ControlParts {
     fn follow_names(&mut self) {
         let current = self.store.load_full();
         let away = names::unreachable_hosts(&current, &self.reloader);
-        self.reloader.names().hurry(away, names::UNREACHABLE);
-        if !self.reloader.names().changed() {
+        self.reloader.names().hurry_lookups(away, names::UNREACHABLE);
+        if !self.reloader.names().has_changed() {
             return;
         }
         self.reloader.tell_records();
         for upstream in &current.upstreams {
-            self.arrange(upstream);
+            self.arrange_upstream(upstream);
         }
-        names::note_faults(&current, &self.reloader.found());
+        names::note_faults(&current, &self.reloader.found_servers());
     }
 
-    fn reopen(&self) {
+    fn reopen_logs(&self) {
         if let Some(access) = &self.store.load().access {
-            access.sink.reopen();
+            access.sink.request_reopen();
         }
     }
 
@@ -275,12 +275,12 @@ impl ControlParts {
         self.sites.iter().for_each(|site| remove_socket(&site.address));
     }
 
-    fn reload(&mut self, force: bool) -> ReloadOutcome {
+    fn reload_configuration(&mut self, force: bool) -> ReloadOutcome {
         service_manager::tell_reloading();
         let current = self.store.load_full();
-        let outcome = match self.reloader.read(&current, force) {
+        let outcome = match self.reloader.read_files(&current, force) {
             Ok(ReloadPlan::Switch(prepared)) => self.put_into_effect(&current, Ok(*prepared)),
-            Ok(ReloadPlan::Nothing(why)) => self.stay(&current, why),
+            Ok(ReloadPlan::Nothing(why)) => self.report_unchanged(&current, why),
             Err(refused) => self.put_into_effect(&current, Err(refused)),
         };
         service_manager::tell_ready();
@@ -288,7 +288,7 @@ impl ControlParts {
     }
 
     /// Answers that what is asked for is what runs: that is no reload.
-    fn stay(&self, current: &Snapshot, why: &'static str) -> ReloadOutcome {
+    fn report_unchanged(&self, current: &Snapshot, why: &'static str) -> ReloadOutcome {
         self.status.reloads.last_error.store(None);
         tracing::info!(generation = current.generation, why, "nothing to reload");
         let (changes, stays) = diff::diff_configs(&current.shown, &current.shown);
@@ -305,19 +305,19 @@ impl ControlParts {
 
     fn roll_back(&mut self) -> ReloadOutcome {
         let current = self.store.load_full();
-        let prepared = self.reloader.back(&current);
+        let prepared = self.reloader.go_back(&current);
         self.put_into_effect(&current, prepared)
     }
 
     /// Gives a server another weight; `false` when there is no such server.
-    fn weigh(&mut self, (upstream, server): (&str, &str), weight: NonZeroU16) -> bool {
+    fn set_weight(&mut self, (upstream, server): (&str, &str), weight: NonZeroU16) -> bool {
         let current = self.store.load_full();
         let found = current.upstreams.iter().find(|known| *known.name == *upstream);
         let Some(found) = found else { return false };
-        if self.reloader.weigh((upstream, server), weight).is_err() {
+        if self.reloader.set_weight((upstream, server), weight).is_err() {
             return false;
         }
-        self.arrange(found);
+        self.arrange_upstream(found);
         tracing::info!(upstream, server, weight, "weight given");
         true
     }
@@ -327,7 +327,7 @@ impl ControlParts {
         current: &Snapshot,
         prepared: Result<Prepared, ReloadRefused>,
     ) -> ReloadOutcome {
-        let result = prepared.and_then(|prepared| self.switch(current, prepared));
+        let result = prepared.and_then(|prepared| self.switch_snapshot(current, prepared));
         let counts = &self.status.reloads;
         let outcome = match result {
             Ok(outcome) => {
@@ -358,28 +358,32 @@ impl ControlParts {
                 }
             }
         };
-        counts.remember(&outcome);
+        counts.remember_reload(&outcome);
         self.reloader.follow_running();
-        names::note_faults(&self.store.load(), &self.reloader.found());
+        names::note_faults(&self.store.load(), &self.reloader.found_servers());
         members::note_supplies(&self.reloader, &self.store.load());
         outcome
     }
 
     /// Opens what is new, swaps, closes what is gone.
-    fn switch(
+    fn switch_snapshot(
         &mut self,
         current: &Snapshot,
         prepared: Prepared,
     ) -> Result<ReloadOutcome, ReloadRefused> {
         let sites = listener::list_sites(&prepared.config, &prepared.snapshot);
-        let (snapshot, changes, stays, accepted) = prepared.split();
+        let (snapshot, changes, stays, accepted) = prepared.into_parts();
         let drains = diff::drained_servers(&changes);
-        let is_open = |site: &ListenSite| self.sites.iter().any(|open| open.same(site));
+        let is_open = |site: &ListenSite| self.sites.iter().any(|open| open.is_same_place(site));
         let new: Vec<ListenSite> = sites.iter().filter(|site| !is_open(site)).cloned().collect();
         let bound = listener::bind_sites(&new, &self.sites, self.workers.len())
             .map_err(|error| ReloadRefused::Bind(error.to_string()))?;
-        let gone: Vec<ListenSite> =
-            self.sites.iter().filter(|open| !sites.iter().any(|s| s.same(open))).cloned().collect();
+        let gone: Vec<ListenSite> = self
+            .sites
+            .iter()
+            .filter(|open| !sites.iter().any(|s| s.is_same_place(open)))
+            .cloned()
+            .collect();
         let generation = snapshot.generation;
         snapshot.bound_caches();
         self.retired.push(self.store.swap(Arc::new(snapshot)));
@@ -389,14 +393,14 @@ impl ControlParts {
         for (name, address) in &bound.names {
             tracing::info!(%address, listener = %name, "listening");
         }
-        self.close(&gone);
-        self.allow(&sites);
+        self.close_sites(&gone);
+        self.update_socket_access(&sites);
         let now = self.store.load();
-        self.health.follow(&now.upstreams);
+        self.health.follow_upstreams(&now.upstreams);
         forget_names(current, &now);
         drop(now);
         self.sites = sites;
-        self.reloader.accepted(accepted);
+        self.reloader.note_accepted(accepted);
         self.own.retain(|own| !gone.iter().any(|site| site.address == *own));
         self.own.extend(bound.names.into_iter().map(|(_, address)| address));
         self.note_own();
@@ -414,9 +418,9 @@ impl ControlParts {
     }
 
     /// Sets who may connect to a Unix socket that stays, where that has changed.
-    fn allow(&self, sites: &[ListenSite]) {
+    fn update_socket_access(&self, sites: &[ListenSite]) {
         for site in sites {
-            let before = self.sites.iter().find(|open| open.same(site));
+            let before = self.sites.iter().find(|open| open.is_same_place(site));
             if let (Address::Unix(path), Some(before)) = (&site.address, before)
                 && before.access != site.access
                 && let Err(error) = listener::set_access(path, &site.access)
@@ -427,7 +431,7 @@ impl ControlParts {
         }
     }
 
-    fn close(&self, gone: &[ListenSite]) {
+    fn close_sites(&self, gone: &[ListenSite]) {
         for site in gone {
             for worker in &self.workers {
                 give_order(worker, WorkerCommand::Close(site.clone()));
@@ -463,7 +467,7 @@ fn forget_names(old: &Snapshot, new: &Snapshot) {
     for upstream in &old.upstreams {
         let members = upstream.members();
         let gone = members.servers().iter().filter(|server| !stay.contains(&server.endpoint.id));
-        gone.for_each(|server| upstream.dismiss(server));
+        gone.for_each(|server| upstream.dismiss_server(server));
     }
 }
 

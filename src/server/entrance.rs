@@ -67,7 +67,7 @@ pub(super) async fn accept_connections(
     loop {
         tokio::select! {
             biased;
-            accepted = acceptor.accept() => match accepted {
+            accepted = acceptor.accept_connection() => match accepted {
                 Ok((stream, from)) => admit_connection(&local, &door, stream, from).await,
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => note_exhausted(&local, &door, &error).await,
@@ -94,7 +94,7 @@ async fn note_exhausted(local: &Local, door: &AcceptContext, error: &io::Error) 
         local.make_room(None);
     }
     local.worker.connections.borrow_mut().let_go_of(AT_ONCE);
-    if let Some(left_out) = local.worker.quotas.take("descriptors", clock::now()) {
+    if let Some(left_out) = local.worker.quotas.take_line("descriptors", clock::now()) {
         let listen = &door.listener.name;
         tracing::warn!(%listen, %error, left_out, key = "listen.limits.connections", raise = "ulimit -n", "accepting connections is paused");
     }
@@ -107,24 +107,24 @@ async fn admit_connection(
     stream: Stream,
     from: Option<SocketAddr>,
 ) {
-    let snapshot = local.current.get();
+    let snapshot = local.current.get_snapshot();
     // A listener that has just gone serves those who came before it with what it had.
     let settings = snapshot.listener(door.listener.id).unwrap_or(&door.listener).clone();
     let counts = settings.counts.clone();
     counts.accepted.fetch_add(1, Relaxed);
-    counts.room.limit(settings.connections);
+    counts.room.set_limit(settings.connections);
     let closing = door.closing.clone();
     let arrived = ArrivedClient { local: local.clone(), settings, closing, stream, from };
     // Nobody else is accepted until this one has a place, or one among the few that wait for a place.
     let (full, waiting) = loop {
-        let full = match counts.room.enter() {
+        let full = match counts.room.take_place() {
             Ok(inside) => {
-                spawn_local(arrived.connect(None, Some(inside)));
+                spawn_local(arrived.identify_and_serve(None, Some(inside)));
                 return;
             }
             Err(full) => full,
         };
-        match counts.room.wait() {
+        match counts.room.wait_for_place() {
             Some(waiting) => break (full, waiting),
             None => sleep(ASK_AGAIN).await,
         }
@@ -134,7 +134,7 @@ async fn admit_connection(
             Ok(inside) => {
                 // It has a place of its own now: whoever is served does not wait.
                 drop(waiting);
-                arrived.connect(None, Some(inside)).await;
+                arrived.identify_and_serve(None, Some(inside)).await;
             }
             Err(full) => {
                 arrived.turn_away(full).await;
@@ -154,7 +154,7 @@ impl Local {
         // As many as there are workers at most: what nobody can fulfil must not pile up.
         let most = u32::try_from(self.worker.workers).unwrap_or(u32::MAX);
         match listener {
-            Some(listener) => listener.counts.room.want(most),
+            Some(listener) => listener.counts.room.want_place(most),
             None => room::want_any(most),
         }
         self.worker.call_others();
@@ -164,7 +164,8 @@ impl Local {
     #[cold]
     fn tell_crowded(&self, settings: &Listener, client: IpAddr) {
         settings.counts.refused_per_client.fetch_add(1, Relaxed);
-        if let Some(left_out) = self.worker.quotas.take("connections_per_client", clock::now()) {
+        if let Some(left_out) = self.worker.quotas.take_line("connections_per_client", clock::now())
+        {
             let (listen, key) = (&settings.name, "listen.limits.connections_per_client");
             let limit = settings.per_client.as_ref().map_or(0, |per_client| per_client.most);
             tracing::warn!(%listen, %client, limit, key, left_out, "connection refused: its client has too many");
@@ -172,11 +173,11 @@ impl Local {
     }
 
     /// Makes the room that other workers have asked for, as far as there is something idle here.
-    pub(super) fn heed(&self) {
+    pub(super) fn make_wanted_room(&self) {
         let seats = &self.worker.seats;
         room::heed_any(|| seats.make_room(None));
-        for listener in &self.current.get().listeners {
-            listener.counts.room.heed(|| seats.make_room(Some(listener.id)));
+        for listener in &self.current.get_snapshot().listeners {
+            listener.counts.room.make_wanted_room(|| seats.make_room(Some(listener.id)));
         }
     }
 }
@@ -190,8 +191,8 @@ impl ArrivedClient {
             let again = clock::now() + ASK_AGAIN;
             while clock::now() < again {
                 // It may have been freed already, and then nobody says so.
-                let _woken = timeout(again - clock::now(), room::freed()).await;
-                match self.settings.counts.room.enter() {
+                let _woken = timeout(again - clock::now(), room::wait_for_freed()).await;
+                match self.settings.counts.room.take_place() {
                     Ok(inside) => return Ok(inside),
                     Err(still) => full = still,
                 }
@@ -206,30 +207,30 @@ impl ArrivedClient {
     async fn turn_away(self, full: RoomFull) {
         let counts = self.settings.counts.clone();
         counts.refused.fetch_add(1, Relaxed);
-        if let Some(left_out) = self.local.worker.quotas.take("connections", clock::now()) {
+        if let Some(left_out) = self.local.worker.quotas.take_line("connections", clock::now()) {
             let listen = &self.settings.name;
             let client = self.from.map_or_else(|| "unix".to_owned(), |from| from.ip().to_string());
-            let ((all, most), open) = (room::all(), counts.room.open());
+            let ((all, most), open) = (room::open_and_allowed(), counts.room.open_count());
             let (limit, key) = match full {
                 RoomFull::Listener => (self.settings.connections, "listen.limits.connections"),
                 RoomFull::Process => (most, "ulimit -n"),
             };
             tracing::warn!(%listen, client, open, all, limit, key, left_out, "connection refused: none is idle");
         }
-        let _told = timeout(GOODBYE, self.connect(Some(Refusal::Crowded), None)).await;
+        let _told = timeout(GOODBYE, self.identify_and_serve(Some(Refusal::Crowded), None)).await;
     }
 
     /// Learns who this is, shakes hands, and serves. With `full`, each request is told that there is no room.
-    async fn connect(self, mut full: Option<Refusal>, _inside: Option<RoomPlace>) {
+    async fn identify_and_serve(self, mut full: Option<Refusal>, _inside: Option<RoomPlace>) {
         let Self { local, settings, closing, mut stream, from } = self;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let seats = &local.worker.seats;
         let seat = if full.is_some() {
             seats.take_aside(waker, settings.id)
         } else {
-            seats.take(waker, settings.id)
+            seats.take_seat(waker, settings.id)
         };
-        let tells = local.current.get().announces;
+        let tells = local.current.get_snapshot().announces;
         let mut ip = from.map(|from| from.ip().to_canonical());
         let mut told = None;
         if let Some(from) = ip.filter(|_| settings.proxy_protocol) {
@@ -245,8 +246,8 @@ impl ArrivedClient {
         let counted = settings.per_client.as_ref().zip(ip.filter(crowds));
         let place = counted.map(|(per_client, ip)| {
             let state = &per_client.state;
-            let network = identity::network(ip);
-            state.enter(state.hash(std::iter::once(&network[..])), per_client.most).ok_or(ip)
+            let network = identity::client_network(ip);
+            state.admit_key(state.hash(std::iter::once(&network[..])), per_client.most).ok_or(ip)
         });
         let mut crowded = false;
         if let Some(Err(ip)) = place {
@@ -260,7 +261,8 @@ impl ArrivedClient {
             Some(server) => {
                 // Boxed, so that a connection does not hold the memory of its handshake for good.
                 let (of, quotas) = ((&*settings, ip), &local.worker.quotas);
-                let secure = Box::pin(local.handshakes.secure(stream, of, server, quotas));
+                let secure =
+                    Box::pin(local.handshakes.secure_connection(stream, of, server, quotas));
                 let Some(secure) = seat.unless_asked(secure).await else {
                     return note_reclaimed(&seat, &settings);
                 };
@@ -268,7 +270,7 @@ impl ArrivedClient {
                 (stream, Some(Box::new(facts)))
             }
         };
-        seat.begin();
+        seat.begin_serving();
         let peer = ClientPeer {
             ip,
             text: ip.map_or_else(|| "unix".into(), |ip| ip.to_string().into()),
@@ -281,7 +283,8 @@ impl ArrivedClient {
             connection::ConnectionEnd { seat: &seat, listener: settings.clone(), closing, full };
         // Awaited here and not in a function that chooses: each wake-up would go through that too.
         if crowded {
-            let _told = timeout(GOODBYE, Box::pin(serve(&local, stream, peer, way))).await;
+            let _told =
+                timeout(GOODBYE, Box::pin(serve_either_protocol(&local, stream, peer, way))).await;
         } else if peer.tls.as_ref().is_some_and(|tls| tls.http2) {
             // Boxed, so that other connections do not hold the memory of these.
             Box::pin(streams::serve_streams(&local, (Vec::new(), stream), peer, way)).await;
@@ -294,7 +297,7 @@ impl ArrivedClient {
 }
 
 /// Serves whatever the client speaks.
-async fn serve(
+async fn serve_either_protocol(
     local: &Rc<Local>,
     stream: Stream,
     peer: ClientPeer,

@@ -47,9 +47,9 @@ pub struct ErrandOutcome {
 
 impl Errand {
     /// Walks it. The listener may be gone by now, and then nobody answers.
-    pub(super) async fn run(self, local: Rc<Local>) {
+    pub(super) async fn run_errand(self, local: Rc<Local>) {
         let Self { listener, scheme, host, target, reply } = self;
-        let snapshot = local.current.get();
+        let snapshot = local.current.get_snapshot();
         let Some(listener) = snapshot.listener(listener).cloned() else { return };
         drop(snapshot);
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -90,7 +90,7 @@ impl Errand {
 struct Taster(ErrandOutcome);
 
 impl Receiver for Taster {
-    fn begin(&mut self, response: &Outgoing<'_>) {
+    fn begin_response(&mut self, response: &Outgoing<'_>) {
         let mut fields = Fields::default();
         (response.fields)(&mut fields);
         let told = fields.named(b"cache-status").next().unwrap_or_default();
@@ -102,13 +102,13 @@ impl Receiver for Taster {
         Poll::Ready(Ok(data.len()))
     }
 
-    fn flush(&mut self) {}
+    fn flush_body(&mut self) {}
 
-    fn finish(&mut self, _: Option<&Fields>) {
+    fn finish_response(&mut self, _: Option<&Fields>) {
         self.0.whole = true;
     }
 
-    fn cut(&mut self) {}
+    fn cut_response(&mut self) {}
 
     fn poll_unwanted(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending

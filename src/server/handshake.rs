@@ -59,7 +59,7 @@ impl Drop for HandshakeUnderWay<'_> {
 impl Handshakes {
     /// Makes a connection secure; `None` when it comes to nothing, which has been counted and, where that helps,
     /// answered.
-    pub async fn secure(
+    pub async fn secure_connection(
         &self,
         stream: Stream,
         (listener, client): (&Listener, Option<IpAddr>),
@@ -74,7 +74,7 @@ impl Handshakes {
         }
         self.under_way.set(self.under_way.get() + 1);
         let under_way = HandshakeUnderWay(&self.under_way);
-        let ended = timeout(listener.handshake, self.shake(stream, server)).await;
+        let ended = timeout(listener.handshake, self.shake_hands(stream, server)).await;
         drop(under_way);
         let failed = match ended {
             Ok(Ok(secure)) => {
@@ -93,7 +93,7 @@ impl Handshakes {
         None
     }
 
-    async fn shake(
+    async fn shake_hands(
         &self,
         stream: TcpStream,
         server: &Arc<TlsServer>,
@@ -120,8 +120,8 @@ impl Handshakes {
             Poll::Ready(ended) => ended?,
             Poll::Pending => accept.await?,
         };
-        let facts = TlsInfo::of(server.clone(), profile, stream.get_ref().1);
-        Ok((Stream::secure(TlsStream::Server(stream)), facts))
+        let facts = TlsInfo::from_connection(server.clone(), profile, stream.get_ref().1);
+        Ok((Stream::from_tls(TlsStream::Server(stream)), facts))
     }
 }
 
@@ -142,15 +142,15 @@ fn log_failure(listener: &Listener, client: Option<IpAddr>, error: &io::Error, q
         tracing::debug!(listener, client, cause, key, "no TLS handshake");
         return;
     }
-    let refused = tls.and_then(RevocationFault::of);
+    let refused = tls.and_then(RevocationFault::from_error);
     match refused {
         Some(RevocationFault::Revoked) => counts.revoked.fetch_add(1, Relaxed),
         Some(RevocationFault::Unknown) => counts.revocation_unknown.fetch_add(1, Relaxed),
         None => 0,
     };
-    if let Some(left_out) = quotas.take("client_certificate", clock::now()) {
+    if let Some(left_out) = quotas.take_line("client_certificate", clock::now()) {
         let (reason, key) = match refused {
-            Some(refused) => (refused.word(), "listen.tls.client_crl"),
+            Some(refused) => (refused.log_word(), "listen.tls.client_crl"),
             None => ("certificate", "listen.tls.client_ca"),
         };
         tracing::warn!(

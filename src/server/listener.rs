@@ -49,7 +49,7 @@ pub struct ListenSite {
 impl ListenSite {
     /// Returns whether it is the same place, whatever its settings.
     #[must_use]
-    pub fn same(&self, other: &Self) -> bool {
+    pub fn is_same_place(&self, other: &Self) -> bool {
         self.listener.id == other.listener.id && self.address == other.address
     }
 }
@@ -287,7 +287,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// Whatever the system says; the listener stays of use.
-    pub async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    pub async fn accept_connection(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;

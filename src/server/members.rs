@@ -27,7 +27,7 @@ use crate::upstream::{Membership, Supply, Upstream};
 const AWAY: u8 = standing::UNREACHABLE | standing::UNHEALTHY | standing::UNRESOLVED;
 
 /// The upstreams in which servers register themselves.
-fn registries(config: &Config) -> BTreeMap<Arc<str>, Settings> {
+fn registry_settings(config: &Config) -> BTreeMap<Arc<str>, Settings> {
     let all = config.upstream.iter().filter_map(|(name, upstream)| {
         let registry = upstream.servers.registry()?;
         let allow = upstream.servers.elsewhere().map_or(&[][..], |it| &it.allow);
@@ -43,20 +43,24 @@ fn registries(config: &Config) -> BTreeMap<Arc<str>, Settings> {
 
 /// Lets servers register as a configuration says.
 pub(super) fn let_register(registry: &Registry, config: &Config, snapshot: &Snapshot, hear: Hear) {
-    let redis = snapshot.redis.as_ref().map(|redis| redis.again());
-    registry.follow(registries(config), redis, hear);
+    let redis = snapshot.redis.as_ref().map(|redis| redis.new_sibling());
+    registry.follow(registry_settings(config), redis, hear);
 }
 
 /// Gives upstreams the servers that sources have told of before anything is served.
-pub(super) fn begin(reloader: &mut Reloader, registry: &Registry, store: &SnapshotStore) {
+pub(super) fn supply_first_servers(
+    reloader: &mut Reloader,
+    registry: &Registry,
+    store: &SnapshotStore,
+) {
     let snapshot = store.load();
     let config = reloader.running().clone();
     let_register(registry, &config, &snapshot, Hear::First);
     let bounds = reloader.bounds();
-    let heard = reloader.lists_mut().hear(bounds, clock::now(), |_, _| true);
+    let heard = reloader.lists_mut().hear_sources(bounds, clock::now(), |_, _| true);
     for Heard { upstream, .. } in heard {
         if let Some(upstream) = snapshot.upstreams.iter().find(|known| known.name == upstream) {
-            arrange(reloader, upstream);
+            arrange_members(reloader, upstream);
         }
     }
     note_supplies(reloader, &snapshot);
@@ -64,7 +68,7 @@ pub(super) fn begin(reloader: &mut Reloader, registry: &Registry, store: &Snapsh
 
 /// Notes how the sources of all upstreams are.
 pub(super) fn note_supplies(reloader: &Reloader, snapshot: &Snapshot) {
-    let found = reloader.found();
+    let found = reloader.found_servers();
     for upstream in &snapshot.upstreams {
         match source_of(reloader, &upstream.name) {
             Some(elsewhere) => note_supply(upstream, elsewhere, &found),
@@ -79,7 +83,7 @@ fn source_of<'a>(reloader: &'a Reloader, upstream: &str) -> Option<&'a Elsewhere
 
 /// Notes how the source of an upstream is, and logs where a fault begins and ends.
 fn note_supply(upstream: &Upstream, elsewhere: &Elsewhere, found: &Found) {
-    let list = found.list(&upstream.name, elsewhere);
+    let list = found.list_of(&upstream.name, elsewhere);
     let entries = list.iter().flat_map(|list| list.entries.iter());
     let mut own = entries.filter_map(|entry| match entry.address {
         ServerAddress::Ip(at) if found.is_own(at) => Some(at),
@@ -107,7 +111,7 @@ fn note_supply(upstream: &Upstream, elsewhere: &Elsewhere, found: &Found) {
 }
 
 /// Returns who answers, by upstream and id, looked at once for each upstream.
-fn answers(snapshot: &Snapshot) -> impl Fn(&str, &str) -> bool {
+fn answering_servers(snapshot: &Snapshot) -> impl Fn(&str, &str) -> bool {
     let known: RefCell<HashMap<String, HashSet<Arc<str>>>> = RefCell::default();
     move |upstream, id| {
         let mut known = known.borrow_mut();
@@ -115,7 +119,8 @@ fn answers(snapshot: &Snapshot) -> impl Fn(&str, &str) -> bool {
             let found = snapshot.upstreams.iter().find(|found| *found.name == *upstream);
             let members = found.map(|found| found.members());
             let servers = members.iter().flat_map(|members| members.servers());
-            let well = servers.filter(|server| !server.endpoint.standing.bits().any(AWAY));
+            let well =
+                servers.filter(|server| !server.endpoint.standing.reason_bits().has_any(AWAY));
             let ids = well.map(|server| server.spec.written.clone()).collect();
             known.insert(upstream.to_owned(), ids);
         }
@@ -124,17 +129,17 @@ fn answers(snapshot: &Snapshot) -> impl Fn(&str, &str) -> bool {
 }
 
 /// Gives an upstream the servers that are known of now; `None` when it has them, or cannot have them.
-fn arrange(reloader: &Reloader, upstream: &Upstream) -> Option<MemberChange> {
+fn arrange_members(reloader: &Reloader, upstream: &Upstream) -> Option<MemberChange> {
     let config = reloader.running();
     let written = config.upstream.get(&*upstream.name)?;
-    let (found, weights) = (reloader.found(), reloader.weights());
-    let specs = servers::specs(&upstream.name, &written.servers, &found, weights);
+    let (found, weights) = (reloader.found_servers(), reloader.weights());
+    let specs = servers::server_specs(&upstream.name, &written.servers, &found, weights);
     let before = upstream.members();
     if before.servers().iter().map(|server| &server.spec).eq(&specs) {
         return None;
     }
-    match Membership::build(&upstream.arrangement, specs, Some(&before)) {
-        Ok(next) => Some(upstream.replace(next)),
+    match Membership::build_membership(&upstream.arrangement, specs, Some(&before)) {
+        Ok(next) => Some(upstream.replace_members(next)),
         Err(error) => {
             let (upstream, key) = (&upstream.name, "upstream.servers");
             tracing::error!(%upstream, %error, key, "its servers stay as they were");
@@ -146,12 +151,16 @@ fn arrange(reloader: &Reloader, upstream: &Upstream) -> Option<MemberChange> {
 impl ControlParts {
     /// Gives upstreams the servers that sources have found for them.
     pub(super) fn follow_sources(&mut self) {
-        if !self.reloader.lists().updates().any() {
+        if !self.reloader.lists().updates().has_any() {
             return;
         }
         let current = self.store.load_full();
         let bounds = self.reloader.bounds();
-        let heard = self.reloader.lists_mut().hear(bounds, clock::now(), answers(&current));
+        let heard = self.reloader.lists_mut().hear_sources(
+            bounds,
+            clock::now(),
+            answering_servers(&current),
+        );
         self.take_in(&current, heard);
     }
 
@@ -159,14 +168,15 @@ impl ControlParts {
     pub(super) fn look_after_sources(&mut self) {
         let current = self.store.load_full();
         let bounds = self.reloader.bounds();
-        let heard = self.reloader.lists_mut().look(bounds, clock::now(), answers(&current));
+        let heard =
+            self.reloader.lists_mut().look_after(bounds, clock::now(), answering_servers(&current));
         self.take_in(&current, heard);
     }
 
     /// Believes all sources, because an operator says so.
     pub(super) fn believe_sources(&mut self) {
         let current = self.store.load_full();
-        let heard = self.reloader.lists_mut().release();
+        let heard = self.reloader.lists_mut().believe_all();
         self.take_in(&current, heard);
     }
 
@@ -177,18 +187,18 @@ impl ControlParts {
         if heard.iter().any(|heard| self.has_names(heard)) {
             self.reloader.follow_names();
         }
-        let found = self.reloader.found();
+        let found = self.reloader.found_servers();
         for Heard { upstream: name, origin, note, waiting } in heard {
             let elsewhere = source_of(&self.reloader, &name);
-            let elsewhere = elsewhere.filter(|elsewhere| Origin::of(elsewhere) == origin);
+            let elsewhere = elsewhere.filter(|elsewhere| Origin::from_source(elsewhere) == origin);
             let upstream = current.upstreams.iter().find(|known| known.name == name);
             let (Some(elsewhere), Some(upstream)) = (elsewhere, upstream) else { continue };
             note_supply(upstream, elsewhere, &found);
             upstream.state.waiting.store(waiting, Ordering::Relaxed);
             if let Some(note) = note {
-                tell(&name, upstream.source, note);
+                log_note(&name, upstream.source, note);
             }
-            self.arrange(upstream);
+            self.arrange_upstream(upstream);
         }
     }
 
@@ -201,9 +211,9 @@ impl ControlParts {
     }
 
     /// Gives an upstream the servers that are known of now, unless it has them. Nothing else is touched.
-    pub(super) fn arrange(&mut self, upstream: &Arc<Upstream>) {
-        if let Some(change) = arrange(&self.reloader, upstream) {
-            self.health.change(upstream, &change);
+    pub(super) fn arrange_upstream(&mut self, upstream: &Arc<Upstream>) {
+        if let Some(change) = arrange_members(&self.reloader, upstream) {
+            self.health.change_members(upstream, &change);
             names::note_moves(upstream, &change);
             self.past.push(change.before);
         }
@@ -211,7 +221,7 @@ impl ControlParts {
 }
 
 /// Logs what is believed of a source.
-fn tell(upstream: &str, source: &str, note: Note) {
+fn log_note(upstream: &str, source: &str, note: Note) {
     // Whoever registers servers decides how many there are.
     static LINES: LineQuota = LineQuota::ten_a_second();
     let Some(left_out) = LINES.take(clock::now()) else { return };

@@ -110,15 +110,15 @@ pub fn start_server(
     open::limit_all(connections);
     // Before anything is read for it: what changes from now on is a change.
     let mut reloader = Reloader::new(file, config, sources, connections)?;
-    let found = reloader.learn(config);
-    let store = compile::first(config, &found, connections).map_err(StartError::Config)?;
+    let found = reloader.learn_servers(config);
+    let store = compile::compile_first(config, &found, connections).map_err(StartError::Config)?;
     names::note_faults(&store.load(), &found);
     let workers = worker_count(config);
     let sites = listener::list_sites(config, &store.load());
     note_unused(config, &sites);
     let bound = listener::bind_sites(&sites, &[], workers)?;
     let registry = Registry::start(reloader.lists().updates().clone())?;
-    members::begin(&mut reloader, &registry, &store);
+    members::supply_first_servers(&mut reloader, &registry, &store);
     let (desk, questions) = collector::new_desk();
     let status = Arc::new(Status::new(store.clone(), desk, workers, registry));
     let line = control::command_line();
@@ -129,8 +129,8 @@ pub fn start_server(
         }
         None => None,
     };
-    let health = Supervisor::start()?;
-    health.follow(&store.load().upstreams);
+    let health = Supervisor::start_thread()?;
+    health.follow_upstreams(&store.load().upstreams);
     // Clients wait in the listening sockets' queues meanwhile.
     health.first_round(FIRST_ROUND);
     let peers: Arc<[Notify]> = (0..workers).map(|_| Notify::new()).collect();
@@ -166,14 +166,14 @@ pub fn start_server(
         reloader,
         workers: orders,
         sites,
-        own: own(&bound.names, admin.as_ref()),
+        own: own_addresses(&bound.names, admin.as_ref()),
         sweeps: 0,
         retired: Vec::new(),
         past: Vec::new(),
         looked: clock::now(),
     };
     parts.note_own();
-    let control = Control::start(parts, line)?;
+    let control = Control::start_thread(parts, line)?;
     status.ready.store(true, Ordering::Release);
     service_manager::tell_ready();
     Ok(RunningServer {
@@ -195,7 +195,7 @@ fn worker_count(config: &Config) -> usize {
 }
 
 /// The addresses at which this process listens.
-fn own(listening: &[(Arc<str>, Address)], admin: Option<&Address>) -> Vec<Address> {
+fn own_addresses(listening: &[(Arc<str>, Address)], admin: Option<&Address>) -> Vec<Address> {
     listening.iter().map(|(_, address)| address).chain(admin).cloned().collect()
 }
 
@@ -212,7 +212,7 @@ fn note_unused(config: &Config, sites: &[listener::ListenSite]) {
 impl RunningServer {
     /// Reports not to be ready, goes on for `runtime.drain_delay`, stops accepting, lets what is under
     /// way finish for as long as `runtime.drain` allows, and ends.
-    pub fn drain(self) {
+    pub fn drain_and_stop(self) {
         let (allowed, delay) = {
             let snapshot = self.store.load();
             (snapshot.drain, snapshot.drain_delay)
@@ -226,12 +226,12 @@ impl RunningServer {
         while clock::now() < deadline && self.workers.iter().any(|w| !w.is_finished()) {
             std::thread::park_timeout(Duration::from_millis(5));
         }
-        self.control.close();
+        self.control.end_thread();
         if let Some(access) = &self.store.load().access {
-            access.sink.flush(WORKER_GRACE);
+            access.sink.flush_lines(WORKER_GRACE);
         }
         if let Some(tracing) = &self.store.load().trace {
-            tracing.exporter.flush(WORKER_GRACE);
+            tracing.exporter.flush_spans(WORKER_GRACE);
         }
         tracing::info!("stopped");
     }

@@ -52,7 +52,7 @@ fn name_place(servers: &[&Arc<ServerChange>]) -> String {
 pub(super) fn note_faults(snapshot: &Snapshot, found: &Found) {
     for upstream in &snapshot.upstreams {
         for (server, (name, servers)) in by_name(&upstream.members()) {
-            let answer = found.names.answer(&Question::host(name));
+            let answer = found.names.answer_to(&Question::for_host(name));
             let fault = answer.and_then(|answer| answer.fault.clone());
             let mut at = servers.iter().flat_map(|server| &server.endpoint.addresses);
             let itself = at.any(|at| matches!(at, Address::Tcp(at) if found.is_own(*at)));
@@ -109,9 +109,9 @@ pub(super) fn unreachable_hosts(snapshot: &Snapshot, reloader: &Reloader) -> BTr
     for upstream in &snapshot.upstreams {
         let source = reloader.record_question(&upstream.name);
         for server in upstream.members().servers() {
-            if server.endpoint.standing.bits().any(standing::UNREACHABLE) {
+            if server.endpoint.standing.reason_bits().has_any(standing::UNREACHABLE) {
                 all.extend(source.cloned());
-                all.extend(server.spec.lookup.as_deref().map(Question::host));
+                all.extend(server.spec.lookup.as_deref().map(Question::for_host));
             }
         }
     }

@@ -14,8 +14,8 @@ use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::snapshot::Snapshot;
 use crate::telemetry::history::{BUCKETS, History, MethodReport};
-use crate::telemetry::process::unix;
-use crate::telemetry::trace::encode::{resource, scope, text};
+use crate::telemetry::process::unix_seconds;
+use crate::telemetry::trace::encode::{process_resource, program_scope, text_attribute};
 
 /// A request for `/v1/metrics`: requests and their duration by route, attempts and what is under way by
 /// server. `started` is when counting began.
@@ -29,17 +29,20 @@ pub(super) fn encode_metrics(
     let mut durations = Vec::new();
     for route in &snapshot.routes {
         for (method, report) in history.methods(route.counts.id) {
-            durations.push(times.duration(&route.name, method, &report));
+            durations.push(times.duration_point(&route.name, method, &report));
         }
     }
     let all: Vec<_> = snapshot.upstreams.iter().map(|upstream| upstream.members()).collect();
     let members = || all.iter().flat_map(|members| members.members());
     let attempts = members().map(|member| {
         let requests = member.endpoint.requests.load(std::sync::atomic::Ordering::Relaxed);
-        times.number(server_attributes(&member.endpoint), requests)
+        times.number_point(server_attributes(&member.endpoint), requests)
     });
     let in_flight = members().map(|member| {
-        times.number(server_attributes(&member.endpoint), u64::from(member.endpoint.in_flight()))
+        times.number_point(
+            server_attributes(&member.endpoint),
+            u64::from(member.endpoint.in_flight()),
+        )
     });
     let cumulative = AggregationTemporality::Cumulative.into();
     let metrics = vec![
@@ -72,9 +75,10 @@ pub(super) fn encode_metrics(
             ..Metric::default()
         },
     ];
-    let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
+    let scope_metrics =
+        vec![ScopeMetrics { scope: program_scope(), metrics, ..ScopeMetrics::default() }];
     let resource_metrics = ResourceMetrics {
-        resource: resource(instance),
+        resource: process_resource(instance),
         scope_metrics,
         ..ResourceMetrics::default()
     };
@@ -82,7 +86,10 @@ pub(super) fn encode_metrics(
 }
 
 fn server_attributes(endpoint: &Endpoint) -> Vec<KeyValue> {
-    vec![text("tidegate.upstream", &endpoint.upstream), text("server.address", &endpoint.name)]
+    vec![
+        text_attribute("tidegate.upstream", &endpoint.upstream),
+        text_attribute("server.address", &endpoint.name),
+    ]
 }
 
 /// The beginning of counting, and now, in nanoseconds since 1970.
@@ -92,7 +99,7 @@ struct Times {
 }
 
 impl Times {
-    fn number(&self, attributes: Vec<KeyValue>, value: u64) -> NumberDataPoint {
+    fn number_point(&self, attributes: Vec<KeyValue>, value: u64) -> NumberDataPoint {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         NumberDataPoint {
             attributes,
@@ -103,12 +110,20 @@ impl Times {
         }
     }
 
-    fn duration(&self, route: &str, method: &str, report: &MethodReport) -> HistogramDataPoint {
+    fn duration_point(
+        &self,
+        route: &str,
+        method: &str,
+        report: &MethodReport,
+    ) -> HistogramDataPoint {
         // Ours are cumulative, OTLP's are not, and the last one has no upper end.
         let upto = report.buckets.iter().copied().chain([report.count]);
         let before = std::iter::once(0).chain(report.buckets.iter().copied());
         HistogramDataPoint {
-            attributes: vec![text("http.request.method", method), text("tidegate.route", route)],
+            attributes: vec![
+                text_attribute("http.request.method", method),
+                text_attribute("tidegate.route", route),
+            ],
             start_time_unix_nano: self.start,
             time_unix_nano: self.now,
             count: report.count,
@@ -122,5 +137,5 @@ impl Times {
 
 fn unix_nanos(at: SystemTime) -> u64 {
     // Exact enough: microseconds of today fit.
-    (unix(at) * 1e6) as u64 * 1000
+    (unix_seconds(at) * 1e6) as u64 * 1000
 }

@@ -36,7 +36,7 @@ impl Rig {
     /// What is wrong with the configuration.
     pub fn new(text: &str) -> Result<Self, String> {
         let loaded = config::load_str("rig.toml", text).map_err(|report| format!("{report:?}"))?;
-        let snapshot = compile::compile(&loaded.config, None, 1024);
+        let snapshot = compile::compile_config(&loaded.config, None, 1024);
         let snapshot = snapshot.map_err(|findings| format!("{findings:?}"))?;
         Ok(Self { store: Arc::new(ArcSwap::from_pointee(snapshot)) })
     }
@@ -68,7 +68,7 @@ impl Rig {
             let output = client(here).await;
             // Whoever has left is noticed, or waited for no longer than a time-out.
             let _ended = served.await;
-            local.worker.close();
+            local.worker.close_idle();
             (output, local.status.panics.load(Relaxed))
         });
         if panics > 0 { Err("a request ended in a defect".into()) } else { Ok(output) }
@@ -76,10 +76,10 @@ impl Rig {
 }
 
 async fn serve(local: Rc<Local>, stream: Memory) {
-    let snapshot = local.current.get();
+    let snapshot = local.current.get_snapshot();
     let Some(listener) = snapshot.listeners.first().cloned() else { return };
     let waker = std::future::poll_fn(|cx| std::task::Poll::Ready(cx.waker().clone())).await;
-    let seat = local.worker.seats.take(waker, listener.id);
+    let seat = local.worker.seats.take_seat(waker, listener.id);
     let ip = std::net::IpAddr::from([192, 0, 2, 1]);
     let peer = ClientPeer {
         ip: Some(ip),

@@ -41,7 +41,7 @@ impl StopSignals {
     /// the process without waiting for anything: an operator who asks twice means it. After a call the first signal
     /// does not count: a supervisor sends it when its preStop hook has made the call.
     /// Until then SIGHUP asks for a reload, and SIGUSR1 for log files to be opened anew.
-    pub fn wait(mut self, commands: &SyncSender<ControlCommand>, status: &Status) {
+    pub fn wait_for_stop(mut self, commands: &SyncSender<ControlCommand>, status: &Status) {
         let asked = self.next(Some((commands, status)));
         std::thread::spawn(move || {
             if asked == ShutdownRequest::Call {

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::discovery::registry::Registry;
 use crate::reload::ReloadOutcome;
 use crate::snapshot::SnapshotStore;
-use crate::telemetry::process::unix;
+use crate::telemetry::process::unix_seconds;
 
 /// Counters and states of the whole process.
 #[derive(Debug)]
@@ -78,10 +78,10 @@ pub struct Reload {
 
 impl Reloads {
     /// Remembers how a reload went. Only one thread does.
-    pub fn remember(&self, outcome: &ReloadOutcome) {
+    pub fn remember_reload(&self, outcome: &ReloadOutcome) {
         let mut latest = Vec::clone(&self.latest.load());
         latest.push(Reload {
-            at: unix(clock::wall()),
+            at: unix_seconds(clock::wall()),
             ok: outcome.ok,
             generation: outcome.generation,
             changes: outcome.changes.iter().map(ToString::to_string).collect(),

@@ -22,7 +22,7 @@ use crate::h2::connection::Streams;
 use crate::h2::state::{Accept, Ended, H2Config, SLACK};
 use crate::h2::{Connection, H2Client};
 use crate::net::seats::{Seat, SeatWait};
-use crate::net::timer::earlier;
+use crate::net::timer::earlier_of;
 use crate::net::{Stream, Timer};
 use crate::snapshot::Listener;
 use crate::wire::frames::{self, ErrorCode};
@@ -60,22 +60,22 @@ pub(super) async fn serve_streams(
     let shared =
         Rc::new(SharedStreams { local: local.clone(), peer, listener, full, open: Cell::new(0) });
     let mut life = StreamsLife {
-        taker: Taker { shared: shared.clone(), streams: connection.streams(), any: 0 },
+        taker: Taker { shared: shared.clone(), streams: connection.shared_streams(), any: 0 },
         phase: StreamPhase::Fresh,
         end: shared
             .listener
             .life
-            .end(clock::now(), seat.number().to_le_bytes()[0].wrapping_mul(97)),
+            .end_of_life(clock::now(), seat.seat_number().to_le_bytes()[0].wrapping_mul(97)),
         idle_since: clock::now(),
         timer: Timer::default(),
     };
     poll_fn(|cx| life.poll(cx, &mut connection, &closing, seat)).await;
-    if connection.ended() == Some(Ended::Failed(ErrorCode::ENHANCE_YOUR_CALM)) {
+    if connection.end_cause() == Some(Ended::Failed(ErrorCode::ENHANCE_YOUR_CALM)) {
         let listener = &shared.listener;
         listener.counts.http2_floods.fetch_add(1, Relaxed);
         tracing::debug!(listen = %listener.name, client = %shared.peer.text, "too many frames that ask for nothing");
     }
-    connection.close(&mut life.timer).await;
+    connection.close_connection(&mut life.timer).await;
 }
 
 /// Returns what a client may do: its streams never take each other's windows away, so that one whose server does not read holds
@@ -139,9 +139,9 @@ impl StreamsLife {
                 if self.phase != StreamPhase::Ending {
                     self.idle_since = clock::now();
                 }
-                seat.work();
+                seat.begin_work();
             } else {
-                asked = seat.wait(SeatWait::Request);
+                asked = seat.begin_wait(SeatWait::Request);
             }
             let allowed = match self.phase {
                 StreamPhase::Fresh => listener.times.headers,
@@ -152,7 +152,7 @@ impl StreamsLife {
             let mut until = idle;
             let mut spent = false;
             if self.phase == StreamPhase::Used {
-                until = earlier(idle, self.end);
+                until = earlier_of(idle, self.end);
                 spent = self.taker.any >= listener.life.requests
                     || self.end.is_some_and(|end| clock::now() >= end);
             }
@@ -180,7 +180,7 @@ impl StreamsLife {
                     StreamPhase::Ending
                 }
                 StreamPhase::Ending => {
-                    connection.end();
+                    connection.stop_accepting();
                     StreamPhase::Ended
                 }
                 StreamPhase::Ended => return Poll::Ready(()),
@@ -203,7 +203,7 @@ impl Accept for Taker {
     }
 
     fn key(&mut self) -> String {
-        self.shared.local.worker.draw(|random| {
+        self.shared.local.worker.draw_random(|random| {
             let (a, b) = (random.next_u64().to_be_bytes(), random.next_u64().to_be_bytes());
             BASE64_STANDARD.encode([a, b].concat())
         })
@@ -211,7 +211,7 @@ impl Accept for Taker {
 
     fn stream(&mut self, slot: u32, head: Box<RequestHead>, fault: Option<Fault>) {
         self.any = self.any.saturating_add(1);
-        let client = self.streams.client(slot, Some(&*head).filter(|_| fault.is_none()));
+        let client = self.streams.client_stream(slot, Some(&*head).filter(|_| fault.is_none()));
         self.shared.open.set(self.shared.open.get() + 1);
         let begun = BegunStream { of: OpenStream(self.shared.clone()), head, fault, client };
         // Boxed, because tasks are moved several times. Made where it stays: it is large.
@@ -257,12 +257,12 @@ impl BegunStream {
             }
             Some(fault) => {
                 // Its fields are freed already, and its answer waits for nobody: a flood of them piles up nothing.
-                client.hurry();
+                client.become_impatient();
                 let refusal = Refusal::Malformed(fault);
                 // Boxed, so that other requests do not hold the memory of this.
                 let of = ReadHead { peer, listener, head: &self.head };
                 Box::pin(connection::refuse_head(local, of, refusal, client, &mut timer)).await;
-                client.cut();
+                client.cut_response();
             }
         }
         local.worker.put_head(self.head);

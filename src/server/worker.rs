@@ -92,7 +92,7 @@ async fn run_worker(context: WorkerContext, sockets: Vec<Listening>) -> Rc<Local
         handshakes: Handshakes::default(),
     });
     let mut acceptors = Acceptors { local: local.clone(), open: Vec::new() };
-    acceptors.open(sockets);
+    acceptors.open_acceptors(sockets);
     let sweeper = spawn_local(sweep_connections(local.clone()));
     let reclaimer = spawn_local(reclaim_connections(local.clone()));
     let scribe = spawn_local({
@@ -105,19 +105,19 @@ async fn run_worker(context: WorkerContext, sockets: Vec<Listening>) -> Rc<Local
             // An error means that the sender is gone, which is as good as being told to stop.
             _ = stopped.wait_for(|stop| *stop) => break,
             Some(order) = orders.recv() => match order {
-                WorkerCommand::Open(sockets) => acceptors.open(sockets),
-                WorkerCommand::Close(site) => acceptors.close(&site).await,
+                WorkerCommand::Open(sockets) => acceptors.open_acceptors(sockets),
+                WorkerCommand::Close(site) => acceptors.close_acceptors(&site).await,
                 WorkerCommand::Run(errand) => {
-                    spawn_local(errand.run(local.clone()));
+                    spawn_local(errand.run_errand(local.clone()));
                 }
                 WorkerCommand::HandOver(reply) => hand_over(&local, &reply),
             },
         }
     }
     acceptors.close_all().await;
-    local.worker.close();
+    local.worker.close_idle();
     let end = clock::now() + store.load().drain;
-    while local.worker.seats.open() > 0 && clock::now() < end {
+    while local.worker.seats.open_count() > 0 && clock::now() < end {
         tokio::time::sleep(DRAIN_LOOK).await;
     }
     sweeper.abort();
@@ -163,7 +163,7 @@ struct Accepting {
 }
 
 impl Acceptors {
-    fn open(&mut self, sockets: Vec<Listening>) {
+    fn open_acceptors(&mut self, sockets: Vec<Listening>) {
         for listening in sockets {
             let site = listening.site.clone();
             match Acceptor::new(listening) {
@@ -185,16 +185,16 @@ impl Acceptors {
         }
     }
 
-    async fn close(&mut self, site: &ListenSite) {
-        while let Some(at) = self.open.iter().position(|open| open.site.same(site)) {
+    async fn close_acceptors(&mut self, site: &ListenSite) {
+        while let Some(at) = self.open.iter().position(|open| open.site.is_same_place(site)) {
             let accepting = self.open.swap_remove(at);
-            accepting.end(&self.local).await;
+            accepting.end_connections(&self.local).await;
         }
     }
 
     async fn close_all(&mut self) {
         for accepting in self.open.drain(..) {
-            accepting.end(&self.local).await;
+            accepting.end_connections(&self.local).await;
         }
     }
 }
@@ -202,12 +202,12 @@ impl Acceptors {
 impl Accepting {
     /// Stops accepting once nobody waits, then ends connections after their current response, and those that
     /// stay idle within a third of the time that a drain may take.
-    async fn end(self, local: &Local) {
+    async fn end_connections(self, local: &Local) {
         self.stop.send_replace(true);
         // A defect in the task has been reported by the panic itself.
         let _ended = self.task.await;
-        let drain = local.current.get().drain;
-        self.closing.begin(clock::now(), drain / 3);
+        let drain = local.current.get_snapshot().drain;
+        self.closing.begin_closing(clock::now(), drain / 3);
         local.worker.seats.wake_all();
     }
 }
@@ -215,8 +215,8 @@ impl Accepting {
 /// Lets go of idle connections when another worker needs their place.
 async fn reclaim_connections(local: Rc<Local>) {
     loop {
-        local.worker.reclaimed().await;
-        local.heed();
+        local.worker.wait_for_reclaim().await;
+        local.make_wanted_room();
     }
 }
 
@@ -225,13 +225,13 @@ async fn sweep_connections(local: Rc<Local>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
-        held::tell();
+        held::tell_changes();
         poll_fn(|_| {
             // Not this task's waker: an idle connection must wake nobody.
             let mut quiet = TaskContext::from_waker(Waker::noop());
-            local.worker.connections.borrow_mut().sweep(&mut quiet, clock::now());
+            local.worker.connections.borrow_mut().sweep_idle(&mut quiet, clock::now());
             membership::sweep_held();
-            local.worker.quotas.report(clock::now());
+            local.worker.quotas.report_dropped(clock::now());
             Poll::Ready(())
         })
         .await;

@@ -19,7 +19,7 @@ use crate::telemetry::access::{AccessLog, Extra, LineFormat, LineSource};
 ///
 /// # Errors
 /// The file cannot be opened.
-pub(super) fn access(
+pub(super) fn compile_access(
     log: &Log,
     previous: Option<&Snapshot>,
     purpose: Purpose,
@@ -49,7 +49,7 @@ pub(super) fn access(
             (destination, format, sample.fraction(), path.place)
         }
         AccessLogConfig::Otlp(AccessOtlp { otlp, sample, fields: _ }) => {
-            Remote::parse(&otlp.value)
+            Remote::parse_url(&otlp.value)
                 .map_err(|why| Box::new(Finding::error("bad_value", otlp.place, why)))?;
             (Destination::Otlp(otlp.value.clone()), LineFormat::Json, sample.fraction(), otlp.place)
         }
@@ -76,13 +76,13 @@ pub(super) fn access(
     let running = previous.and_then(|p| p.access.as_ref()).map(|access| &access.sink);
     let sink = match running.filter(|sink| sink.destination == destination) {
         Some(sink) => sink.clone(),
-        None => Arc::new(LineSink::open(destination.clone()).map_err(bad)?),
+        None => Arc::new(LineSink::open_destination(destination.clone()).map_err(bad)?),
     };
-    let fields = fields.iter().map(|field| extra(&field.value)).collect();
+    let fields = fields.iter().map(|field| extra_field(&field.value)).collect();
     Ok(Some(AccessLog { format, share, fields, sink }))
 }
 
-fn extra(written: &LogField) -> Extra {
+fn extra_field(written: &LogField) -> Extra {
     let of = match written {
         LogField::Header(name) => LineSource::Header(name.as_bytes().into()),
         LogField::Jwt(claim) => LineSource::Claim(claim.as_str().into()),

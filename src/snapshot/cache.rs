@@ -38,7 +38,7 @@ pub(super) struct Stores {
 
 impl Stores {
     /// Stores of which those of a running configuration are taken over.
-    pub(super) fn of(previous: Option<&Snapshot>, purpose: Purpose) -> Self {
+    pub(super) fn from_previous(previous: Option<&Snapshot>, purpose: Purpose) -> Self {
         let routes = previous.iter().flat_map(|previous| previous.routes.iter());
         let caches = routes.filter_map(|route| route.cache.as_ref());
         let tier = caches.clone().find_map(|cache| cache.tier.as_ref());
@@ -50,17 +50,22 @@ impl Stores {
     }
 
     /// The tier in this Redis: that of another route, that from before, or a new one.
-    pub(super) fn tier(&mut self, redis: &Redis) -> Result<Arc<Tier>, String> {
+    pub(super) fn tier_for(&mut self, redis: &Redis) -> Result<Arc<Tier>, String> {
         if let Some(tier) = self.tier.as_ref().filter(|tier| tier.redis().is_like(redis)) {
             return Ok(tier.clone());
         }
         let runs = !matches!(self.purpose, Some(Purpose::Check { .. }));
-        let tier = Tier::new(redis.again(), runs).map_err(|error| error.to_string())?;
+        let tier = Tier::new(redis.new_sibling(), runs).map_err(|error| error.to_string())?;
         Ok(self.tier.insert(tier).clone())
     }
 
     /// The store of this name: that of another route, that from before, or a new one.
-    fn store(&mut self, name: &str, memory: u64, entries: usize) -> std::io::Result<KeptStores> {
+    fn store_for(
+        &mut self,
+        name: &str,
+        memory: u64,
+        entries: usize,
+    ) -> std::io::Result<KeptStores> {
         let named = |kept: &&KeptStores| *kept.0.name == *name;
         if let Some(made) = self.made.iter().find(named) {
             return Ok(made.clone());
@@ -74,7 +79,7 @@ impl Stores {
                     None if matches!(self.purpose, Some(Purpose::Check { .. })) => {
                         std::sync::mpsc::sync_channel(1).0
                     }
-                    None => self.housekeeping.insert(housekeeping::start()?).clone(),
+                    None => self.housekeeping.insert(housekeeping::start_thread()?).clone(),
                 };
                 let store = CacheStore::new(name.into(), (memory, entries), housekeeping);
                 (Arc::new(store), Arc::default())
@@ -89,7 +94,7 @@ impl Stores {
 ///
 /// # Errors
 /// A thread that cannot be started.
-pub(super) fn cache(
+pub(super) fn compile_cache(
     written: &route::RouteConfig,
     route: &str,
     config: &Config,
@@ -124,10 +129,11 @@ pub(super) fn cache(
         negative,
     } = found;
     let entries = usize::try_from(*entries).unwrap_or(usize::MAX);
-    let (store, counts) = shared.caches.store(name, memory.get(), entries).map_err(|error| {
-        let message = format!("the cache cannot be started: {error}");
-        Box::new(Finding::error("bad_value", written.place, message))
-    })?;
+    let (store, counts) =
+        shared.caches.store_for(name, memory.get(), entries).map_err(|error| {
+            let message = format!("the cache cannot be started: {error}");
+            Box::new(Finding::error("bad_value", written.place, message))
+        })?;
     let negative = negative.iter().filter_map(|(status, lasts)| {
         let status = status.value.parse().ok()?;
         Some((status, lasts.get()))
@@ -151,7 +157,7 @@ pub(super) fn cache(
         query: has(schema::CacheKey::Query),
     };
     let tier = match tier {
-        Some(schema::TierConfig::Redis) => shared.tier(written.place)?.map(|tier| {
+        Some(schema::TierConfig::Redis) => shared.tier_for(written.place)?.map(|tier| {
             tier.follow_for(&store);
             let form = xxhash_rust::xxh3::xxh3_64(format!("{key_parts:?} {vary_on:?}").as_bytes());
             let ttl = tier_ttl.map_or(TIER_TTL, |ttl| ttl.get());

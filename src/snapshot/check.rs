@@ -11,7 +11,7 @@ use crate::config::{self, FindingReport, Loaded};
 /// # Errors
 /// All findings, if one of them is an error.
 pub fn check_file(path: &Path) -> Result<Loaded, FindingReport> {
-    inspect(config::load(path)?, true)
+    add_findings(config::load(path)?, true)
 }
 
 /// As [`config::load_foreign`], with what would keep it from running.
@@ -19,11 +19,11 @@ pub fn check_file(path: &Path) -> Result<Loaded, FindingReport> {
 /// # Errors
 /// All findings, if one of them is an error.
 pub fn check_bytes(name: &str, bytes: &[u8], may_read: bool) -> Result<Loaded, FindingReport> {
-    inspect(config::load_foreign(name, bytes, may_read)?, false)
+    add_findings(config::load_foreign(name, bytes, may_read)?, false)
 }
 
 /// Adds what keeps a configuration that loads from running.
-fn inspect(loaded: Loaded, files: bool) -> Result<Loaded, FindingReport> {
+fn add_findings(loaded: Loaded, files: bool) -> Result<Loaded, FindingReport> {
     let Loaded { config, mut findings, sources } = loaded;
     findings.extend(compile::inspect(&config, files));
     let report = FindingReport::new(findings, sources, 0);

@@ -35,7 +35,7 @@ use crate::net::Address;
 use crate::pace;
 use crate::policy::cors::FIELDS;
 use crate::route::RouteTable;
-use crate::route::template::{TemplatePiece, pieces, place};
+use crate::route::template::{TemplatePiece, field_place, split_pieces};
 use crate::tls::TlsServer;
 use crate::tls::facts::Misdirected;
 use crate::upstream::Upstream;
@@ -58,7 +58,7 @@ pub enum Purpose {
 ///
 /// # Errors
 /// What only shows when things are put together, such as templates that name no capture.
-pub fn compile(
+pub fn compile_config(
     config: &Config,
     previous: Option<&Snapshot>,
     connections: u32,
@@ -78,7 +78,7 @@ pub fn inspect(config: &Config, files: bool) -> Vec<Finding> {
 /// Compiles a configuration for a purpose, with what has been found out and said about servers.
 ///
 /// # Errors
-/// As for [`compile`].
+/// As for [`compile_config`].
 pub fn compile_for(
     purpose: Purpose,
     config: &Config,
@@ -86,15 +86,15 @@ pub fn compile_for(
     connections: u32,
 ) -> Result<Snapshot, Vec<Finding>> {
     let mut findings = Vec::new();
-    let listeners = listeners(config, previous, connections, purpose, &mut findings);
+    let listeners = compile_listeners(config, previous, connections, purpose, &mut findings);
     if matches!(purpose, Purpose::Run | Purpose::Check { files: true }) {
-        findings.extend(groups(config));
+        findings.extend(missing_groups(config));
     }
     let ids: Vec<u16> = listeners.iter().map(|l| l.id).collect();
     let mut upstreams = Vec::new();
     let outside = upstream::OutsideState { previous, found, weights, purpose };
     for (name, written) in &config.upstream {
-        match upstream::upstream(&name.value, written, config, outside) {
+        match upstream::compile_upstream(&name.value, written, config, outside) {
             Ok(upstream) => upstreams.push(Arc::new(upstream)),
             Err(finding) => findings.push(*finding),
         }
@@ -103,14 +103,14 @@ pub fn compile_for(
     let mut matches = Vec::new();
     let known = previous.iter().flat_map(|previous| previous.routes.iter());
     let known: HashMap<&str, &Route> = known.map(|route| (&*route.name, &**route)).collect();
-    let redis = policies::redis(config, previous).unwrap_or_else(|finding| {
+    let redis = policies::compile_redis(config, previous).unwrap_or_else(|finding| {
         findings.push(*finding);
         None
     });
     let mut shared = SharedPolicies::new(previous, redis.clone(), purpose);
     for (written, name) in config.route.iter().zip(matching::names(&config.route)) {
         pace::step();
-        match route((written, &name), config, &upstreams, &known, &mut shared) {
+        match compile_route((written, &name), config, &upstreams, &known, &mut shared) {
             Ok(route) => routes.push(Arc::new(route)),
             Err(finding) => findings.push(*finding),
         }
@@ -124,11 +124,11 @@ pub fn compile_for(
             Err(finding) => findings.push(*finding),
         }
     }
-    let access = access::access(&config.log, previous, purpose).unwrap_or_else(|finding| {
+    let access = access::compile_access(&config.log, previous, purpose).unwrap_or_else(|finding| {
         findings.push(*finding);
         None
     });
-    let trace = trace::tracing(&config.log, previous, purpose).unwrap_or_else(|finding| {
+    let trace = trace::compile_tracing(&config.log, previous, purpose).unwrap_or_else(|finding| {
         findings.push(*finding);
         None
     });
@@ -166,8 +166,8 @@ pub fn compile_for(
 /// Compiles the first configuration, with what has been found out about servers.
 ///
 /// # Errors
-/// As for [`compile`].
-pub fn first(
+/// As for [`compile_config`].
+pub fn compile_first(
     config: &Config,
     found: &Found,
     connections: u32,
@@ -177,7 +177,7 @@ pub fn first(
     Ok(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)))
 }
 
-fn listeners(
+fn compile_listeners(
     config: &Config,
     previous: Option<&Snapshot>,
     connections: u32,
@@ -198,12 +198,12 @@ fn listeners(
             }
             Purpose::Check { files: false } => None,
         };
-        Arc::new(listener(written, tls, connections, known))
+        Arc::new(compile_listener(written, tls, connections, known))
     });
     compiled.collect()
 }
 
-fn listener(
+fn compile_listener(
     written: &Listen,
     tls: Option<Arc<TlsServer>>,
     connections: u32,
@@ -245,7 +245,7 @@ fn listener(
         times: HeadTimes { headers: Some(timeout.headers.get()), idle: Some(timeout.idle.get()) },
         body_gap: Some(timeout.body_gap.get()),
         write_gap: Some(timeout.write_gap.get()),
-        trusted: trusted_proxies.iter().filter_map(|proxy| network(proxy.value)).collect(),
+        trusted: trusted_proxies.iter().filter_map(|proxy| trusted_network(proxy.value)).collect(),
         client_field: match client_ip {
             ClientIp::ForwardedFor => ClientField::ForwardedFor,
             ClientIp::Forwarded => ClientField::Forwarded,
@@ -280,7 +280,7 @@ fn listener(
     }
 }
 
-fn network(proxy: TrustedProxy) -> Option<IpNet> {
+fn trusted_network(proxy: TrustedProxy) -> Option<IpNet> {
     match proxy {
         TrustedProxy::Network(network) => Some(network.0),
         TrustedProxy::Unix => None,
@@ -288,7 +288,7 @@ fn network(proxy: TrustedProxy) -> Option<IpNet> {
 }
 
 /// Groups that sockets are to be given to and that there are not.
-fn groups(config: &Config) -> Vec<Finding> {
+fn missing_groups(config: &Config) -> Vec<Finding> {
     let sockets = config.listen.iter().flat_map(|listen| listen.address.iter());
     let sockets = sockets.chain(config.admin.iter().map(|admin| &admin.address));
     let groups = sockets.filter_map(|socket| socket.value.access.group.as_ref());
@@ -308,7 +308,7 @@ pub fn listen_address(written: &ListenAddress) -> Address {
     }
 }
 
-fn route(
+fn compile_route(
     (written, name): (&schema::RouteConfig, &str),
     config: &Config,
     upstreams: &[Arc<Upstream>],
@@ -318,37 +318,46 @@ fn route(
     let captures = matching::captures(written);
     let name: Arc<str> = name.into();
     let action = match &written.action {
-        schema::ActionConfig::Upstream(split) => Action::Forward(target::split(
+        schema::ActionConfig::Upstream(split) => Action::Forward(target::compile_split(
             split,
             written,
             &target::TargetContext { config, upstreams, subset: true },
         )?),
-        schema::ActionConfig::Respond(respond) => Action::Respond(self::respond(respond)),
-        schema::ActionConfig::Files(files) => Action::Files(self::files(files, shared.purpose)?),
+        schema::ActionConfig::Respond(respond) => Action::Respond(self::compile_respond(respond)),
+        schema::ActionConfig::Files(files) => {
+            Action::Files(self::compile_files(files, shared.purpose)?)
+        }
         schema::ActionConfig::Redirect(redirect) => Action::Redirect(Redirect {
             status: redirect.status.value,
-            to: rewrite::template(&redirect.to, &matching::location(written, redirect), &captures)?,
+            to: rewrite::compile_template(
+                &redirect.to,
+                &matching::location(written, redirect),
+                &captures,
+            )?,
             rests: rewrite::rests_of(&redirect.to.value, written),
         }),
     };
     let known = known.get(&*name).copied();
     let counts = known.map_or_else(Arc::default, |route| route.counts.clone());
-    let policies = policies::policies(written, &name, config, shared, known)?;
+    let policies = policies::compile_policies(written, &name, config, shared, known)?;
     let mirror = match &written.mirror {
-        Some(mirror) => target::mirror(mirror, written, (config, upstreams), known)?.map(Arc::new),
+        Some(mirror) => {
+            target::compile_mirror(mirror, written, (config, upstreams), known)?.map(Arc::new)
+        }
         None => None,
     };
-    let cache = cache::cache(written, &name, config, shared)?;
-    let pages = pages::pages(written, shared)?;
+    let cache = cache::compile_cache(written, &name, config, shared)?;
+    let pages = pages::compile_pages(written, shared)?;
     let cors = written.cors.is_some();
     let request_edits =
-        edits(matching::header_rules(&written.request_headers, config), &captures, &[]);
+        compile_edits(matching::header_rules(&written.request_headers, config), &captures, &[]);
     // Whoever takes the field away, or writes another one, wants no loops to be found.
-    let mark = (!request_edits.hides(loops::FIELD.as_bytes())).then(|| loops::mark(&name));
+    let mark =
+        (!request_edits.hides_field(loops::FIELD.as_bytes())).then(|| loops::route_mark(&name));
     Ok(Route {
         name,
         action,
-        rewrite: rewrite::rewrite(written, &captures, config)?,
+        rewrite: rewrite::compile_rewrite(written, &captures, config)?,
         policies,
         cache,
         pages,
@@ -359,7 +368,7 @@ fn route(
         },
         mark,
         // What the proxy says about other origins must not be said twice.
-        response_edits: edits(
+        response_edits: compile_edits(
             matching::header_rules(&written.response_headers, config),
             &captures,
             if cors { &FIELDS } else { &[] },
@@ -370,7 +379,7 @@ fn route(
     })
 }
 
-fn files(written: &schema::FilesConfig, purpose: Purpose) -> Result<Files, Box<Finding>> {
+fn compile_files(written: &schema::FilesConfig, purpose: Purpose) -> Result<Files, Box<Finding>> {
     let schema::FilesTable { root, index, fallback, precompressed } = &**written;
     if matches!(purpose, Purpose::Run | Purpose::Check { files: true }) {
         served::check_root(&root.value).map_err(|why| {
@@ -391,12 +400,12 @@ fn files(written: &schema::FilesConfig, purpose: Purpose) -> Result<Files, Box<F
     })
 }
 
-fn respond(written: &schema::RespondConfig) -> Respond {
+fn compile_respond(written: &schema::RespondConfig) -> Respond {
     let schema::RespondConfig { status, body, headers } = written;
     let mut fields: Vec<FieldPair> = headers
         .iter()
         .map(|(name, value)| {
-            (name.value.get().as_str().as_bytes().into(), literal(value).into_bytes().into())
+            (name.value.get().as_str().as_bytes().into(), literal_text(value).into_bytes().into())
         })
         .collect();
     let typed = headers.keys().any(|name| name.value.get() == http::header::CONTENT_TYPE);
@@ -411,12 +420,12 @@ fn respond(written: &schema::RespondConfig) -> Respond {
 }
 
 /// The text of a header without placeholders, in which `{{` is a brace.
-fn literal(value: &HeaderText) -> String {
+fn literal_text(value: &HeaderText) -> String {
     String::from_utf8_lossy(value.get().as_bytes()).replace("{{", "{")
 }
 
 /// One set of changes after the other: what a later one sets, adds or removes stands.
-fn edits<'c>(
+fn compile_edits<'c>(
     all: impl Iterator<Item = &'c schema::HeaderRules>,
     captures: &[&str],
     hidden: &[&str],
@@ -446,14 +455,14 @@ fn edits<'c>(
     }
     for (name, value) in filled {
         let text = value.to_string();
-        let parts = pieces(&text).into_iter().map(|piece| match piece {
+        let parts = split_pieces(&text).into_iter().map(|piece| match piece {
             TemplatePiece::Text(text) => Some(FieldPart::Text(text.as_bytes().into())),
-            TemplatePiece::Name(name) => place(name, captures).map(FieldPart::Place),
+            TemplatePiece::Name(name) => field_place(name, captures).map(FieldPart::Place),
         });
         // What is unknown has been reported.
         let parts: Box<[FieldPart]> = parts.flatten().collect();
         if parts.iter().all(|part| matches!(part, FieldPart::Text(_))) {
-            plain.push((name, literal(value)));
+            plain.push((name, literal_text(value)));
         } else {
             fields.push(FilledField { name: name.as_bytes().into(), parts });
         }
@@ -483,7 +492,7 @@ mod tests {
             retry = { budget = "5%" }
         "#;
         let config = crate::config::load_str("test.toml", text).unwrap().config;
-        let snapshot = compile(&config, None, 16).unwrap();
+        let snapshot = compile_config(&config, None, 16).unwrap();
         let shared = |route: usize| {
             let Action::Forward(split) = &snapshot.routes[route].action else {
                 panic!("forwarded")

@@ -125,7 +125,7 @@ impl CurrentSnapshot {
 
     /// The snapshot for one request.
     #[must_use]
-    pub fn get(&self) -> SnapshotRef {
+    pub fn get_snapshot(&self) -> SnapshotRef {
         let mut cache = self.cache.borrow_mut();
         let newest = cache.load();
         if !Arc::ptr_eq(newest, &self.held.borrow()) {

@@ -20,7 +20,7 @@ pub(super) type PageFiles = HashMap<PathBuf, Result<ErrorPage, String>>;
 ///
 /// # Errors
 /// A file that cannot be used.
-pub(super) fn pages(
+pub(super) fn compile_pages(
     written: &route::RouteConfig,
     shared: &mut SharedPolicies<'_>,
 ) -> Result<Option<Arc<Pages>>, Box<Finding>> {
@@ -30,15 +30,15 @@ pub(super) fn pages(
         None => &schema::Errors::default(),
     };
     for (range, file) in pages {
-        errors.push((range.value.first, range.value.last, page(file, shared)?));
+        errors.push((range.value.first, range.value.last, read_page(file, shared)?));
     }
     let file = written.maintenance.as_ref().and_then(|maintenance| maintenance.page.as_ref());
-    let maintenance = file.map(|file| page(file, shared)).transpose()?;
+    let maintenance = file.map(|file| read_page(file, shared)).transpose()?;
     let any = !errors.is_empty() || maintenance.is_some();
     Ok(any.then(|| Arc::new(Pages::new(errors, *intercept, maintenance))))
 }
 
-fn page(
+fn read_page(
     file: &Spanned<PathBuf>,
     shared: &mut SharedPolicies<'_>,
 ) -> Result<ErrorPage, Box<Finding>> {
@@ -57,7 +57,7 @@ fn page(
 }
 
 /// Compiles `maintenance`.
-pub(super) fn maintenance(written: &schema::MaintenanceConfig) -> Maintenance {
+pub(super) fn compile_maintenance(written: &schema::MaintenanceConfig) -> Maintenance {
     let schema::MaintenanceTable { page: _, except, retry_after } = &**written;
     let seconds = retry_after.get().as_millis().div_ceil(1000);
     Maintenance {
@@ -67,7 +67,7 @@ pub(super) fn maintenance(written: &schema::MaintenanceConfig) -> Maintenance {
 }
 
 /// The files of all pages, to be watched.
-pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
+pub fn page_files(config: &Config) -> impl Iterator<Item = &Path> {
     config.route.iter().flat_map(|route| {
         let errors = route.errors.iter().flat_map(|errors| errors.pages.iter());
         let errors = errors.map(|(_, file)| file.value.as_path());

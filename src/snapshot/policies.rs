@@ -82,7 +82,7 @@ impl<'p> SharedPolicies<'p> {
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
         let (made, jwts, basics) = (Vec::new(), Vec::new(), Vec::new());
         let pages = super::pages::PageFiles::default();
-        let caches = super::cache::Stores::of(routes_before, purpose);
+        let caches = super::cache::Stores::from_previous(routes_before, purpose);
         Self { previous, made, jwts, basics, known, redis, sources, caches, purpose, pages }
     }
 
@@ -90,16 +90,16 @@ impl<'p> SharedPolicies<'p> {
     ///
     /// # Errors
     /// It cannot be started.
-    pub(super) fn tier(&mut self, place: Place) -> Result<Option<Arc<Tier>>, Box<Finding>> {
+    pub(super) fn tier_for(&mut self, place: Place) -> Result<Option<Arc<Tier>>, Box<Finding>> {
         let Some(redis) = &self.redis else { return Ok(None) };
-        self.caches.tier(redis).map(Some).map_err(|error| {
+        self.caches.tier_for(redis).map(Some).map_err(|error| {
             let message = format!("the cache's tier cannot be started: {error}");
             Box::new(Finding::error("bad_value", place, message))
         })
     }
 
     /// The state of a limit: that of another route with the same one, that from before, or a new one.
-    fn state(&mut self, (own, name): (bool, &str), pace: Pace) -> Arc<LimitState> {
+    fn limit_state(&mut self, (own, name): (bool, &str), pace: Pace) -> Arc<LimitState> {
         let made =
             self.made.iter().find(|(LimitName(of, known), _)| *of == own && **known == *name);
         if let Some((_, state)) = made {
@@ -119,23 +119,23 @@ impl<'p> SharedPolicies<'p> {
 ///
 /// # Errors
 /// A key that is none.
-pub(super) fn policies(
+pub(super) fn compile_policies(
     written: &route::RouteConfig,
     name: &str,
     config: &Config,
     shared: &mut SharedPolicies<'_>,
     known: Option<&Route>,
 ) -> Result<Option<Box<Policies>>, Box<Finding>> {
-    let limits = limits(&written.limit, name, config, shared);
+    let limits = compile_limits(&written.limit, name, config, shared);
     let policies = Policies {
-        limit_policies: limit::policies(&limits),
+        limit_policies: limit::policy_field(&limits),
         limits,
-        cors: written.cors.as_ref().map(cors),
-        maintenance: written.maintenance.as_ref().map(super::pages::maintenance),
-        ways: ways(written.auth.as_ref(), config, shared)?,
-        concurrency: written.concurrency.as_ref().map(|c| concurrency(c, known)),
-        fault: written.fault.as_ref().map(fault),
-        compress: written.compress.then(|| compress(known)),
+        cors: written.cors.as_ref().map(compile_cors),
+        maintenance: written.maintenance.as_ref().map(super::pages::compile_maintenance),
+        ways: compile_ways(written.auth.as_ref(), config, shared)?,
+        concurrency: written.concurrency.as_ref().map(|c| compile_concurrency(c, known)),
+        fault: written.fault.as_ref().map(compile_fault),
+        compress: written.compress.then(|| compile_compress(known)),
     };
     let Policies {
         cors,
@@ -157,7 +157,7 @@ pub(super) fn policies(
     Ok(any.then(|| Box::new(policies)))
 }
 
-fn limits(
+fn compile_limits(
     written: &OneOrMany<PolicyUse<schema::LimitConfig>>,
     route: &str,
     config: &Config,
@@ -180,15 +180,15 @@ fn limits(
             written;
         let own = matches!(policy, PolicyUse::Inline(_));
         let pace = Pace { count: rate.value.count(), period: rate.value.period(), burst: *burst };
-        let state = shared.state((own, &name), pace);
+        let state = shared.limit_state((own, &name), pace);
         let redis = shared.redis.clone().filter(|_| *store == schema::LimitStore::Redis);
-        let label = limit::label(&name);
+        let label = limit::quoted_label(&name);
         limits.push(Limit {
             name: name.into(),
             own,
             before_auth: *before == Some(schema::CountedBefore::Auth),
             label,
-            key: parts(key),
+            key: key_parts(key),
             delay: *delay,
             except: except.iter().map(|network| network.0).collect(),
             state,
@@ -202,7 +202,7 @@ fn limits(
 ///
 /// # Errors
 /// The URL is none.
-pub(super) fn redis(
+pub(super) fn compile_redis(
     config: &Config,
     previous: Option<&Snapshot>,
 ) -> Result<Option<Arc<Redis>>, Box<Finding>> {
@@ -250,7 +250,7 @@ pub(super) fn redis(
     })
 }
 
-fn parts(written: &OneOrMany<LimitKey>) -> Box<[KeyPart]> {
+fn key_parts(written: &OneOrMany<LimitKey>) -> Box<[KeyPart]> {
     let part = |key: &LimitKey| match key {
         LimitKey::ClientIp => KeyPart::ClientIp,
         LimitKey::Route => KeyPart::Route,
@@ -261,24 +261,24 @@ fn parts(written: &OneOrMany<LimitKey>) -> Box<[KeyPart]> {
     written.iter().map(part).collect()
 }
 
-fn concurrency(written: &schema::ConcurrencyConfig, known: Option<&Route>) -> Concurrency {
+fn compile_concurrency(written: &schema::ConcurrencyConfig, known: Option<&Route>) -> Concurrency {
     let schema::ConcurrencyConfig { max, key, pending, pending_timeout } = written;
     let known = known.and_then(|route| route.policies.as_ref()?.concurrency.as_ref());
     Concurrency {
         max: max.get(),
-        key: parts(key),
+        key: key_parts(key),
         pending: *pending,
         pending_timeout: pending_timeout.get(),
         state: known.map_or_else(Arc::default, |known| known.state.clone()),
     }
 }
 
-fn compress(known: Option<&Route>) -> Compress {
+fn compile_compress(known: Option<&Route>) -> Compress {
     let known = known.and_then(|route| route.policies.as_ref()?.compress.as_ref());
     Compress { counts: known.map_or_else(Arc::default, |known| known.counts.clone()) }
 }
 
-fn fault(written: &route::FaultConfig) -> InjectedFault {
+fn compile_fault(written: &route::FaultConfig) -> InjectedFault {
     let route::FaultConfig { delay, abort, share, seed } = written;
     InjectedFault {
         delay: delay.map(|delay| delay.get()),
@@ -288,7 +288,7 @@ fn fault(written: &route::FaultConfig) -> InjectedFault {
     }
 }
 
-fn cors(written: &schema::CorsConfig) -> Cors {
+fn compile_cors(written: &schema::CorsConfig) -> Cors {
     let schema::CorsConfig { place: _, origins, methods, headers, credentials, max_age } = written;
     let list = |words: Vec<&str>| words.join(", ").into_bytes().into_boxed_slice();
     let methods: Vec<&str> = methods.iter().map(|method| method.get().as_str()).collect();
@@ -305,7 +305,7 @@ fn cors(written: &schema::CorsConfig) -> Cors {
 }
 
 /// Compiles all ways in.
-fn ways(
+fn compile_ways(
     written: Option<&AuthRef>,
     config: &Config,
     shared: &mut SharedPolicies<'_>,
@@ -314,7 +314,7 @@ fn ways(
     for name in written.map_or(&[][..], AuthRef::names) {
         // A name that leads nowhere has been reported by the check.
         let Some(found) = config.auth.get(name.value.as_str()) else { continue };
-        if let Some(auth) = auth(name, found, shared)? {
+        if let Some(auth) = compile_auth(name, found, shared)? {
             let realm = quoted(&found.realm.value);
             ways.push(WayIn { name: name.value.as_str().into(), auth, realm });
         }
@@ -335,14 +335,16 @@ fn quoted(text: &str) -> Box<str> {
     quoted.into()
 }
 
-fn auth(
+fn compile_auth(
     name: &Spanned<String>,
     found: &schema::AuthConfig,
     shared: &mut SharedPolicies<'_>,
 ) -> Result<Option<Auth>, Box<Finding>> {
     let schema::AuthConfig { place, jwt, api_key, basic, forward, realm: _ } = found;
     if let Some(written) = basic {
-        return shared.basic(&name.value, written, *place).map(|basic| Some(Auth::Basic(basic)));
+        return shared
+            .basic_auth(&name.value, written, *place)
+            .map(|basic| Some(Auth::Basic(basic)));
     }
     if let Some(written) = forward {
         return forward_auth(written).map(|forward| Some(Auth::Forward(Arc::new(forward))));
@@ -351,7 +353,7 @@ fn auth(
         return api_keys(written, *place).map(|keys| Some(Auth::ApiKeys(Arc::new(keys))));
     }
     if let Some(written) = jwt {
-        return Ok(Some(Auth::Jwt(shared.jwt(&name.value, written)?)));
+        return Ok(Some(Auth::Jwt(shared.jwt_auth(&name.value, written)?)));
     }
     Ok(None)
 }
@@ -359,7 +361,7 @@ fn auth(
 fn forward_auth(written: &schema::ForwardAuthConfig) -> Result<ForwardAuth, Box<Finding>> {
     let schema::ForwardAuthConfig { url, copy, timeout, pass } = written;
     let bad = |message: String| Box::new(Finding::error("bad_value", url.place, message));
-    let remote = Remote::parse(&url.value).map_err(bad)?;
+    let remote = Remote::parse_url(&url.value).map_err(bad)?;
     if remote.has_user() {
         return Err(bad(
             "the server gets the client's own credentials, so none can be in the URL".into()
@@ -382,7 +384,7 @@ fn api_keys(written: &schema::ApiKey, place: Place) -> Result<ApiKeys, Box<Findi
 
 impl SharedPolicies<'_> {
     /// The `basic` of this name; its file is read once.
-    fn basic(
+    fn basic_auth(
         &mut self,
         name: &str,
         written: &schema::BasicConfig,
@@ -413,7 +415,11 @@ impl SharedPolicies<'_> {
     }
 
     /// The `jwt` of this name; routes that share one share what it knows.
-    fn jwt(&mut self, name: &str, written: &schema::JwtConfig) -> Result<Arc<Jwt>, Box<Finding>> {
+    fn jwt_auth(
+        &mut self,
+        name: &str,
+        written: &schema::JwtConfig,
+    ) -> Result<Arc<Jwt>, Box<Finding>> {
         if let Some((_, made)) = self.jwts.iter().find(|(known, _)| **known == *name) {
             return Ok(made.clone());
         }
@@ -429,13 +435,13 @@ impl SharedPolicies<'_> {
             from,
         } = written;
         let bad = |message: String| Box::new(Finding::error("bad_value", jwks.place, message));
-        let source = source(&jwks.value).map_err(bad)?;
+        let source = key_set_source(&jwks.value).map_err(bad)?;
         let mut running = self.sources.iter().filter_map(Weak::upgrade);
         let keys = match running.find(|keys| keys.source == source) {
             Some(keys) => keys,
             None => {
                 let keys = match self.purpose {
-                    Purpose::Run => Keys::start(source),
+                    Purpose::Run => Keys::start_keeping(source),
                     Purpose::Check { files } => Keys::inspect(source, files),
                 };
                 keys.map_err(|e| bad(format!("the key set cannot be read: {e}")))?
@@ -450,7 +456,7 @@ impl SharedPolicies<'_> {
         let jwt = Jwt::new(
             keys,
             TokenTerms {
-                algorithms: algorithms.iter().map(algorithm).collect(),
+                algorithms: algorithms.iter().map(jwt_algorithm).collect(),
                 issuer: issuer.as_deref().map(Into::into),
                 audience: audience.collect(),
                 leeway: leeway.get().as_secs(),
@@ -507,20 +513,20 @@ fn token_place(written: &TokenPlace) -> jwt::TokenSource {
     }
 }
 
-fn source(written: &str) -> Result<KeySetSource, String> {
+fn key_set_source(written: &str) -> Result<KeySetSource, String> {
     if let Some(path) = written.strip_prefix("file:") {
         return Ok(KeySetSource::File(path.trim_start_matches("//").into()));
     }
     if written.starts_with('/') {
         return Ok(KeySetSource::File(written.into()));
     }
-    let remote = Remote::parse(written);
+    let remote = Remote::parse_url(written);
     remote
         .map(KeySetSource::Url)
         .map_err(|error| format!("{error}, or the absolute path of a file"))
 }
 
-fn algorithm(written: &schema::Algorithm) -> Algorithm {
+fn jwt_algorithm(written: &schema::Algorithm) -> Algorithm {
     match written {
         schema::Algorithm::Hs256 => Algorithm::HS256,
         schema::Algorithm::Hs384 => Algorithm::HS384,

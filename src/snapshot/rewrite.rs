@@ -77,7 +77,7 @@ impl PathStart {
 
     /// Divides a path that begins like this, at the end of a segment; what follows is empty or begins with a slash.
     #[must_use]
-    pub fn divide<'p>(&self, path: &'p [u8]) -> Option<(&'p [u8], &'p [u8])> {
+    pub fn divide_path<'p>(&self, path: &'p [u8]) -> Option<(&'p [u8], &'p [u8])> {
         let mut rest = path;
         for part in &self.0 {
             rest = match part {
@@ -97,7 +97,7 @@ impl PathStart {
 ///
 /// # Errors
 /// A template that names what there is not.
-pub(super) fn rewrite(
+pub(super) fn compile_rewrite(
     route: &schema::RouteConfig,
     captures: &[&str],
     config: &Config,
@@ -105,10 +105,11 @@ pub(super) fn rewrite(
     let Some(written) = &route.rewrite else { return Ok(RouteRewrite::default()) };
     let schema::Rewrite { place: _, strip_prefix, prefix, path, path_regex, host, answers } =
         written;
-    let path = path.as_ref().map(|path| template(path, &path.value, captures)).transpose()?;
+    let path =
+        path.as_ref().map(|path| compile_template(path, &path.value, captures)).transpose()?;
     let prefix = prefix.as_ref();
     let prefix =
-        prefix.map(|p| template(p, p.value.trim_end_matches('/'), captures)).transpose()?;
+        prefix.map(|p| compile_template(p, p.value.trim_end_matches('/'), captures)).transpose()?;
     Ok(RouteRewrite {
         strip_prefix: strip_prefix.as_ref().map(|start| PathStart::new(&start.value)),
         prefix,
@@ -118,12 +119,12 @@ pub(super) fn rewrite(
             (r#match.value.regex().clone(), to.value.as_str().into())
         }),
         host: host.as_ref().map(|h| h.value.get().as_bytes().into()),
-        answers: answers.then(|| Box::new(AnswerRules { servers: servers(route, config) })),
+        answers: answers.then(|| Box::new(AnswerRules { servers: server_places(route, config) })),
     })
 }
 
 /// Compiles text that may have captures and the rest of the path at its end.
-pub(super) fn template(
+pub(super) fn compile_template(
     place: &Spanned<String>,
     text: &str,
     captures: &[&str],
@@ -147,7 +148,7 @@ pub(super) fn rests_of(template: &str, route: &schema::RouteConfig) -> Box<[Path
 }
 
 /// Returns where the servers of a route are, those of fallbacks included.
-fn servers(route: &schema::RouteConfig, config: &Config) -> BTreeSet<Box<[u8]>> {
+fn server_places(route: &schema::RouteConfig, config: &Config) -> BTreeSet<Box<[u8]>> {
     let mut seen = BTreeSet::new();
     let mut addresses = BTreeSet::new();
     let mut left: Vec<&str> = matching::upstreams(route).collect();
@@ -171,7 +172,7 @@ mod tests {
     fn a_path_is_divided_where_a_segment_ends() {
         let divided = |start: &str, path: &str| {
             let start = PathStart::new(start);
-            let (before, after) = start.divide(path.as_bytes())?;
+            let (before, after) = start.divide_path(path.as_bytes())?;
             let text = |part: &[u8]| String::from_utf8(part.to_vec()).unwrap();
             Some((text(before), text(after)))
         };

@@ -82,7 +82,7 @@ pub struct Split {
 impl Split {
     /// Chooses by weight.
     #[must_use]
-    pub fn choose(&self, random: &mut Random) -> Option<&UpstreamTarget> {
+    pub fn choose_target(&self, random: &mut Random) -> Option<&UpstreamTarget> {
         self.targets.get(self.choose_index(random)?).map(|(_, target)| target)
     }
 
@@ -130,9 +130,9 @@ impl Redirect {
         values: &TemplateValues<'a>,
         capture: impl Fn(usize) -> &'a [u8],
     ) {
-        let divided = self.rests.iter().find_map(|start| start.divide(values.path));
+        let divided = self.rests.iter().find_map(|start| start.divide_path(values.path));
         let (_, rest) = divided.unwrap_or_default();
-        self.to.write(out, &TemplateValues { rest, ..*values }, capture);
+        self.to.write_filled(out, &TemplateValues { rest, ..*values }, capture);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::upstream::membership::ServerSpec;
 
 /// The servers of an upstream: those that are written, or those that were found, where their names lead.
 #[must_use]
-pub fn specs(
+pub fn server_specs(
     upstream: &str,
     written: &Servers,
     found: &Found,
@@ -23,13 +23,13 @@ pub fn specs(
 ) -> Vec<ServerSpec> {
     let mut all = Vec::new();
     let mut add = |entry: &Entry| {
-        let weight = weights.get(upstream, &entry.id).unwrap_or(entry.weight);
-        place(entry, weight, found, &mut all);
+        let weight = weights.weight_of(upstream, &entry.id).unwrap_or(entry.weight);
+        place_entry(entry, weight, found, &mut all);
     };
     match written {
         Servers::List(servers) => servers.iter().for_each(|server| add(&Entry::from(server))),
         Servers::Elsewhere(elsewhere) => {
-            let list = found.list(upstream, elsewhere);
+            let list = found.list_of(upstream, elsewhere);
             list.iter().flat_map(|list| list.entries.iter()).for_each(add);
             keep_usable(elsewhere, found, &mut all);
         }
@@ -54,15 +54,15 @@ fn keep_usable(elsewhere: &Elsewhere, found: &Found, all: &mut Vec<ServerSpec>) 
 ///
 /// A name with one address of a family at most is one server, which is tried at one after the other. A name with several is
 /// as many servers as there are addresses, and each gets its share.
-fn place(entry: &Entry, weight: NonZeroU16, found: &Found, all: &mut Vec<ServerSpec>) {
+fn place_entry(entry: &Entry, weight: NonZeroU16, found: &Found, all: &mut Vec<ServerSpec>) {
     let Entry { id, address, host, weight: _, labels, zone, priority, held } = entry;
     let (shown, tls_name, by_name) = match (host, address) {
-        (Some((host, port)), _) => (format!("{host}:{port}").into(), named(host), true),
+        (Some((host, port)), _) => (format!("{host}:{port}").into(), parse_tls_name(host), true),
         (None, ServerAddress::Ip(ip)) => {
             (ip.to_string().into(), Some(ServerName::from(ip.ip())), false)
         }
         (None, ServerAddress::Name { host, port }) => {
-            (format!("{host}:{port}").into(), named(host), true)
+            (format!("{host}:{port}").into(), parse_tls_name(host), true)
         }
         (None, ServerAddress::Unix(_)) => ("localhost".into(), None, false),
     };
@@ -91,7 +91,7 @@ fn place(entry: &Entry, weight: NonZeroU16, found: &Found, all: &mut Vec<ServerS
         }
         ServerAddress::Name { host, port } => found
             .names
-            .answer(&Question::host(host))
+            .answer_to(&Question::for_host(host))
             .into_iter()
             .flat_map(|answer| answer.with_port(*port).collect::<Vec<_>>())
             .collect(),
@@ -105,7 +105,7 @@ fn place(entry: &Entry, weight: NonZeroU16, found: &Found, all: &mut Vec<ServerS
     }
 }
 
-fn named(host: &str) -> Option<ServerName<'static>> {
+fn parse_tls_name(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.to_owned()).ok()
 }
 

@@ -30,7 +30,7 @@ pub(super) struct TargetContext<'a> {
 ///
 /// # Errors
 /// A key that names no capture of the route's path, or a subset that no server belongs to.
-pub(super) fn split(
+pub(super) fn compile_split(
     written: &schema::SplitConfig,
     route: &schema::RouteConfig,
     context: &TargetContext<'_>,
@@ -42,7 +42,8 @@ pub(super) fn split(
             continue;
         }
         let mut above = Vec::new();
-        if let Some(compiled) = self::target(&target.upstream, route, context, &mut above)? {
+        if let Some(compiled) = self::compile_target(&target.upstream, route, context, &mut above)?
+        {
             upto += u64::from(target.weight);
             targets.push((upto, compiled));
         }
@@ -53,8 +54,8 @@ pub(super) fn split(
 /// Compiles who gets copies of a route's requests.
 ///
 /// # Errors
-/// As for [`split`].
-pub(super) fn mirror(
+/// As for [`compile_split`].
+pub(super) fn compile_mirror(
     written: &schema::MirrorConfig,
     route: &schema::RouteConfig,
     (config, upstreams): (&Config, &[Arc<Upstream>]),
@@ -62,7 +63,7 @@ pub(super) fn mirror(
 ) -> Result<Option<Mirror>, Box<Finding>> {
     let schema::MirrorConfig { upstream, share } = written;
     let context = TargetContext { config, upstreams, subset: false };
-    let Some(mut target) = target(upstream, route, &context, &mut Vec::new())? else {
+    let Some(mut target) = compile_target(upstream, route, &context, &mut Vec::new())? else {
         return Ok(None);
     };
     target.retry.attempts = 0;
@@ -73,7 +74,7 @@ pub(super) fn mirror(
 }
 
 /// Compiles an upstream for a route; `above` are those it is the fallback of.
-fn target(
+fn compile_target(
     name: &Spanned<String>,
     route: &schema::RouteConfig,
     context: &TargetContext<'_>,
@@ -89,35 +90,36 @@ fn target(
     let timeouts = settings.timeout.overridden(route.timeout.as_ref());
     let retry = settings.retry.overridden(route.retry.as_ref());
     let own = route.retry.as_ref().and_then(|retry| retry.budget);
-    let budget = own.map_or_else(|| upstream.budget.clone(), |own| Arc::new(self::budget(own)));
+    let budget =
+        own.map_or_else(|| upstream.budget.clone(), |own| Arc::new(self::retry_budget(own)));
     let view = if context.subset && above.is_empty() && !route.subset.is_empty() {
-        subset(route, upstream, settings)?
+        subset_view(route, upstream, settings)?
     } else {
         0
     };
-    let key = key(&settings.balance, route)?;
+    let key = compile_key(&settings.balance, route)?;
     above.push(name.value.clone());
     let fallback = match &settings.fallback {
-        Some(next) => self::target(next, route, context, above)?.map(Box::new),
+        Some(next) => self::compile_target(next, route, context, above)?.map(Box::new),
         None => None,
     };
     Ok(Some(UpstreamTarget {
         upstream: upstream.clone(),
         view,
         key,
-        timeouts: self::timeouts(&timeouts),
-        retry: self::retry(&retry, budget),
+        timeouts: self::compile_timeouts(&timeouts),
+        retry: self::compile_retry(&retry, budget),
         fallback,
     }))
 }
 
 /// Returns which of an upstream's servers a route with a `subset` may use.
-fn subset(
+fn subset_view(
     route: &schema::RouteConfig,
     upstream: &Upstream,
     settings: &upstream_schema::UpstreamConfig,
 ) -> Result<usize, Box<Finding>> {
-    let labels = upstream::labels(route);
+    let labels = upstream::subset_labels(route);
     if let upstream_schema::Servers::List(servers) = &settings.servers {
         let fits = |server: &&upstream_schema::ServerConfig| {
             labels.iter().all(|(label, value)| server.labels.get(&**label) == Some(value))
@@ -127,14 +129,14 @@ fn subset(
             let message = format!("no server of `{}` has these labels", upstream.name);
             return Err(Box::new(Finding::error("empty_subset", place, message)));
         }
-        upstream::owners(&settings.balance, servers.iter().filter(fits))?;
+        upstream::check_owners(&settings.balance, servers.iter().filter(fits))?;
     }
     let at = upstream.arrangement.subsets.iter().position(|known| *known == labels);
     Ok(at.map_or(0, |at| at + 1))
 }
 
 /// Returns the part of a request that requests of a route are hashed or looked up by.
-fn key(
+fn compile_key(
     balance: &BalanceConfig,
     route: &schema::RouteConfig,
 ) -> Result<Option<KeySource>, Box<Finding>> {
@@ -172,7 +174,7 @@ fn key(
     }))
 }
 
-fn timeouts(written: &upstream_schema::UpstreamTimeout) -> Timeouts {
+fn compile_timeouts(written: &upstream_schema::UpstreamTimeout) -> Timeouts {
     let upstream_schema::UpstreamTimeout { connect, send, first_byte, gap, total, tunnel, kept: _ } =
         written;
     Timeouts {
@@ -186,12 +188,12 @@ fn timeouts(written: &upstream_schema::UpstreamTimeout) -> Timeouts {
 }
 
 /// The retries that a share of the requests allows.
-pub(super) fn budget(written: Percent) -> Budget {
+pub(super) fn retry_budget(written: Percent) -> Budget {
     Budget::new(written.fraction() * 100.0)
 }
 
 /// The budget is counted where it is set: on the upstream for all its routes, or on one route.
-fn retry(written: &upstream_schema::RetryConfig, budget: Arc<Budget>) -> Retry {
+fn compile_retry(written: &upstream_schema::RetryConfig, budget: Arc<Budget>) -> Retry {
     let upstream_schema::RetryConfig { attempts, on, budget: _, per_try, body_buffer, backoff } =
         written;
     let statuses = on.iter().filter_map(|word| match word {

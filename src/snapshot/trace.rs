@@ -14,14 +14,14 @@ use crate::telemetry::trace::{Propagate, Tracing};
 ///
 /// # Errors
 /// The URL is none.
-pub(super) fn tracing(
+pub(super) fn compile_tracing(
     log: &Log,
     previous: Option<&Snapshot>,
     purpose: Purpose,
 ) -> Result<Option<Tracing>, Box<Finding>> {
     let Some(TraceConfig { otlp, sample, propagate }) = &log.trace else { return Ok(None) };
     let bad = |message: String| Box::new(Finding::error("bad_value", otlp.place, message));
-    let receiver = Remote::parse(&otlp.value).map_err(bad)?;
+    let receiver = Remote::parse_url(&otlp.value).map_err(bad)?;
     if let Purpose::Check { .. } = purpose {
         return Ok(None);
     }
@@ -29,7 +29,8 @@ pub(super) fn tracing(
     let exporter = match running.filter(|running| running.url == otlp.value) {
         Some(running) => running.clone(),
         None => Arc::new(
-            Exporter::start(&otlp.value, receiver).map_err(|error| bad(error.to_string()))?,
+            Exporter::start_thread(&otlp.value, receiver)
+                .map_err(|error| bad(error.to_string()))?,
         ),
     };
     let propagate = Propagate {

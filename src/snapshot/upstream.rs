@@ -51,7 +51,7 @@ pub(super) struct OutsideState<'a> {
 ///
 /// # Errors
 /// A way to balance that does not fit the servers, or a certificate that cannot be used.
-pub(super) fn upstream(
+pub(super) fn compile_upstream(
     name: &str,
     written: &schema::UpstreamConfig,
     config: &Config,
@@ -85,10 +85,10 @@ pub(super) fn upstream(
         (Protocol::Auto, Switch::Off) | (Protocol::Http1, _) => AlpnOffer::Http1,
     };
     let protocol = ServerProtocol { offer, announce };
-    let arrangement = arrangement(&name, written, config, purpose, old, protocol)?;
-    let servers = servers::specs(&name, &written.servers, found, weights);
+    let arrangement = compile_arrangement(&name, written, config, purpose, old, protocol)?;
+    let servers = servers::server_specs(&name, &written.servers, found, weights);
     let before = old.map(|old| old.members());
-    let first = Membership::build(&arrangement, servers, before.as_deref());
+    let first = Membership::build_membership(&arrangement, servers, before.as_deref());
     let first = first.map_err(|unsuitable| {
         Box::new(Finding::error("bad_certificate", written.place, unsuitable.to_string()))
     })?;
@@ -118,10 +118,10 @@ pub(super) fn upstream(
             pending: pending.unwrap_or(u32::MAX),
             pending_timeout: pending_timeout.get(),
         },
-        eject: eject(&written.eject),
-        breaker: written.breaker.as_ref().map(breaker),
+        eject: compile_eject(&written.eject),
+        breaker: written.breaker.as_ref().map(compile_breaker),
         fail_open: written.fail_open,
-        budget: Arc::new(target::budget(written.retry.budget)),
+        budget: Arc::new(target::retry_budget(written.retry.budget)),
         state: old.map_or_else(Arc::default, |u| u.state.clone()),
         name,
     })
@@ -134,7 +134,7 @@ struct ServerProtocol {
 }
 
 /// Returns how its servers are arranged, whoever they are.
-fn arrangement(
+fn compile_arrangement(
     name: &Arc<str>,
     written: &schema::UpstreamConfig,
     config: &Config,
@@ -168,23 +168,23 @@ fn arrangement(
     let check = written.health.as_ref().map(|health| Check::new(health, offer, announce));
     Ok(Arrangement {
         upstream: name.clone(),
-        balancing: balancing(&written.balance),
+        balancing: compile_balancing(&written.balance),
         zone: config.runtime.zone.as_deref().map(Into::into),
         check,
         outgoing,
         tls_name,
-        sticky: sticky(name, &written.balance),
-        subsets: subsets(name, config).into(),
+        sticky: compile_affinity(name, &written.balance),
+        subsets: wanted_subsets(name, config).into(),
     })
 }
 
 /// Returns what the routes to an upstream ask for with `subset`, each once.
-pub(super) fn subsets(upstream: &str, config: &Config) -> Vec<Labels> {
+pub(super) fn wanted_subsets(upstream: &str, config: &Config) -> Vec<Labels> {
     let mut subsets = Vec::new();
     for route in config.route.iter().filter(|route| !route.subset.is_empty()) {
         let ActionConfig::Upstream(split) = &route.action else { continue };
         if split.targets.iter().any(|target| target.upstream.value == upstream) {
-            let labels = labels(route);
+            let labels = subset_labels(route);
             if !subsets.contains(&labels) {
                 subsets.push(labels);
             }
@@ -194,7 +194,7 @@ pub(super) fn subsets(upstream: &str, config: &Config) -> Vec<Labels> {
 }
 
 /// The labels that a route asks for.
-pub(super) fn labels(route: &RouteConfig) -> Labels {
+pub(super) fn subset_labels(route: &RouteConfig) -> Labels {
     route.subset.iter().map(|(label, value)| (label.value.clone(), value.clone())).collect()
 }
 
@@ -224,11 +224,11 @@ fn check_listed(
             }
         }
     }
-    owners(&written.balance, servers)
+    check_owners(&written.balance, servers)
 }
 
 /// Finds shards that belong to none of these servers.
-pub(super) fn owners<'s>(
+pub(super) fn check_owners<'s>(
     written: &BalanceConfig,
     servers: impl IntoIterator<Item = &'s schema::ServerConfig>,
 ) -> Result<(), Box<Finding>> {
@@ -248,7 +248,7 @@ pub(super) fn owners<'s>(
     }
 }
 
-fn sticky(upstream: &str, written: &BalanceConfig) -> Option<Affinity> {
+fn compile_affinity(upstream: &str, written: &BalanceConfig) -> Option<Affinity> {
     if let BalanceConfig::Learned { sticky, ttl } = written {
         let header = learned_header(sticky).as_bytes();
         return Some(Affinity::Learned(LearnedAffinity::new(header, ttl.get())));
@@ -271,7 +271,7 @@ fn sticky(upstream: &str, written: &BalanceConfig) -> Option<Affinity> {
     Some(Affinity::Cookie(Box::new(sticky.with_attributes([before.into(), after.into()]))))
 }
 
-fn eject(written: &Switch<health::Eject>) -> Option<ejection::EjectionSettings> {
+fn compile_eject(written: &Switch<health::Eject>) -> Option<ejection::EjectionSettings> {
     let Switch::On(written) = written else { return None };
     let health::Eject { failures, every, r#for, at_most, min_healthy, error_rate } = written;
     Some(ejection::EjectionSettings {
@@ -284,7 +284,7 @@ fn eject(written: &Switch<health::Eject>) -> Option<ejection::EjectionSettings> 
     })
 }
 
-fn breaker(written: &health::BreakerConfig) -> Breaking {
+fn compile_breaker(written: &health::BreakerConfig) -> Breaking {
     let health::BreakerConfig {
         place: _,
         failures,
@@ -311,7 +311,7 @@ fn breaker(written: &health::BreakerConfig) -> Breaking {
 }
 
 /// Returns how servers are chosen, by its configured name.
-fn balancing(written: &BalanceConfig) -> Balancing {
+fn compile_balancing(written: &BalanceConfig) -> Balancing {
     Balancing::Any(match written {
         BalanceConfig::Weighted(word) => Strategy::Weighted(*word),
         // Who brings no cookie yet is placed like this.

@@ -22,19 +22,19 @@ pub struct Weights(HashMap<String, HashMap<String, MemberWeight>>);
 impl Weights {
     /// The weight of a server, if an operator changed it.
     #[must_use]
-    pub fn get(&self, upstream: &str, server: &str) -> Option<NonZeroU16> {
+    pub fn weight_of(&self, upstream: &str, server: &str) -> Option<NonZeroU16> {
         self.0.get(upstream)?.get(server).map(|weight| weight.weight)
     }
 
     /// Gives a server that is listed another weight. `false` when there is no such server.
-    pub fn set(
+    pub fn set_weight(
         &mut self,
         config: &Config,
         upstream: &str,
         server: &str,
         weight: NonZeroU16,
     ) -> bool {
-        let Some(written) = written(config, upstream, server) else { return false };
+        let Some(written) = written_weight(config, upstream, server) else { return false };
         let servers = self.0.entry(upstream.to_owned()).or_default();
         servers.entry(server.to_owned()).or_insert(MemberWeight { written, weight }).weight =
             weight;
@@ -42,16 +42,17 @@ impl Weights {
     }
 
     /// Forgets those that a configuration overrules.
-    pub fn retain(&mut self, config: &Config) {
+    pub fn retain_current(&mut self, config: &Config) {
         for (upstream, servers) in &mut self.0 {
-            servers
-                .retain(|server, known| written(config, upstream, server) == Some(known.written));
+            servers.retain(|server, known| {
+                written_weight(config, upstream, server) == Some(known.written)
+            });
         }
         self.0.retain(|_, servers| !servers.is_empty());
     }
 }
 
-fn written(config: &Config, upstream: &str, server: &str) -> Option<NonZeroU16> {
+fn written_weight(config: &Config, upstream: &str, server: &str) -> Option<NonZeroU16> {
     let servers = config.upstream.get(upstream)?.servers.listed();
     servers.iter().find(|s| s.id() == server).map(|server| server.weight)
 }
@@ -75,17 +76,17 @@ mod tests {
         let mut weights = Weights::default();
         let nine = NonZeroU16::new(9).unwrap();
         let running = config(3);
-        let first = |weights: &Weights| weights.get("a", "127.0.0.1:1");
-        assert!(!weights.set(&running, "a", "127.0.0.1:9", nine));
-        assert!(!weights.set(&running, "b", "127.0.0.1:1", nine));
-        assert!(weights.set(&running, "a", "127.0.0.1:1", NonZeroU16::MIN));
-        assert!(weights.set(&running, "a", "127.0.0.1:1", nine));
+        let first = |weights: &Weights| weights.weight_of("a", "127.0.0.1:1");
+        assert!(!weights.set_weight(&running, "a", "127.0.0.1:9", nine));
+        assert!(!weights.set_weight(&running, "b", "127.0.0.1:1", nine));
+        assert!(weights.set_weight(&running, "a", "127.0.0.1:1", NonZeroU16::MIN));
+        assert!(weights.set_weight(&running, "a", "127.0.0.1:1", nine));
         assert_eq!(first(&weights), Some(nine));
-        weights.retain(&config(3));
+        weights.retain_current(&config(3));
         assert_eq!(first(&weights), Some(nine));
-        weights.retain(&config(4));
+        weights.retain_current(&config(4));
         assert_eq!(first(&weights), None);
-        weights.retain(&config(3));
+        weights.retain_current(&config(3));
         assert_eq!(first(&weights), None);
     }
 }

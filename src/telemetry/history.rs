@@ -133,7 +133,7 @@ impl Default for PlaceTotal {
 }
 
 impl PlaceTotal {
-    fn add(&mut self, tally: &StatsBucket) {
+    fn add_bucket(&mut self, tally: &StatsBucket) {
         for bucket in tally.latency.iter_recorded() {
             let (value, count) = (bucket.value_iterated_to(), bucket.count_at_value());
             // An error would mean that it cannot grow to an hour, which it can.
@@ -143,26 +143,26 @@ impl PlaceTotal {
         for (status, count) in &tally.statuses {
             *self.statuses.entry(*status).or_default() += u64::from(*count);
         }
-        add(&mut self.outcomes, tally.outcomes.map(u64::from));
-        add(&mut self.cuts, tally.cuts.map(u64::from));
+        add_sums(&mut self.outcomes, tally.outcomes.map(u64::from));
+        add_sums(&mut self.cuts, tally.cuts.map(u64::from));
         self.received += tally.received;
         self.sent += tally.sent;
     }
 
-    fn merge(&mut self, other: &Self) {
+    fn merge_total(&mut self, other: &Self) {
         let _added = self.latency.add(&other.latency);
         self.micros += other.micros;
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
-        add(&mut self.outcomes, other.outcomes);
-        add(&mut self.cuts, other.cuts);
+        add_sums(&mut self.outcomes, other.outcomes);
+        add_sums(&mut self.cuts, other.cuts);
         self.received += other.received;
         self.sent += other.sent;
     }
 }
 
-fn add<const N: usize>(sums: &mut [u64; N], more: [u64; N]) {
+fn add_sums<const N: usize>(sums: &mut [u64; N], more: [u64; N]) {
     sums.iter_mut().zip(more).for_each(|(sum, n)| *sum += n);
 }
 
@@ -189,13 +189,13 @@ impl HistoryPiece {
             second,
             requests: tally.statuses.iter().map(|(_, n)| n).sum(),
             errors: errors.map(|(_, n)| n).sum(),
-            classes: classes(tally),
+            classes: class_counts(tally),
             times: times.collect(),
         }
     }
 }
 
-fn classes(tally: &StatsBucket) -> [u32; CLASSES] {
+fn class_counts(tally: &StatsBucket) -> [u32; CLASSES] {
     let mut classes = [0; CLASSES];
     for (status, count) in &tally.statuses {
         let class = usize::from(status / 100).checked_sub(1).unwrap_or(CLASSES - 1);
@@ -215,13 +215,13 @@ struct HistoryPlace {
 }
 
 impl HistoryPlace {
-    fn add(&mut self, second: u64, tally: &StatsBucket) {
-        self.total.add(tally);
+    fn add_piece(&mut self, second: u64, tally: &StatsBucket) {
+        self.total.add_bucket(tally);
         self.recent.push_back(HistoryPiece::new(second, tally));
-        self.forget(second);
+        self.forget_old(second);
     }
 
-    fn forget(&mut self, second: u64) {
+    fn forget_old(&mut self, second: u64) {
         while self.recent.front().is_some_and(|piece| piece.second + LONGEST < second) {
             self.recent.pop_front();
         }
@@ -251,7 +251,7 @@ pub struct History {
 
 impl History {
     /// Adds what a worker had.
-    pub fn add(&mut self, interval: &Interval) {
+    pub fn add_interval(&mut self, interval: &Interval) {
         for (id, methods) in &interval.routes {
             self.add_route(*id, methods);
         }
@@ -259,10 +259,10 @@ impl History {
             for (sum, n) in self.outcomes.iter_mut().zip(tally.outcomes) {
                 *sum += n;
             }
-            self.listeners.entry(*id).or_default().add(self.second, tally);
+            self.listeners.entry(*id).or_default().add_piece(self.second, tally);
         }
         for (id, tally) in &interval.servers {
-            self.servers.entry(*id).or_default().add(self.second, tally);
+            self.servers.entry(*id).or_default().add_piece(self.second, tally);
         }
         for (place, count) in &interval.refusals {
             *self.refusals.entry(*place).or_default() += u64::from(*count);
@@ -285,8 +285,8 @@ impl History {
         let totals = self.methods.entry(id).or_default();
         for (tally, total) in methods.iter().zip(totals) {
             if let Some(tally) = tally {
-                place.add(self.second, tally);
-                total.get_or_insert_default().add(tally);
+                place.add_piece(self.second, tally);
+                total.get_or_insert_default().add_bucket(tally);
             }
         }
     }
@@ -296,7 +296,7 @@ impl History {
         self.second += 1;
         let second = self.second;
         let keep = |place: &mut HistoryPlace, there: bool| {
-            place.forget(second);
+            place.forget_old(second);
             there
         };
         self.routes.retain(|id, place| keep(place, (exists.route)(*id)));
@@ -304,7 +304,7 @@ impl History {
         self.refusals.retain(|(id, _), _| (exists.route)(*id));
         self.listeners.retain(|id, place| keep(place, (exists.listener)(*id)));
         self.servers.retain(|id, place| keep(place, (exists.server)(*id)));
-        self.timeline.retain(exists.route, exists.server);
+        self.timeline.retain_configured(exists.route, exists.server);
         if second.is_multiple_of(STEP) {
             self.end_step();
         }
@@ -313,11 +313,12 @@ impl History {
     /// Ten seconds are over: writes down what they were.
     fn end_step(&mut self) {
         let from = self.second.saturating_sub(STEP);
-        let sample =
-            |(id, place): (&u32, &HistoryPlace)| (*id, sampled(std::iter::once(place), from).0);
-        let (sample_of_all, heat) = sampled(self.listeners.values(), from);
+        let sample = |(id, place): (&u32, &HistoryPlace)| {
+            (*id, sample_places(std::iter::once(place), from).0)
+        };
+        let (sample_of_all, heat) = sample_places(self.listeners.values(), from);
         let outcomes = std::mem::take(&mut self.outcomes);
-        self.timeline.record(TimelineStep {
+        self.timeline.record_step(TimelineStep {
             end: clock::unix_seconds(),
             whole: WholeProcess { sample: sample_of_all, outcomes, heat },
             routes: self.routes.iter().map(sample),
@@ -327,19 +328,19 @@ impl History {
 
     /// Reads what is known about a route.
     #[must_use]
-    pub fn route(&self, id: u32) -> HistorySummary {
-        self.summary([self.routes.get(&id)].into_iter().flatten())
+    pub fn route_summary(&self, id: u32) -> HistorySummary {
+        self.summarize_places([self.routes.get(&id)].into_iter().flatten())
     }
 
     /// Reads what is known about a listener.
     #[must_use]
-    pub fn listener(&self, id: u32) -> HistorySummary {
-        self.summary([self.listeners.get(&id)].into_iter().flatten())
+    pub fn listener_summary(&self, id: u32) -> HistorySummary {
+        self.summarize_places([self.listeners.get(&id)].into_iter().flatten())
     }
 
     /// Reads what is known about some servers together.
-    pub fn servers(&self, ids: impl Iterator<Item = u32>) -> HistorySummary {
-        self.summary(ids.filter_map(|id| self.servers.get(&id)))
+    pub fn servers_summary(&self, ids: impl Iterator<Item = u32>) -> HistorySummary {
+        self.summarize_places(ids.filter_map(|id| self.servers.get(&id)))
     }
 
     /// Counts the requests of each route that were refused, by code.
@@ -383,11 +384,14 @@ impl History {
         })
     }
 
-    fn summary<'a>(&'a self, places: impl Iterator<Item = &'a HistoryPlace>) -> HistorySummary {
+    fn summarize_places<'a>(
+        &'a self,
+        places: impl Iterator<Item = &'a HistoryPlace>,
+    ) -> HistorySummary {
         let mut total = PlaceTotal::default();
         let mut pieces: Vec<&HistoryPiece> = Vec::new();
         for place in places {
-            total.merge(&place.total);
+            total.merge_total(&place.total);
             // What has begun is not over: it would look like half a second.
             pieces.extend(place.recent.iter().filter(|piece| piece.second < self.second));
         }
@@ -429,7 +433,7 @@ impl History {
 }
 
 /// Adds up what happened at some places since a second, and how the times spread.
-fn sampled<'a>(
+fn sample_places<'a>(
     places: impl Iterator<Item = &'a HistoryPlace>,
     from: u64,
 ) -> (TimelineSample, [u32; ROWS]) {
@@ -501,8 +505,8 @@ mod tests {
                 received: 1,
                 sent: 2,
             };
-            ledger.request(&entry);
-            ledger.attempt(5, status, Some(took));
+            ledger.note_request(&entry);
+            ledger.note_attempt(5, status, Some(took));
         }
         ledger.hand_over()
     }
@@ -515,30 +519,30 @@ mod tests {
     fn windows_hold_what_has_just_passed() {
         let mut history = History::default();
         // Two workers, a fast second; then nine slow ones.
-        history.add(&interval((1..=50).map(|n| (n, 200))));
-        history.add(&interval((51..=100).map(|n| (n, 503))));
-        assert_eq!(history.route(1).windows.one.rate, 0.0, "a second that is not over");
+        history.add_interval(&interval((1..=50).map(|n| (n, 200))));
+        history.add_interval(&interval((51..=100).map(|n| (n, 503))));
+        assert_eq!(history.route_summary(1).windows.one.rate, 0.0, "a second that is not over");
         history.next_second(&ALL);
-        let first = history.route(1).windows;
+        let first = history.route_summary(1).windows;
         assert_eq!((first.one.rate, first.one.errors), (100.0, 50.0));
         let p = first.one.latency_ms.unwrap();
         assert!(close(p.p50, 50.0) && close(p.p90, 90.0) && close(p.p99, 99.0), "{p:?}");
         assert!(close(p.p999, 100.0), "{p:?}");
         for _ in 0..9 {
-            history.add(&interval([(1000, 200)].into_iter()));
+            history.add_interval(&interval([(1000, 200)].into_iter()));
             history.next_second(&ALL);
         }
-        let later = history.route(1).windows;
+        let later = history.route_summary(1).windows;
         assert_eq!(later.one.rate, 1.0);
         assert!(close(later.one.latency_ms.unwrap().p50, 1000.0));
         assert_eq!(later.ten.rate, 10.9);
         assert!(close(later.sixty.rate, 109.0 / 60.0));
         history.next_second(&ALL);
-        assert_eq!(history.route(1).windows.one.latency_ms, None, "nothing happened");
+        assert_eq!(history.route_summary(1).windows.one.latency_ms, None, "nothing happened");
         for _ in 0..60 {
             history.next_second(&ALL);
         }
-        let end = history.route(1);
+        let end = history.route_summary(1);
         assert_eq!(end.windows.sixty, Window::default());
         assert!(end.windows.total.latency_ms.is_some());
         assert_eq!((end.classes, end.received, end.sent), ([0, 59, 0, 0, 50], 109, 218));
@@ -548,12 +552,12 @@ mod tests {
     fn every_ten_seconds_become_a_step() {
         let mut history = History::default();
         for _ in 0..10 {
-            history.add(&interval([(2, 200), (20, 503), (70_000, 404)].into_iter()));
+            history.add_interval(&interval([(2, 200), (20, 503), (70_000, 404)].into_iter()));
             history.next_second(&ALL);
         }
-        history.add(&interval([(5, 301)].into_iter()));
+        history.add_interval(&interval([(5, 301)].into_iter()));
         let wish = super::super::timeline::HistoryWish { minutes: 60, points: 100, places: true };
-        let said = history.timeline.read(&wish, &[(1, "r".into())], &[(5, "u/s".into())]);
+        let said = history.timeline.read_report(&wish, &[(1, "r".into())], &[(5, "u/s".into())]);
         let said = serde_json::to_value(said).unwrap();
         assert_eq!(said["all"]["classes"], serde_json::json!([[0, 10, 0, 10, 10, 0]]));
         assert_eq!(said["outcomes"][0][0], 30);
@@ -566,7 +570,7 @@ mod tests {
         for _ in 0..10 {
             history.next_second(&ALL);
         }
-        let said = history.timeline.read(&wish, &[], &[]);
+        let said = history.timeline.read_report(&wish, &[], &[]);
         let said = serde_json::to_value(said).unwrap();
         assert_eq!(said["all"]["classes"][1], serde_json::json!([0, 0, 1, 0, 0, 0]));
         assert_eq!(said["all"]["p99_ms"].as_array().unwrap().len(), 2);
@@ -575,15 +579,15 @@ mod tests {
     #[test]
     fn servers_add_up_to_their_upstream() {
         let mut history = History::default();
-        history.add(&interval((1..=10).map(|n| (n, 200))));
-        assert_eq!(history.servers([5, 6].into_iter()).classes, [0, 10, 0, 0, 0]);
-        assert_eq!(history.servers([6].into_iter()).classes, [0; 5]);
+        history.add_interval(&interval((1..=10).map(|n| (n, 200))));
+        assert_eq!(history.servers_summary([5, 6].into_iter()).classes, [0, 10, 0, 0, 0]);
+        assert_eq!(history.servers_summary([6].into_iter()).classes, [0; 5]);
     }
 
     #[test]
     fn buckets_are_cumulative() {
         let mut history = History::default();
-        history.add(&interval([(1, 200), (20, 200), (70_000, 404)].into_iter()));
+        history.add_interval(&interval([(1, 200), (20, 200), (70_000, 404)].into_iter()));
         let (method, report) = history.methods(1).next().unwrap();
         assert_eq!((method, report.count, report.micros), ("GET", 3, 70_021_000));
         assert_eq!(report.buckets[..5], [1, 1, 1, 1, 2]);
@@ -593,10 +597,10 @@ mod tests {
     #[test]
     fn what_is_gone_is_forgotten() {
         let mut history = History::default();
-        history.add(&interval([(1, 200)].into_iter()));
+        history.add_interval(&interval([(1, 200)].into_iter()));
         history.next_second(&Exists { route: &|_| false, ..ALL });
-        assert_eq!(history.route(1).classes, [0; 5]);
+        assert_eq!(history.route_summary(1).classes, [0; 5]);
         assert_eq!(history.methods(1).count(), 0);
-        assert_eq!(history.listener(0).classes, [0, 1, 0, 0, 0]);
+        assert_eq!(history.listener_summary(0).classes, [0, 1, 0, 0, 0]);
     }
 }

@@ -94,7 +94,7 @@ impl Default for StatsBucket {
 
 impl StatsBucket {
     /// Notes a response, or an attempt that had none.
-    pub fn note(&mut self, status: u16, took: Option<Duration>) {
+    pub fn note_response(&mut self, status: u16, took: Option<Duration>) {
         if let Some(took) = took {
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(LONGEST);
             // An error would mean that it cannot grow to an hour, which it can.
@@ -108,15 +108,15 @@ impl StatsBucket {
     }
 
     /// Notes what a server had to do with the end of an exchange.
-    fn delivered(&mut self, outcome: Outcome, bytes: (u64, u64)) {
-        self.ended(outcome, bytes);
+    fn note_delivered(&mut self, outcome: Outcome, bytes: (u64, u64)) {
+        self.note_end(outcome, bytes);
         if let Some(count) = outcome.cut_index().and_then(|at| self.cuts.get_mut(at)) {
             *count += 1;
         }
     }
 
     /// Notes the end of an exchange, with the bytes of its bodies.
-    pub fn ended(&mut self, outcome: Outcome, (received, sent): (u64, u64)) {
+    pub fn note_end(&mut self, outcome: Outcome, (received, sent): (u64, u64)) {
         if let Some(count) = self.outcomes.get_mut(outcome.index()) {
             *count += 1;
         }
@@ -179,27 +179,27 @@ pub struct Ledger(RefCell<Interval>);
 
 impl Ledger {
     /// Notes an attempt at a server: its status, or 0 without one, and the time until its head.
-    pub fn attempt(&self, server: u32, status: u16, took: Option<Duration>) {
-        self.0.borrow_mut().servers.entry(server).or_default().note(status, took);
+    pub fn note_attempt(&self, server: u32, status: u16, took: Option<Duration>) {
+        self.0.borrow_mut().servers.entry(server).or_default().note_response(status, took);
     }
 
     /// Notes a request.
-    pub fn request(&self, entry: &LedgerEntry) {
+    pub fn note_request(&self, entry: &LedgerEntry) {
         let LedgerEntry { route, method, listener, server, status, outcome, took, received, sent } =
             *entry;
         let bytes = (received, sent);
         let mut interval = self.0.borrow_mut();
         let tally = interval.listeners.entry(listener).or_default();
-        tally.note(status, Some(took));
-        tally.ended(outcome, bytes);
+        tally.note_response(status, Some(took));
+        tally.note_end(outcome, bytes);
         let methods = interval.routes.entry(route.unwrap_or(NO_ROUTE)).or_default();
         if let Some(place) = methods.get_mut(method) {
             let tally = place.get_or_insert_default();
-            tally.note(status, Some(took));
-            tally.ended(outcome, bytes);
+            tally.note_response(status, Some(took));
+            tally.note_end(outcome, bytes);
         }
         if let Some(server) = server {
-            interval.servers.entry(server).or_default().delivered(outcome, bytes);
+            interval.servers.entry(server).or_default().note_delivered(outcome, bytes);
         }
         if let Outcome::Refused(refusal) = outcome {
             let place = (route.unwrap_or(NO_ROUTE), refusal.row().code);
@@ -208,17 +208,17 @@ impl Ledger {
     }
 
     /// Notes a response that was fetched on the proxy's own behalf: it belongs to its server, and to no request.
-    pub fn fetched(&self, server: u32, outcome: Outcome, sent: u64) {
-        self.0.borrow_mut().servers.entry(server).or_default().delivered(outcome, (0, sent));
+    pub fn note_fetched(&self, server: u32, outcome: Outcome, sent: u64) {
+        self.0.borrow_mut().servers.entry(server).or_default().note_delivered(outcome, (0, sent));
     }
 
     /// Notes a client that was not let in.
-    pub fn denied(&self, auth: &Arc<str>, reason: &'static str) {
+    pub fn note_denied(&self, auth: &Arc<str>, reason: &'static str) {
         *self.0.borrow_mut().auth.entry((auth.clone(), reason)).or_default() += 1;
     }
 
     /// Remembers an exchange that did not end well, unless there are enough of its code.
-    pub fn remember(&self, code: &'static str, make: impl FnOnce() -> Remembered) {
+    pub fn remember_exchange(&self, code: &'static str, make: impl FnOnce() -> Remembered) {
         let mut interval = self.0.borrow_mut();
         if interval.latest.iter().filter(|known| known.code == code).count() < REMEMBERED {
             interval.latest.push(make());
@@ -226,7 +226,7 @@ impl Ledger {
     }
 
     /// Notes lines that could not be written.
-    pub fn dropped(&self, lines: u64) {
+    pub fn note_dropped(&self, lines: u64) {
         self.0.borrow_mut().dropped_lines += lines;
     }
 
@@ -260,8 +260,8 @@ mod tests {
     #[test]
     fn fetches_count_for_their_server_alone() {
         let ledger = Ledger::default();
-        ledger.fetched(7, Outcome::Whole, 10);
-        ledger.fetched(7, Outcome::ServerCut(Cut::Reset), 3);
+        ledger.note_fetched(7, Outcome::Whole, 10);
+        ledger.note_fetched(7, Outcome::ServerCut(Cut::Reset), 3);
         let interval = ledger.hand_over();
         assert!(interval.routes.is_empty() && interval.listeners.is_empty());
         let tally = &interval.servers[&7];
@@ -281,10 +281,10 @@ mod tests {
     #[test]
     fn an_interval_has_what_happened_since_the_last_one() {
         let ledger = Ledger::default();
-        ledger.attempt(7, 0, None);
-        ledger.attempt(7, 200, Some(Duration::from_millis(2)));
-        ledger.request(&entry(200, Duration::from_millis(3)));
-        ledger.request(&entry(404, Duration::from_millis(5)));
+        ledger.note_attempt(7, 0, None);
+        ledger.note_attempt(7, 200, Some(Duration::from_millis(2)));
+        ledger.note_request(&entry(200, Duration::from_millis(3)));
+        ledger.note_request(&entry(404, Duration::from_millis(5)));
         let interval = ledger.hand_over();
         let get = interval.routes[&3][0].as_ref().unwrap();
         assert_eq!(get.statuses, [(200, 1), (404, 1)]);
@@ -301,10 +301,12 @@ mod tests {
     fn what_a_server_cut_and_what_was_refused_is_told_apart() {
         let ledger = Ledger::default();
         let took = Duration::ZERO;
-        ledger
-            .request(&LedgerEntry { outcome: Outcome::ServerCut(Cut::Reset), ..entry(200, took) });
+        ledger.note_request(&LedgerEntry {
+            outcome: Outcome::ServerCut(Cut::Reset),
+            ..entry(200, took)
+        });
         let refused = Outcome::Refused(Refusal::Connect);
-        ledger.request(&LedgerEntry { outcome: refused, ..entry(502, took) });
+        ledger.note_request(&LedgerEntry { outcome: refused, ..entry(502, took) });
         let interval = ledger.hand_over();
         assert_eq!(interval.servers[&7].cuts, [0, 1, 0, 0]);
         assert_eq!(interval.servers[&7].outcomes, [0, 0, 1, 0, 1, 0]);
@@ -315,7 +317,7 @@ mod tests {
     #[test]
     fn times_beyond_the_scale_count_as_the_longest() {
         let mut tally = StatsBucket::default();
-        tally.note(101, Some(Duration::from_hours(30)));
+        tally.note_response(101, Some(Duration::from_hours(30)));
         assert_eq!(tally.micros, LONGEST);
         assert_eq!(tally.latency.len(), 1);
     }

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::schema::process::{Log, LogFormat};
 
 /// Starts logging. Keep the result: dropping it writes what is still queued.
-pub fn start(log: &Log) -> WorkerGuard {
+pub fn start_logging(log: &Log) -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let filter = EnvFilter::new(format!("tidegate={}", log.level.as_str()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);

@@ -22,7 +22,7 @@ pub struct Process {
 impl Process {
     /// Reads it all.
     #[must_use]
-    pub fn read() -> Self {
+    pub fn read_process() -> Self {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let page = rustix::param::page_size() as u64;
         let mut pages = statm.split(' ').map(|n| n.parse::<u64>().unwrap_or_default() * page);
@@ -31,7 +31,7 @@ impl Process {
         // One of the descriptors is the one that this counts with.
         let fds = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count());
         Self {
-            cpu_seconds: ticks(&stat) as f64 / rustix::param::clock_ticks_per_second() as f64,
+            cpu_seconds: cpu_ticks(&stat) as f64 / rustix::param::clock_ticks_per_second() as f64,
             resident_bytes: resident.unwrap_or_default(),
             virtual_bytes: size.unwrap_or_default(),
             open_fds: fds.saturating_sub(1) as u64,
@@ -42,7 +42,7 @@ impl Process {
 
 /// User and system time out of `/proc/self/stat` (proc(5): fields 14 and 15; the second field is in
 /// parentheses and may contain anything).
-fn ticks(stat: &str) -> u64 {
+fn cpu_ticks(stat: &str) -> u64 {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let fields = after_name.split_whitespace().skip(11).take(2);
     fields.filter_map(|field| field.parse::<u64>().ok()).sum()
@@ -50,7 +50,7 @@ fn ticks(stat: &str) -> u64 {
 
 /// Seconds since 1970.
 #[must_use]
-pub fn unix(at: SystemTime) -> f64 {
+pub fn unix_seconds(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
@@ -61,13 +61,13 @@ mod tests {
     #[test]
     fn a_name_with_spaces_and_parentheses_moves_no_field() {
         let stat = "7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 30 12 0 0 20";
-        assert_eq!(ticks(stat), 42);
-        assert_eq!(ticks(""), 0);
+        assert_eq!(cpu_ticks(stat), 42);
+        assert_eq!(cpu_ticks(""), 0);
     }
 
     #[test]
     fn this_process_uses_something() {
-        let process = Process::read();
+        let process = Process::read_process();
         assert!(process.resident_bytes > 1 << 20 && process.virtual_bytes > process.resident_bytes);
         assert!(process.open_fds >= 3 && process.max_fds >= process.open_fds);
     }

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ledger::Ledger;
-use super::process::unix;
+use super::process::unix_seconds;
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::exchange::outcome::Cause;
@@ -39,7 +39,7 @@ impl Quota {
         since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1))
     }
 
-    fn take(&self, now: Instant) -> Option<u64> {
+    fn take_line(&self, now: Instant) -> Option<u64> {
         if self.is_over(now) {
             self.since.set(Some(now));
             self.written.set(0);
@@ -59,12 +59,12 @@ pub struct Quotas(RefCell<HashMap<&'static str, Quota>>);
 
 impl Quotas {
     /// Returns whether one more line of this kind may be written; if so, how many were left out before it.
-    pub fn take(&self, kind: &'static str, now: Instant) -> Option<u64> {
-        self.0.borrow_mut().entry(kind).or_default().take(now)
+    pub fn take_line(&self, kind: &'static str, now: Instant) -> Option<u64> {
+        self.0.borrow_mut().entry(kind).or_default().take_line(now)
     }
 
     /// Tells of lines that were left out and that no later line has told of.
-    pub fn report(&self, now: Instant) {
+    pub fn report_dropped(&self, now: Instant) {
         for (kind, quota) in self.0.borrow().iter() {
             if quota.dropped.get() > 0 && quota.is_over(now) {
                 let left_out = quota.dropped.replace(0);
@@ -139,41 +139,41 @@ pub struct Remembered {
 impl RefusedEnding<'_> {
     /// The key that would change it.
     #[must_use]
-    pub fn key(&self) -> Option<&'static str> {
-        self.cause.and_then(|cause| cause.key).or(self.outcome.row().key)
+    pub fn config_key(&self) -> Option<&'static str> {
+        self.cause.and_then(|cause| cause.key).or(self.outcome.outcome_row().key)
     }
 
     /// Writes the log line, if its kind has not used up what it may write, and remembers it.
     #[cold]
-    pub fn tell(&self, quotas: &Quotas, ledger: &Ledger) {
-        let row = self.outcome.row();
+    pub fn log_ending(&self, quotas: &Quotas, ledger: &Ledger) {
+        let row = self.outcome.outcome_row();
         let Some(code) = row.code else { return };
         if self.outcome == Outcome::ClientGone {
             return;
         }
-        if let Some(left_out) = quotas.take(code, clock::now()) {
-            self.log(code, left_out);
+        if let Some(left_out) = quotas.take_line(code, clock::now()) {
+            self.write_line(code, left_out);
         }
-        ledger.remember(code, || self.remembered(code));
+        ledger.remember_exchange(code, || self.remembered_exchange(code));
     }
 
-    fn reason(&self) -> Cow<'_, str> {
+    fn reason_text(&self) -> Cow<'_, str> {
         match (self.cause, self.outcome) {
-            (Some(cause), _) => shown(cause.text.as_bytes()),
-            (None, outcome) => outcome.reason().into(),
+            (Some(cause), _) => printable_text(cause.text.as_bytes()),
+            (None, outcome) => outcome.reason_sentence().into(),
         }
     }
 
-    fn log(&self, code: &'static str, left_out: u64) {
+    fn write_line(&self, code: &'static str, left_out: u64) {
         let (client, listener, request_id) = (self.client, self.listener, self.request_id);
-        let said = self.said();
+        let said = self.said_line();
         let (method, host, path) =
             (said.method.as_deref(), said.host.as_deref(), said.path.as_deref());
         let (route, upstream) = (self.route, self.upstream);
         let server = self.server.map(|server| &*server.name);
         let address = self.server.map(Endpoint::where_it_is);
-        let (status, key) = (self.status, self.key());
-        let cause = &*self.reason();
+        let (status, key) = (self.status, self.config_key());
+        let cause = &*self.reason_text();
         // Texts are recorded as such: what is written of them is quoted and escaped.
         macro_rules! line {
             ($level:ident, $what:literal) => {
@@ -194,23 +194,24 @@ impl RefusedEnding<'_> {
         }
     }
 
-    fn said(&self) -> SaidLine<'_> {
+    fn said_line(&self) -> SaidLine<'_> {
         let head = self.head;
         let path = head.target().split(|byte| *byte == b'?').next().unwrap_or_default();
-        let text = |bytes: &'_ [u8]| (!bytes.is_empty()).then(|| shown(bytes).into_owned());
+        let text =
+            |bytes: &'_ [u8]| (!bytes.is_empty()).then(|| printable_text(bytes).into_owned());
         SaidLine {
-            method: (!head.method().is_empty()).then(|| shown(head.method())),
+            method: (!head.method().is_empty()).then(|| printable_text(head.method())),
             host: text(head.fields.first(Known::Host).unwrap_or_default()),
             path: text(path),
         }
     }
 
-    fn remembered(&self, code: &'static str) -> Remembered {
-        let SaidLine { method, host, path } = self.said();
+    fn remembered_exchange(&self, code: &'static str) -> Remembered {
+        let SaidLine { method, host, path } = self.said_line();
         Remembered {
-            time: unix(clock::wall()),
-            request_id: shown(self.request_id.as_bytes()).into_owned(),
-            outcome: self.outcome.row().outcome,
+            time: unix_seconds(clock::wall()),
+            request_id: printable_text(self.request_id.as_bytes()).into_owned(),
+            outcome: self.outcome.outcome_row().outcome,
             code,
             status: self.status,
             client: self.client.to_owned(),
@@ -222,8 +223,8 @@ impl RefusedEnding<'_> {
             upstream: self.upstream.map(str::to_owned),
             server: self.server.map(|server| server.name.to_string()),
             address: self.server.map(Endpoint::where_it_is),
-            reason: self.reason().into_owned(),
-            key: self.key(),
+            reason: self.reason_text().into_owned(),
+            key: self.config_key(),
         }
     }
 }
@@ -236,7 +237,7 @@ struct SaidLine<'a> {
 }
 
 /// A text that somebody else chose: bounded, and without anything that could move a cursor or turn a line around.
-fn shown(text: &[u8]) -> Cow<'_, str> {
+fn printable_text(text: &[u8]) -> Cow<'_, str> {
     let short = text.get(..LONGEST).unwrap_or(text);
     let plain = |c: char| c.is_ascii_graphic() || c == ' ' || c.is_alphanumeric();
     match String::from_utf8_lossy(short) {
@@ -263,16 +264,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_counted_instead_of_written() {
         let quotas = Quotas::default();
-        let written = (0..100).filter(|_| quotas.take("flood", clock::now()).is_some()).count();
+        let written =
+            (0..100).filter(|_| quotas.take_line("flood", clock::now()).is_some()).count();
         assert_eq!(written, 10);
         assert_eq!(
-            quotas.take("other", clock::now()),
+            quotas.take_line("other", clock::now()),
             Some(0),
             "another kind has lines of its own"
         );
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(quotas.take("flood", clock::now()), Some(90));
-        assert_eq!(quotas.take("flood", clock::now()), Some(0));
+        assert_eq!(quotas.take_line("flood", clock::now()), Some(90));
+        assert_eq!(quotas.take_line("flood", clock::now()), Some(0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -280,20 +282,20 @@ mod tests {
         let quotas = Quotas::default();
         let left_out = |quotas: &Quotas| quotas.0.borrow()["flood"].dropped.get();
         for _ in 0..15 {
-            let _written = quotas.take("flood", clock::now());
+            let _written = quotas.take_line("flood", clock::now());
         }
-        quotas.report(clock::now());
+        quotas.report_dropped(clock::now());
         assert_eq!(left_out(&quotas), 5, "the second is not over");
         tokio::time::advance(Duration::from_secs(1)).await;
-        quotas.report(clock::now());
+        quotas.report_dropped(clock::now());
         assert_eq!(left_out(&quotas), 0);
     }
 
     #[test]
     fn what_others_chose_cannot_leave_its_place() {
-        assert_eq!(shown(b"/a b%20\"\\"), "/a b%20\"\\");
-        assert_eq!(shown("/ü\u{202e}\x1b[1m\n".as_bytes()), "/ü\\u{202e}\\u{1b}[1m\\u{a}");
-        assert_eq!(shown(b"\xff"), "\\u{fffd}");
-        assert_eq!(shown(&[b'a'; 300]), format!("{}...", "a".repeat(256)));
+        assert_eq!(printable_text(b"/a b%20\"\\"), "/a b%20\"\\");
+        assert_eq!(printable_text("/ü\u{202e}\x1b[1m\n".as_bytes()), "/ü\\u{202e}\\u{1b}[1m\\u{a}");
+        assert_eq!(printable_text(b"\xff"), "\\u{fffd}");
+        assert_eq!(printable_text(&[b'a'; 300]), format!("{}...", "a".repeat(256)));
     }
 }

@@ -68,9 +68,9 @@ pub struct SeriesPlaces {
 }
 
 impl SeriesPlaces {
-    fn record(&mut self, step: u64, samples: impl Iterator<Item = (u32, TimelineSample)>) {
+    fn record_step(&mut self, step: u64, samples: impl Iterator<Item = (u32, TimelineSample)>) {
         for series in self.series.values_mut() {
-            push(&mut series.samples, TimelineSample::default());
+            push_bounded(&mut series.samples, TimelineSample::default());
         }
         for (id, sample) in samples.filter(|(_, sample)| *sample != TimelineSample::default()) {
             if !self.series.contains_key(&id)
@@ -124,20 +124,20 @@ pub struct TimelineStep<R, S> {
 
 impl Timeline {
     /// Adds a step.
-    pub fn record<R, S>(&mut self, step: TimelineStep<R, S>)
+    pub fn record_step<R, S>(&mut self, step: TimelineStep<R, S>)
     where
         R: Iterator<Item = (u32, TimelineSample)>,
         S: Iterator<Item = (u32, TimelineSample)>,
     {
         self.step += 1;
-        push(&mut self.ends, u32::try_from(step.end).unwrap_or(u32::MAX));
-        push(&mut self.all, step.whole);
-        self.routes.record(self.step, step.routes);
-        self.servers.record(self.step, step.servers);
+        push_bounded(&mut self.ends, u32::try_from(step.end).unwrap_or(u32::MAX));
+        push_bounded(&mut self.all, step.whole);
+        self.routes.record_step(self.step, step.routes);
+        self.servers.record_step(self.step, step.servers);
     }
 
     /// Forgets what is not configured any more.
-    pub fn retain(&mut self, route: impl Fn(u32) -> bool, server: impl Fn(u32) -> bool) {
+    pub fn retain_configured(&mut self, route: impl Fn(u32) -> bool, server: impl Fn(u32) -> bool) {
         self.routes.series.retain(|id, _| route(*id));
         self.servers.series.retain(|id, _| server(*id));
     }
@@ -161,7 +161,7 @@ impl Timeline {
 
     /// Reads what is asked for. Names are given by the caller; places without one are left out.
     #[must_use]
-    pub fn read(
+    pub fn read_report(
         &self,
         wish: &HistoryWish,
         routes: &[(u32, String)],
@@ -175,7 +175,7 @@ impl Timeline {
         let ends: Vec<u32> =
             cut.groups(&self.ends).filter_map(|group| group.last().copied()).collect();
         let whole: Vec<WholeProcess> =
-            cut.groups(&self.all).map(|group| together(&group)).collect();
+            cut.groups(&self.all).map(|group| merge_process(&group)).collect();
         let samples: Vec<TimelineSample> = whole.iter().map(|whole| whole.sample).collect();
         let lines = |places: &SeriesPlaces, names: &[(u32, String)], wanted: bool| {
             let named = names.iter().filter(|_| wanted);
@@ -186,8 +186,8 @@ impl Timeline {
                 let all: VecDeque<TimelineSample> =
                     blank.chain(series.samples.iter().copied()).collect();
                 let samples: Vec<TimelineSample> =
-                    cut.groups(&all).map(|group| merge(&group)).collect();
-                TimelineLine { name: name.clone(), columns: Columns::of(&samples) }
+                    cut.groups(&all).map(|group| merge_samples(&group)).collect();
+                TimelineLine { name: name.clone(), columns: Columns::from_samples(&samples) }
             };
             found.map(line).collect()
         };
@@ -196,7 +196,7 @@ impl Timeline {
             point_seconds: STEP * merged as u64,
             usage: self.usage(),
             ends,
-            all: Columns::of(&samples),
+            all: Columns::from_samples(&samples),
             outcomes: whole.iter().map(|whole| whole.outcomes).collect(),
             heat_ms: BUCKETS.map(|micros| micros as f64 / 1000.0),
             heat: whole.iter().map(|whole| whole.heat).collect(),
@@ -206,7 +206,7 @@ impl Timeline {
     }
 }
 
-fn push<T>(ring: &mut VecDeque<T>, item: T) {
+fn push_bounded<T>(ring: &mut VecDeque<T>, item: T) {
     if ring.len() >= STEPS {
         ring.pop_front();
     }
@@ -234,21 +234,21 @@ impl TimelineCut {
     }
 }
 
-fn together(steps: &[WholeProcess]) -> WholeProcess {
+fn merge_process(steps: &[WholeProcess]) -> WholeProcess {
     let samples: Vec<TimelineSample> = steps.iter().map(|whole| whole.sample).collect();
-    let mut sum = WholeProcess { sample: merge(&samples), ..WholeProcess::default() };
+    let mut sum = WholeProcess { sample: merge_samples(&samples), ..WholeProcess::default() };
     for whole in steps {
-        add(&mut sum.outcomes, &whole.outcomes);
-        add(&mut sum.heat, &whole.heat);
+        add_counts(&mut sum.outcomes, &whole.outcomes);
+        add_counts(&mut sum.heat, &whole.heat);
     }
     sum
 }
 
 /// Several steps as one: counts add up, of the medians the one of the busiest step, of the 99th percentiles the highest.
-fn merge(steps: &[TimelineSample]) -> TimelineSample {
+fn merge_samples(steps: &[TimelineSample]) -> TimelineSample {
     let mut sum = TimelineSample::default();
     for step in steps {
-        add(&mut sum.classes, &step.classes);
+        add_counts(&mut sum.classes, &step.classes);
         sum.micros[1] = sum.micros[1].max(step.micros[1]);
     }
     let busiest = steps.iter().max_by_key(|step| step.requests());
@@ -256,7 +256,7 @@ fn merge(steps: &[TimelineSample]) -> TimelineSample {
     sum
 }
 
-fn add(sums: &mut [u32], more: &[u32]) {
+fn add_counts(sums: &mut [u32], more: &[u32]) {
     for (sum, n) in sums.iter_mut().zip(more) {
         *sum = sum.saturating_add(*n);
     }
@@ -333,7 +333,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(samples: &[TimelineSample]) -> Self {
+    fn from_samples(samples: &[TimelineSample]) -> Self {
         let times = |which: usize| {
             let time = |sample: &TimelineSample| {
                 let micros = sample.micros.get(which).copied().unwrap_or_default();
@@ -365,7 +365,7 @@ mod tests {
     ) {
         let whole = WholeProcess { sample: all, ..WholeProcess::default() };
         let routes = routes.iter().copied();
-        timeline.record(TimelineStep { end, whole, routes, servers: std::iter::empty() });
+        timeline.record_step(TimelineStep { end, whole, routes, servers: std::iter::empty() });
     }
 
     const ALL: HistoryWish = HistoryWish { minutes: 360, points: STEPS, places: true };
@@ -381,7 +381,7 @@ mod tests {
                 &[(7, sample(n, 1000, 2000))],
             );
         }
-        let said = timeline.read(&ALL, &[(7, "a".into())], &[]);
+        let said = timeline.read_report(&ALL, &[(7, "a".into())], &[]);
         assert_eq!((said.ends.len(), said.ends[0], said.point_seconds), (2160, 10, 10));
         assert_eq!(said.all.classes[2159], [0, 2160, 0, 0, 0, 0]);
         assert_eq!(said.routes[0].columns.classes, said.all.classes);
@@ -397,12 +397,12 @@ mod tests {
         {
             step(&mut timeline, n as u64, *one, &[]);
         }
-        let said = timeline.read(&HistoryWish { points: 2, ..ALL }, &[], &[]);
+        let said = timeline.read_report(&HistoryWish { points: 2, ..ALL }, &[], &[]);
         assert_eq!((said.ends, said.point_seconds), (vec![1, 3], 20));
         assert_eq!(said.all.classes, [[0, 3, 0, 0, 0, 0], [0, 5, 0, 0, 0, 0]]);
         assert_eq!(said.all.p50_ms, [Some(0.002), Some(0.001)]);
         assert_eq!(said.all.p99_ms, [Some(0.009), Some(0.003)]);
-        let late = timeline.read(&HistoryWish { minutes: 0, ..ALL }, &[], &[]);
+        let late = timeline.read_report(&HistoryWish { minutes: 0, ..ALL }, &[], &[]);
         assert_eq!(late.ends, [0_u32; 0]);
     }
 
@@ -412,7 +412,7 @@ mod tests {
         step(&mut timeline, 10, sample(1, 1, 1), &[]);
         step(&mut timeline, 20, sample(1, 1, 1), &[(7, sample(1, 5, 5))]);
         step(&mut timeline, 30, sample(0, 0, 0), &[]);
-        let said = timeline.read(&ALL, &[(7, "late".into()), (8, "never".into())], &[]);
+        let said = timeline.read_report(&ALL, &[(7, "late".into()), (8, "never".into())], &[]);
         assert_eq!(said.routes.len(), 1);
         assert_eq!(said.routes[0].columns.p50_ms, [None, Some(0.005), None]);
     }
@@ -431,7 +431,7 @@ mod tests {
         assert!(
             timeline.routes.series.contains_key(&99) && timeline.routes.series.contains_key(&3)
         );
-        timeline.retain(|id| id == 99, |_| true);
+        timeline.retain_configured(|id| id == 99, |_| true);
         assert_eq!(timeline.usage().series, 1);
     }
 }

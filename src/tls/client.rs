@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{pem, pinned, provider};
+use super::{crypto_provider, pem, pinned};
 use crate::files;
 
 /// The protocols that are offered to a server (RFC 7301).
@@ -32,7 +32,7 @@ pub enum AlpnOffer {
 impl AlpnOffer {
     const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Either, Self::Nothing];
 
-    fn protocols(self) -> Vec<Vec<u8>> {
+    fn alpn_protocols(self) -> Vec<Vec<u8>> {
         let names: &[&[u8]] = match self {
             AlpnOffer::Http1 => &[b"http/1.1"],
             AlpnOffer::Http2 => &[b"h2"],
@@ -48,12 +48,14 @@ impl AlpnOffer {
 ///
 /// # Errors
 /// There are none.
-pub fn system() -> Result<Arc<ClientConfig>, String> {
+pub fn system_config() -> Result<Arc<ClientConfig>, String> {
     static SYSTEM: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
-    SYSTEM.get_or_init(|| roots().and_then(|roots| trusting(roots).map(Arc::new))).clone()
+    SYSTEM
+        .get_or_init(|| system_roots().and_then(|roots| trusting_config(roots).map(Arc::new)))
+        .clone()
 }
 
-fn roots() -> Result<RootCertStore, String> {
+fn system_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // Some systems have certificates that no library reads.
@@ -65,8 +67,8 @@ fn roots() -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-fn trusting(roots: RootCertStore) -> Result<ClientConfig, String> {
-    let config = ClientConfig::builder_with_provider(provider())
+fn trusting_config(roots: RootCertStore) -> Result<ClientConfig, String> {
+    let config = ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
@@ -104,14 +106,14 @@ impl OutgoingTls {
         known: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, String> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let fingerprint = fingerprint(wanted);
+        let fingerprint = settings_fingerprint(wanted);
         if let Some(known) = known.filter(|known| known.fingerprint == fingerprint) {
             return Ok(known.clone());
         }
-        let config = config(wanted)?;
+        let config = client_config(wanted)?;
         let configs = AlpnOffer::ALL.map(|offer| {
             let mut config = config.clone();
-            config.alpn_protocols = offer.protocols();
+            config.alpn_protocols = offer.alpn_protocols();
             Arc::new(config)
         });
         let id = NEXT.fetch_add(1, Relaxed);
@@ -122,7 +124,7 @@ impl OutgoingTls {
     ///
     /// # Errors
     /// The server is not the one it should be, or does not speak TLS.
-    pub async fn secure(
+    pub async fn secure_connection(
         &self,
         stream: TcpStream,
         name: ServerName<'static>,
@@ -154,32 +156,34 @@ impl PartialEq for TlsTarget {
     }
 }
 
-fn config(
+fn client_config(
     ConnectorSettings { verify, ca, identity }: ConnectorSettings<'_>,
 ) -> Result<ClientConfig, String> {
-    let builder = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let builder = if verify {
         match ca {
             Some(ca) => {
-                let verifier = pinned::PinnedServers::new(pem::authorities(ca)?)?;
+                let verifier = pinned::PinnedServers::new(pem::read_authorities(ca)?)?;
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
             }
-            None => builder.with_root_certificates(roots()?),
+            None => builder.with_root_certificates(system_roots()?),
         }
     } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider())))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(crypto_provider())))
     };
     let Some((cert, key)) = identity else { return Ok(builder.with_no_client_auth()) };
     // Checks that they belong together.
-    super::TlsIdentity::load(cert, key)?;
+    super::TlsIdentity::load_files(cert, key)?;
     builder
-        .with_client_auth_cert(pem::certificates(cert)?, pem::key(key)?)
+        .with_client_auth_cert(pem::read_certificates(cert)?, pem::read_key(key)?)
         .map_err(|error| format!("{}: {error}", cert.display()))
 }
 
-fn fingerprint(ConnectorSettings { verify, ca, identity }: ConnectorSettings<'_>) -> [u8; 32] {
+fn settings_fingerprint(
+    ConnectorSettings { verify, ca, identity }: ConnectorSettings<'_>,
+) -> [u8; 32] {
     let mut hash = Sha256::new_with_prefix([u8::from(verify)]);
     let (cert, key) = identity.unzip();
     for path in [ca, cert, key] {
@@ -213,7 +217,7 @@ impl ServerCertVerifier for Anybody {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        pinned::tls12(message, cert, signed)
+        pinned::verify_tls12(message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -222,7 +226,7 @@ impl ServerCertVerifier for Anybody {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        pinned::tls13(message, cert, signed)
+        pinned::verify_tls13(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -6,7 +6,7 @@ use rustls::ServerConnection;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::identity::{CertificateNames, names};
+use super::identity::{CertificateNames, alternative_names};
 use super::server::{TlsProfile, TlsServer};
 
 /// A connection that is secure.
@@ -50,7 +50,11 @@ pub enum Misdirected {
 impl TlsInfo {
     /// Reads a connection that has been made with this profile.
     #[must_use]
-    pub fn of(server: Arc<TlsServer>, profile: TlsProfile, connection: &ServerConnection) -> Self {
+    pub fn from_connection(
+        server: Arc<TlsServer>,
+        profile: TlsProfile,
+        connection: &ServerConnection,
+    ) -> Self {
         let name = connection.server_name().map(|name| name.to_ascii_lowercase().into());
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -64,21 +68,21 @@ impl TlsInfo {
             name,
             http2,
             version,
-            client: client.and_then(|leaf| certificate(leaf)),
+            client: client.and_then(|leaf| parse_certificate(leaf)),
         }
     }
 
     /// Returns whether requests for this host, in lower case, belong here (RFC 9110 §7.4, §15.5.20).
     #[must_use]
-    pub fn belongs(&self, host: &str, misdirected: Misdirected) -> bool {
+    pub fn belongs_here(&self, host: &str, misdirected: Misdirected) -> bool {
         let shown = (self.name.as_deref(), self.profile);
-        belongs(&self.server, shown, host, misdirected)
+        host_belongs(&self.server, shown, host, misdirected)
     }
 }
 
 /// Returns whether requests for a host belong on a connection that was made for a name, and so with a profile.
 #[must_use]
-pub fn belongs(
+pub fn host_belongs(
     server: &TlsServer,
     (asked, profile): (Option<&str>, TlsProfile),
     host: &str,
@@ -91,7 +95,7 @@ pub fn belongs(
     match misdirected {
         Misdirected::Never => true,
         Misdirected::ClientAuth => !server.asks_more(host, profile),
-        Misdirected::Always => server.covers(asked, host, profile),
+        Misdirected::Always => server.covers_host(asked, host, profile),
     }
 }
 
@@ -99,18 +103,18 @@ pub fn belongs(
 ///
 /// # Errors
 /// Why it cannot be read.
-pub fn client(file: &std::path::Path) -> Result<Certificate, String> {
-    let chain = super::pem::certificates(file)?;
-    let leaf = chain.first().and_then(|leaf| certificate(leaf));
+pub fn read_client(file: &std::path::Path) -> Result<Certificate, String> {
+    let chain = super::pem::read_certificates(file)?;
+    let leaf = chain.first().and_then(|leaf| parse_certificate(leaf));
     leaf.ok_or_else(|| format!("{} has no certificate", file.display()))
 }
 
-fn texts(CertificateNames { dns, ip }: CertificateNames) -> Box<[Box<str>]> {
+fn name_texts(CertificateNames { dns, ip }: CertificateNames) -> Box<[Box<str>]> {
     let ip = ip.iter().map(|ip| ip.to_string().into());
     dns.into_iter().chain(ip).collect()
 }
 
-fn certificate(der: &[u8]) -> Option<Certificate> {
+fn parse_certificate(der: &[u8]) -> Option<Certificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject: String = certificate.subject().to_string();
     let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
@@ -118,7 +122,7 @@ fn certificate(der: &[u8]) -> Option<Certificate> {
         Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
     Some(Certificate {
         subject: subject.chars().map(printable).collect::<String>().into(),
-        names: texts(names(&certificate)),
+        names: name_texts(alternative_names(&certificate)),
         fingerprint: fingerprint.into(),
     })
 }

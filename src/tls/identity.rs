@@ -9,7 +9,7 @@ use rustls::{Error, InconsistentKeys};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::{pem, provider};
+use super::{crypto_provider, pem};
 
 /// A certificate chain with its key.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct CertificateNames {
 impl CertificateNames {
     /// Returns whether a host in lower case is one of them.
     #[must_use]
-    pub fn cover(&self, host: &str) -> bool {
+    pub fn cover_host(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');
         if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             return self.ip.contains(&ip);
@@ -54,35 +54,34 @@ impl TlsIdentity {
     ///
     /// # Errors
     /// One of them cannot be used, or they do not belong together.
-    pub fn load(cert: &Path, key: &Path) -> Result<Self, String> {
-        let chain = pem::certificates(cert)?;
+    pub fn load_files(cert: &Path, key: &Path) -> Result<Self, String> {
+        let chain = pem::read_certificates(cert)?;
         let leaf = chain.first().cloned().ok_or("no certificate")?;
-        let (names, not_after) = read(&leaf)
+        let (names, not_after) = names_and_end(&leaf)
             .ok_or_else(|| format!("{}: the first certificate cannot be read", cert.display()))?;
-        let key =
-            CertifiedKey::from_der(chain, pem::key(key)?, &provider()).map_err(
-                |error| match error {
-                    Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
-                        "the key {} does not belong to the certificate {}",
-                        key.display(),
-                        cert.display()
-                    ),
-                    error => format!("{}: {error}", key.display()),
-                },
-            )?;
+        let key = CertifiedKey::from_der(chain, pem::read_key(key)?, &crypto_provider()).map_err(
+            |error| match error {
+                Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
+                    "the key {} does not belong to the certificate {}",
+                    key.display(),
+                    cert.display()
+                ),
+                error => format!("{}: {error}", key.display()),
+            },
+        )?;
         Ok(Self { key: Arc::new(key), names, not_after, file: cert.to_owned() })
     }
 }
 
 /// Names and end of a certificate.
-fn read(der: &[u8]) -> Option<(CertificateNames, i64)> {
+fn names_and_end(der: &[u8]) -> Option<(CertificateNames, i64)> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let not_after = certificate.validity().not_after.timestamp();
-    Some((names(&certificate), not_after))
+    Some((alternative_names(&certificate), not_after))
 }
 
 /// The subject alternative names.
-pub(super) fn names(certificate: &X509Certificate<'_>) -> CertificateNames {
+pub(super) fn alternative_names(certificate: &X509Certificate<'_>) -> CertificateNames {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
         return CertificateNames::default();
     };
@@ -112,10 +111,10 @@ mod tests {
             ip: ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()].into(),
         };
         for host in ["a.test", "a.test.", "x.b.test", "192.0.2.1", "[2001:db8::1]"] {
-            assert!(names.cover(host), "{host}");
+            assert!(names.cover_host(host), "{host}");
         }
         for host in ["b.test", "x.y.b.test", "x.a.test", "xa.test", "", "192.0.2.2", "*.b.test.x"] {
-            assert!(!names.cover(host), "{host}");
+            assert!(!names.cover_host(host), "{host}");
         }
     }
 }

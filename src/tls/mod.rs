@@ -19,7 +19,7 @@ pub use server::TlsServer;
 
 /// The process's primitives: TLS 1.2 and 1.3, post-quantum key exchange first.
 #[must_use]
-pub fn provider() -> Arc<CryptoProvider> {
+pub fn crypto_provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())).clone()
 }
@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn post_quantum_key_exchange_comes_first() {
         let groups: Vec<NamedGroup> =
-            provider().kx_groups.iter().map(|group| group.name()).collect();
+            crypto_provider().kx_groups.iter().map(|group| group.name()).collect();
         assert_eq!(groups.first(), Some(&NamedGroup::X25519MLKEM768));
         assert!(groups.contains(&NamedGroup::X25519) && groups.contains(&NamedGroup::secp256r1));
     }

@@ -16,14 +16,14 @@ use crate::files;
 ///
 /// # Errors
 /// It cannot be read, or has none.
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let name = path.display();
     let text = files::read_bounded(path, files::LARGEST).map_err(|why| format!("{name}: {why}"))?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
-        Ok(_) => Err(format!("{name}: {}", instead(&text, path, PemKind::Certificate))),
-        Err(_) => Err(format!("{name}: {}", broken(&text, path, PemKind::Certificate))),
+        Ok(_) => Err(format!("{name}: {}", explain_other(&text, path, PemKind::Certificate))),
+        Err(_) => Err(format!("{name}: {}", explain_damage(&text, path, PemKind::Certificate))),
     }
 }
 
@@ -31,37 +31,37 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
 ///
 /// # Errors
 /// It cannot be read, or has none. What it contains is not repeated.
-pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     use rustls::pki_types::pem::Error;
     let name = path.display();
     let text = files::read_bounded(path, files::LARGEST).map_err(|why| format!("{name}: {why}"))?;
-    if has(&text, "Proc-Type: 4,ENCRYPTED") {
-        return Err(format!("{name}: {}", instead(&text, path, PemKind::Key)));
+    if has_word(&text, "Proc-Type: 4,ENCRYPTED") {
+        return Err(format!("{name}: {}", explain_other(&text, path, PemKind::Key)));
     }
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        Error::NoItemsFound => format!("{name}: {}", instead(&text, path, PemKind::Key)),
-        _ => format!("{name}: {}", broken(&text, path, PemKind::Key)),
+        Error::NoItemsFound => format!("{name}: {}", explain_other(&text, path, PemKind::Key)),
+        _ => format!("{name}: {}", explain_damage(&text, path, PemKind::Key)),
     })
 }
 
 /// The certificate authorities of a file.
 ///
 /// # Errors
-/// As for [`certificates`], or one of them is no authority.
-pub fn authorities(path: &Path) -> Result<Authorities, String> {
-    let listed = certificates(path)?;
+/// As for [`read_certificates`], or one of them is no authority.
+pub fn read_authorities(path: &Path) -> Result<Authorities, String> {
+    let listed = read_certificates(path)?;
     Authorities::new(listed).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The certificate authorities of a file that none of the lists names.
 ///
 /// # Errors
-/// As for [`authorities`], none is left, or a list pretends to be one of them.
+/// As for [`read_authorities`], none is left, or a list pretends to be one of them.
 pub fn unrevoked_authorities(
     path: &Path,
     revoked: &[RevocationList],
 ) -> Result<Authorities, String> {
-    let listed = authorities(path)?;
+    let listed = read_authorities(path)?;
     if let Some(forged) = revoked.iter().find(|list| listed.disown(list)) {
         return Err(format!(
             "the revocation list of {} is not signed with the key of that authority in {}: all its clients would be refused",
@@ -69,7 +69,7 @@ pub fn unrevoked_authorities(
             path.display()
         ));
     }
-    let left = listed.without(revoked);
+    let left = listed.without_revoked(revoked);
     left.map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -81,18 +81,18 @@ pub(super) enum PemKind {
     RevocationList,
 }
 
-fn has(text: &[u8], word: &str) -> bool {
+fn has_word(text: &[u8], word: &str) -> bool {
     text.windows(word.len()).any(|window| window == word.as_bytes())
 }
 
 /// Tells what a file is that has nothing of what was wanted, and how to make that of it.
-pub(super) fn instead(text: &[u8], path: &Path, wanted: PemKind) -> String {
+pub(super) fn explain_other(text: &[u8], path: &Path, wanted: PemKind) -> String {
     let file = path.display();
     let pem = format!("{}.pem", path.with_extension("").display());
     if let Some(said) = not_text(text, path, wanted) {
         return said;
     }
-    let begins = |label: &str| has(text, &format!("-----BEGIN {label}-----"));
+    let begins = |label: &str| has_word(text, &format!("-----BEGIN {label}-----"));
     let key = begins("PRIVATE KEY") || begins("RSA PRIVATE KEY") || begins("EC PRIVATE KEY");
     match wanted {
         _ if begins("PKCS7") => format!(
@@ -112,7 +112,7 @@ pub(super) fn instead(text: &[u8], path: &Path, wanted: PemKind) -> String {
             () => "there is no certificate in it".to_owned(),
         },
         PemKind::Key => match () {
-            () if begins("ENCRYPTED PRIVATE KEY") || has(text, "Proc-Type: 4,ENCRYPTED") => {
+            () if begins("ENCRYPTED PRIVATE KEY") || has_word(text, "Proc-Type: 4,ENCRYPTED") => {
                 format!(
                     "the private key is encrypted, and nobody is there to give its password; \
                      decrypt it: openssl pkey -in {file} -out {pem}"
@@ -121,7 +121,7 @@ pub(super) fn instead(text: &[u8], path: &Path, wanted: PemKind) -> String {
             () if begins("OPENSSH PRIVATE KEY") => format!(
                 "it is a key of OpenSSH; convert a copy of it: ssh-keygen -p -m PEM -f {file}"
             ),
-            () if has(text, "PuTTY-User-Key-File") => format!(
+            () if has_word(text, "PuTTY-User-Key-File") => format!(
                 "it is a key of PuTTY; convert it: puttygen {file} -O private-openssh -o {pem}, \
                  then ssh-keygen -p -m PEM -f {pem}"
             ),
@@ -143,7 +143,7 @@ pub(super) fn instead(text: &[u8], path: &Path, wanted: PemKind) -> String {
 }
 
 /// Tells what is wrong with a file in which PEM begins and does not go on.
-pub(super) fn broken(text: &[u8], path: &Path, wanted: PemKind) -> String {
+pub(super) fn explain_damage(text: &[u8], path: &Path, wanted: PemKind) -> String {
     not_text(text, path, wanted).unwrap_or_else(|| {
         "it begins as a PEM file but is damaged: a line of it is not base64, or its end is missing"
             .to_owned()

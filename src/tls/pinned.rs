@@ -22,8 +22,8 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 
-use super::identity::{CertificateNames, names};
-use super::provider;
+use super::crypto_provider;
+use super::identity::{CertificateNames, alternative_names};
 use super::revocation::RevocationList;
 
 /// The certificates that a file of authorities lists.
@@ -53,10 +53,10 @@ impl Authorities {
     ///
     /// # Errors
     /// One of them cannot be read, or none is left.
-    pub(super) fn without(self, revoked: &[RevocationList]) -> Result<Self, String> {
+    pub(super) fn without_revoked(self, revoked: &[RevocationList]) -> Result<Self, String> {
         let is_revoked = |certificate: &CertificateDer<'_>| {
             X509Certificate::from_der(certificate)
-                .is_ok_and(|(_, read)| revoked.iter().any(|list| list.has(&read)))
+                .is_ok_and(|(_, read)| revoked.iter().any(|list| list.names_certificate(&read)))
         };
         let listed: Vec<_> = self.listed.iter().filter(|one| !is_revoked(one)).cloned().collect();
         if listed.len() == self.listed.len() {
@@ -77,7 +77,7 @@ impl Authorities {
     }
 
     /// The certificate, if the list has it and its time is now.
-    fn find<'c>(
+    fn find_listed<'c>(
         &self,
         shown: &'c CertificateDer<'_>,
         now: UnixTime,
@@ -102,19 +102,19 @@ impl Authorities {
 /// most of those that people make for themselves have nothing else.
 fn is_for(certificate: &X509Certificate<'_>, server: &ServerName<'_>) -> bool {
     let host = server.to_str().to_ascii_lowercase();
-    let own = names(certificate);
+    let own = alternative_names(certificate);
     if !own.dns.is_empty() || !own.ip.is_empty() {
-        return own.cover(&host);
+        return own.cover_host(&host);
     }
     let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
     let common: Box<[Box<str>]> = common.map(|name| name.to_ascii_lowercase().into()).collect();
     common.iter().any(|name| **name == *host)
-        || CertificateNames { dns: common, ip: [].into() }.cover(&host)
+        || CertificateNames { dns: common, ip: [].into() }.cover_host(&host)
 }
 
 /// The error that says which names there are.
 fn other_name(certificate: &X509Certificate<'_>, expected: &ServerName<'_>) -> CertificateError {
-    let CertificateNames { dns, ip } = names(certificate);
+    let CertificateNames { dns, ip } = alternative_names(certificate);
     let dns = dns.iter().map(|name| format!("{name:?}"));
     let ip = ip.iter().map(ToString::to_string);
     CertificateError::NotValidForNameContext {
@@ -134,8 +134,10 @@ impl PinnedServers {
     /// # Errors
     /// What rustls does not accept.
     pub(super) fn new(authorities: Authorities) -> Result<Self, String> {
-        let builder =
-            WebPkiServerVerifier::builder_with_provider(authorities.roots.clone(), provider());
+        let builder = WebPkiServerVerifier::builder_with_provider(
+            authorities.roots.clone(),
+            crypto_provider(),
+        );
         let others = builder.build().map_err(|error| error.to_string())?;
         Ok(Self { authorities, others })
     }
@@ -150,7 +152,7 @@ impl ServerCertVerifier for PinnedServers {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.authorities.find(shown, now) {
+        match self.authorities.find_listed(shown, now) {
             None => self.others.verify_server_cert(shown, chain, name, ocsp, now),
             Some(Ok(certificate)) if is_for(&certificate, name) => {
                 Ok(ServerCertVerified::assertion())
@@ -166,7 +168,7 @@ impl ServerCertVerifier for PinnedServers {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        tls12(message, cert, signed)
+        verify_tls12(message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -175,7 +177,7 @@ impl ServerCertVerifier for PinnedServers {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        tls13(message, cert, signed)
+        verify_tls13(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -201,8 +203,10 @@ impl PinnedClients {
         revoked: &[RevocationList],
         required: bool,
     ) -> Result<Self, String> {
-        let builder =
-            WebPkiClientVerifier::builder_with_provider(authorities.roots.clone(), provider());
+        let builder = WebPkiClientVerifier::builder_with_provider(
+            authorities.roots.clone(),
+            crypto_provider(),
+        );
         let builder = if required { builder } else { builder.allow_unauthenticated() };
         let builder = if revoked.is_empty() {
             builder
@@ -231,7 +235,7 @@ impl ClientCertVerifier for PinnedClients {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.authorities.find(shown, now) {
+        match self.authorities.find_listed(shown, now) {
             None => self.others.verify_client_cert(shown, chain, now),
             Some(Ok(_)) => Ok(ClientCertVerified::assertion()),
             Some(Err(error)) => Err(error.into()),
@@ -244,7 +248,7 @@ impl ClientCertVerifier for PinnedClients {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        tls12(message, cert, signed)
+        verify_tls12(message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -253,7 +257,7 @@ impl ClientCertVerifier for PinnedClients {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        tls13(message, cert, signed)
+        verify_tls13(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -261,26 +265,26 @@ impl ClientCertVerifier for PinnedClients {
     }
 }
 
-fn algorithms() -> WebPkiSupportedAlgorithms {
-    provider().signature_verification_algorithms
+fn signature_algorithms() -> WebPkiSupportedAlgorithms {
+    crypto_provider().signature_verification_algorithms
 }
 
 /// A certificate of X.509 version 1 or 2, which webpki reads nothing from: the key in it is as good as any.
-fn old<'c>(certificate: &'c CertificateDer<'_>) -> Option<X509Certificate<'c>> {
+fn parse_old<'c>(certificate: &'c CertificateDer<'_>) -> Option<X509Certificate<'c>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     (certificate.version() != X509Version::V3).then_some(certificate)
 }
 
 /// Verifies a signature of TLS 1.2 by the key of any certificate.
-pub(super) fn tls12(
+pub(super) fn verify_tls12(
     message: &[u8],
     certificate: &CertificateDer<'_>,
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let Some(old) = old(certificate) else {
-        return verify_tls12_signature(message, certificate, signed, &algorithms());
+    let Some(old) = parse_old(certificate) else {
+        return verify_tls12_signature(message, certificate, signed, &signature_algorithms());
     };
-    let known = algorithms();
+    let known = signature_algorithms();
     let scheme = known.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
     let (_, candidates) = scheme.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
     let key = &*old.public_key().subject_public_key.data;
@@ -296,16 +300,16 @@ pub(super) fn tls12(
 }
 
 /// Verifies a signature of TLS 1.3 by the key of any certificate.
-pub(super) fn tls13(
+pub(super) fn verify_tls13(
     message: &[u8],
     certificate: &CertificateDer<'_>,
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
-    match old(certificate) {
-        None => verify_tls13_signature(message, certificate, signed, &algorithms()),
+    match parse_old(certificate) {
+        None => verify_tls13_signature(message, certificate, signed, &signature_algorithms()),
         Some(old) => {
             let key = SubjectPublicKeyInfoDer::from(old.public_key().raw);
-            verify_tls13_signature_with_raw_key(message, &key, signed, &algorithms())
+            verify_tls13_signature_with_raw_key(message, &key, signed, &signature_algorithms())
         }
     }
 }

@@ -15,8 +15,8 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate, X509Version};
 
+use super::crypto_provider;
 use super::pem::{self, PemKind};
-use super::provider;
 use crate::files;
 
 /// The certificates that one authority has revoked.
@@ -41,7 +41,7 @@ impl RevocationList {
         let signed = read.signature_algorithm.algorithm.as_bytes();
         let key = &*authority.public_key().subject_public_key.data;
         let (text, signature) = (read.tbs_cert_list.as_ref(), &*read.signature_value.data);
-        let provider = provider();
+        let provider = crypto_provider();
         let mut algorithms = provider.signature_verification_algorithms.all.iter();
         // An algorithm is named by an OBJECT IDENTIFIER (tag 6) and parameters; one name may stand for several curves.
         algorithms.any(|algorithm| {
@@ -59,7 +59,7 @@ impl RevocationList {
     }
 
     /// Returns whether it names this certificate.
-    pub(super) fn has(&self, certificate: &X509Certificate<'_>) -> bool {
+    pub(super) fn names_certificate(&self, certificate: &X509Certificate<'_>) -> bool {
         let Ok((_, read)) = CertificateRevocationList::from_der(&self.der) else { return true };
         let named = |serial: &[u8]| {
             read.iter_revoked_certificates().any(|revoked| revoked.raw_serial() == serial)
@@ -71,7 +71,7 @@ impl RevocationList {
 /// The lists that count of those of several files: of those of one authority the newest. rustls asks the first one that it
 /// finds, which in a file that lists are added to is the oldest.
 #[must_use]
-pub fn newest(mut lists: Vec<RevocationList>) -> Vec<RevocationList> {
+pub fn keep_newest(mut lists: Vec<RevocationList>) -> Vec<RevocationList> {
     // Of two that say the same of themselves, the one that was written last.
     lists.reverse();
     lists.sort_by(|one, other| other.made.cmp(&one.made));
@@ -90,7 +90,7 @@ pub fn newest(mut lists: Vec<RevocationList>) -> Vec<RevocationList> {
 ///
 /// # Errors
 /// It cannot be read, has none, or has one that cannot be used. One that has expired is none of these.
-pub fn read(path: &Path) -> Result<Vec<RevocationList>, String> {
+pub fn read_lists(path: &Path) -> Result<Vec<RevocationList>, String> {
     let name = path.display();
     let said = |why: String| format!("{name}: {why}");
     let text = files::read_bounded(path, files::LARGEST).map_err(|why| said(why.to_string()))?;
@@ -99,21 +99,21 @@ pub fn read(path: &Path) -> Result<Vec<RevocationList>, String> {
         vec![text.clone().into()]
     } else {
         let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&text).collect();
-        read.map_err(|_| said(pem::broken(&text, path, PemKind::RevocationList)))?
+        read.map_err(|_| said(pem::explain_damage(&text, path, PemKind::RevocationList)))?
     };
     if lists.is_empty() {
-        return Err(said(pem::instead(&text, path, PemKind::RevocationList)));
+        return Err(said(pem::explain_other(&text, path, PemKind::RevocationList)));
     }
-    lists.into_iter().map(|der| list(der, &text, path).map_err(said)).collect()
+    lists.into_iter().map(|der| parse_list(der, &text, path).map_err(said)).collect()
 }
 
-fn list(
+fn parse_list(
     der: CertificateRevocationListDer<'static>,
     text: &[u8],
     path: &Path,
 ) -> Result<RevocationList, String> {
     let Ok((_, read)) = CertificateRevocationList::from_der(&der) else {
-        return Err(pem::broken(text, path, PemKind::RevocationList));
+        return Err(pem::explain_damage(text, path, PemKind::RevocationList));
     };
     if read.version() != Some(X509Version::V2) || read.extensions().is_empty() {
         return Err("it lacks the extensions that a list must have (RFC 5280 §5.2); make one that has them: \
@@ -145,7 +145,7 @@ pub enum RevocationFault {
 impl RevocationFault {
     /// That of an error; `None` when the certificate was refused for something else.
     #[must_use]
-    pub fn of(error: &Error) -> Option<Self> {
+    pub fn from_error(error: &Error) -> Option<Self> {
         let Error::InvalidCertificate(error) = error else { return None };
         match error {
             CertificateError::Revoked => Some(Self::Revoked),
@@ -158,7 +158,7 @@ impl RevocationFault {
 
     /// The word in logs and metrics.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn log_word(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",
             Self::Unknown => "revocation_unknown",

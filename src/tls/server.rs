@@ -9,7 +9,7 @@ use rustls::{ServerConfig, SignatureAlgorithm, SupportedProtocolVersion, version
 
 use super::pinned::{Authorities, PinnedClients};
 use super::revocation::RevocationList;
-use super::{TlsIdentity, provider, tickets};
+use super::{TlsIdentity, crypto_provider, tickets};
 
 /// The demands on clients: the number of a [`ServerRules`] of the listener.
 pub type TlsProfile = usize;
@@ -57,7 +57,8 @@ impl TlsServer {
         protocols: &[&[u8]],
     ) -> Result<Self, String> {
         let names = Arc::new(NameIndex::new(identities));
-        let config = |rules: &ServerRules| config(rules, names.clone(), protocols).map(Arc::new);
+        let config =
+            |rules: &ServerRules| server_config(rules, names.clone(), protocols).map(Arc::new);
         let profiles = rules.iter().map(config).collect::<Result<_, _>>()?;
         let asks = rules.iter().map(|rules| rules.authorities.is_some()).collect();
         Ok(Self { names, profiles, asks })
@@ -66,7 +67,7 @@ impl TlsServer {
     /// The rules and settings for a client that asks for this name.
     #[must_use]
     pub fn for_name(&self, name: Option<&str>) -> Option<(TlsProfile, Arc<ServerConfig>)> {
-        let (_, profile) = self.names.candidates(name).next()?;
+        let (_, profile) = self.names.candidates_for(name).next()?;
         self.profiles.get(profile).map(|config| (profile, config.clone()))
     }
 
@@ -77,15 +78,15 @@ impl TlsServer {
 
     /// Returns whether the certificate of a host asks for client certificates in another way than this profile.
     pub(super) fn asks_more(&self, host: &str, profile: TlsProfile) -> bool {
-        let own = self.names.candidates(Some(host)).next().map(|(_, own)| own);
+        let own = self.names.candidates_for(Some(host)).next().map(|(_, own)| own);
         own.is_some_and(|own| own != profile && self.asks.get(own).is_some_and(|asks| *asks))
     }
 
     /// Returns whether a connection for `name` may carry requests for `host`.
-    pub(super) fn covers(&self, name: Option<&str>, host: &str, profile: TlsProfile) -> bool {
-        let mut shown = self.names.candidates(name);
+    pub(super) fn covers_host(&self, name: Option<&str>, host: &str, profile: TlsProfile) -> bool {
+        let mut shown = self.names.candidates_for(name);
         let same = self.for_name(Some(host)).is_some_and(|(own, _)| own == profile);
-        same && shown.any(|(identity, _)| identity.names.cover(host))
+        same && shown.any(|(identity, _)| identity.names.cover_host(host))
     }
 }
 
@@ -111,7 +112,7 @@ impl NameIndex {
     }
 
     /// Returns those for a name: exact ones, else wildcards, else the default.
-    fn candidates<'a>(
+    fn candidates_for<'a>(
         &'a self,
         name: Option<&str>,
     ) -> impl Iterator<Item = (&'a TlsIdentity, TlsProfile)> + use<'a> {
@@ -131,7 +132,7 @@ impl ResolvesServerCert for NameIndex {
         let usable = |identity: &TlsIdentity| {
             identity.key.key.choose_scheme(hello.signature_schemes()).is_some()
         };
-        let mut candidates = self.candidates(name.as_deref());
+        let mut candidates = self.candidates_for(name.as_deref());
         candidates.find(|(identity, _)| usable(identity)).map(|(identity, _)| identity.key.clone())
     }
 }
@@ -140,7 +141,7 @@ fn is_ecdsa(key: &CertifiedKey) -> bool {
     key.key.algorithm() != SignatureAlgorithm::RSA
 }
 
-fn config(
+fn server_config(
     rules: &ServerRules,
     names: Arc<NameIndex>,
     protocols: &[&[u8]],
@@ -148,11 +149,11 @@ fn config(
     let ServerRules { authorities, revoked, required, tls12 } = rules;
     let versions: &[&SupportedProtocolVersion] =
         if *tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
-    let builder = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(crypto_provider())
         .with_protocol_versions(versions)
         .map_err(|error| error.to_string())?;
     let (builder, rule) = match authorities {
-        None => (builder.with_no_client_auth(), tickets::rule([].into_iter(), false)),
+        None => (builder.with_no_client_auth(), tickets::ticket_rule([].into_iter(), false)),
         Some(authorities) => {
             let verifier = Arc::new(PinnedClients::new(authorities.clone(), revoked, *required)?);
             let roots = &authorities.roots.roots;
@@ -160,7 +161,7 @@ fn config(
                 roots.iter().map(|root| root.subject_public_key_info.to_vec()).collect();
             // Who resumes a session shows no certificate: with other lists, tickets of before count no more.
             let lists = revoked.iter().map(|list| list.der.as_ref());
-            let rule = tickets::rule(subjects.iter().map(|s| &**s).chain(lists), *required);
+            let rule = tickets::ticket_rule(subjects.iter().map(|s| &**s).chain(lists), *required);
             (builder.with_client_cert_verifier(verifier), rule)
         }
     };
@@ -168,7 +169,7 @@ fn config(
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // Of what both sides have, the server's first: a client cannot choose the weakest.
     config.ignore_client_order = true;
-    config.ticketer = tickets::of(rule)?;
+    config.ticketer = tickets::tickets_for(rule)?;
     // Tickets keep what is needed at the client; memory here would be shared between workers, behind a lock.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)

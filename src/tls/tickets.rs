@@ -15,7 +15,10 @@ use sha2::{Digest, Sha256};
 pub(super) type TicketRule = [u8; 32];
 
 /// The rule for these authorities' certificates.
-pub(super) fn rule<'a>(authorities: impl Iterator<Item = &'a [u8]>, required: bool) -> TicketRule {
+pub(super) fn ticket_rule<'a>(
+    authorities: impl Iterator<Item = &'a [u8]>,
+    required: bool,
+) -> TicketRule {
     let mut hash = Sha256::new_with_prefix([u8::from(required)]);
     for authority in authorities {
         hash.update((authority.len() as u64).to_le_bytes());
@@ -27,7 +30,7 @@ pub(super) fn rule<'a>(authorities: impl Iterator<Item = &'a [u8]>, required: bo
 type KnownTickets = Vec<(TicketRule, Weak<dyn ProducesTickets>)>;
 
 /// Returns what issues tickets for clients of this rule.
-pub(super) fn of(rule: TicketRule) -> Result<Arc<dyn ProducesTickets>, String> {
+pub(super) fn tickets_for(rule: TicketRule) -> Result<Arc<dyn ProducesTickets>, String> {
     static KNOWN: std::sync::LazyLock<ArcSwap<KnownTickets>> =
         std::sync::LazyLock::new(ArcSwap::default);
     let found = |known: &KnownTickets| {
@@ -51,10 +54,11 @@ mod tests {
 
     #[test]
     fn the_same_rule_has_the_same_keys_and_another_one_others() {
-        let (none, some) = (rule([].into_iter(), false), rule([&b"ca"[..]].into_iter(), true));
-        let first = of(none).unwrap();
-        assert!(Arc::ptr_eq(&first, &of(none).unwrap()));
-        let second = of(some).unwrap();
+        let (none, some) =
+            (ticket_rule([].into_iter(), false), ticket_rule([&b"ca"[..]].into_iter(), true));
+        let first = tickets_for(none).unwrap();
+        assert!(Arc::ptr_eq(&first, &tickets_for(none).unwrap()));
+        let second = tickets_for(some).unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         let ticket = first.encrypt(b"session").unwrap();
         assert_eq!(first.decrypt(&ticket).as_deref(), Some(&b"session"[..]));

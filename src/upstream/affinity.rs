@@ -37,33 +37,33 @@ pub enum Affinity {
 impl Affinity {
     /// The same affinity for other servers. What is known of those that were there `before` stays.
     #[must_use]
-    pub fn among(&self, members: &[Member], before: Option<&Self>) -> Self {
+    pub fn for_members(&self, members: &[Member], before: Option<&Self>) -> Self {
         match (self, before) {
             (Self::Cookie(sticky), Some(Self::Cookie(before))) => {
-                Self::Cookie(Box::new(sticky.among(members, Some(before))))
+                Self::Cookie(Box::new(sticky.for_members(members, Some(before))))
             }
-            (Self::Cookie(sticky), _) => Self::Cookie(Box::new(sticky.among(members, None))),
+            (Self::Cookie(sticky), _) => Self::Cookie(Box::new(sticky.for_members(members, None))),
             (Self::Learned(learned), Some(Self::Learned(before))) => {
-                Self::Learned(learned.among(members, Some(before)))
+                Self::Learned(learned.for_members(members, Some(before)))
             }
-            (Self::Learned(learned), _) => Self::Learned(learned.among(members, None)),
+            (Self::Learned(learned), _) => Self::Learned(learned.for_members(members, None)),
         }
     }
 
     /// The server that a part of a request leads to, if it is one of the upstream's.
     #[must_use]
-    pub fn read(&self, key: &[u8]) -> Option<Bond> {
+    pub fn read_bond(&self, key: &[u8]) -> Option<Bond> {
         match self {
             Self::Cookie(sticky) => sticky.read(key, clock::unix_seconds()),
             Self::Learned(learned) => {
-                learned.find(key, seconds()).map(|id| Bond { id, fresh: true })
+                learned.find_server(key, clock_seconds()).map(|id| Bond { id, fresh: true })
             }
         }
     }
 
     /// The sessions that are known, where they are learned.
     #[must_use]
-    pub fn learned(&self) -> Option<&LearnedAffinity> {
+    pub fn as_learned(&self) -> Option<&LearnedAffinity> {
         match self {
             Self::Cookie(_) => None,
             Self::Learned(learned) => Some(learned),
@@ -119,10 +119,10 @@ impl LearnedAffinity {
         Self { header: header.into(), ttl, sessions: Arc::new(sessions), servers: [].into() }
     }
 
-    fn among(&self, members: &[Member], before: Option<&Self>) -> Self {
+    fn for_members(&self, members: &[Member], before: Option<&Self>) -> Self {
         let before = before.filter(|before| before.header == self.header);
         let sessions = before.map_or(&self.sessions, |before| &before.sessions).clone();
-        let numbers = sessions.number(members);
+        let numbers = sessions.number_servers(members);
         let mut servers: Box<[_]> = members
             .iter()
             .filter_map(|member| Some((*numbers.get(&*member.endpoint.name)?, member.endpoint.id)))
@@ -132,13 +132,14 @@ impl LearnedAffinity {
     }
 
     /// The id of the server that has a session, which is used now.
-    fn find(&self, session: &[u8], now: u64) -> Option<u32> {
-        let number = self.sessions.table.update(self.hash(session), self.idle(now), |value| {
-            let number = value.ok_or(None)? & NUMBER;
-            let used = now << NUMBER_BITS | number;
-            // What is known already needs no write.
-            if value == Some(used) { Err(Some(number)) } else { Ok((number, used)) }
-        });
+    fn find_server(&self, session: &[u8], now: u64) -> Option<u32> {
+        let number =
+            self.sessions.table.update_key(self.hash(session), self.idle_test(now), |value| {
+                let number = value.ok_or(None)? & NUMBER;
+                let used = now << NUMBER_BITS | number;
+                // What is known already needs no write.
+                if value == Some(used) { Err(Some(number)) } else { Ok((number, used)) }
+            });
         let number = match number {
             Ok(number) => number,
             Err(known) => known?,
@@ -148,20 +149,21 @@ impl LearnedAffinity {
     }
 
     /// Learns the session that a server's answer names, if it names any.
-    pub fn learn(&self, answer: &Fields, id: u32) {
+    pub fn learn_session(&self, answer: &Fields, id: u32) {
         let session = answer.named(&self.header).next().filter(|session| !session.is_empty());
         if let Some(session) = session {
-            self.bind(session, id, seconds());
+            self.bind_session(session, id, clock_seconds());
         }
     }
 
-    fn bind(&self, session: &[u8], id: u32, now: u64) {
+    fn bind_session(&self, session: &[u8], id: u32, now: u64) {
         let server = self.servers.iter().find(|(_, server)| *server == id);
         let Some((number, _)) = server else { return };
         let bound = now << NUMBER_BITS | u64::from(*number);
-        let replaced = self.sessions.table.replace(self.hash(session), self.idle(now), |value| {
-            if value == Some(bound) { Err(()) } else { Ok((value.is_none(), bound)) }
-        });
+        let replaced =
+            self.sessions.table.replace(self.hash(session), self.idle_test(now), |value| {
+                if value == Some(bound) { Err(()) } else { Ok((value.is_none(), bound)) }
+            });
         let counts = &self.sessions.counts;
         if let Ok((true, displaced)) = replaced {
             counts.learned.fetch_add(1, Relaxed);
@@ -173,7 +175,7 @@ impl LearnedAffinity {
 
     /// Counts a request that no session led to its server, if it names one that is not known.
     pub(super) fn note_unbound(&self, session: &[u8]) {
-        if self.find(session, seconds()).is_none() {
+        if self.find_server(session, clock_seconds()).is_none() {
             self.sessions.counts.unknown.fetch_add(1, Relaxed);
         }
     }
@@ -183,18 +185,18 @@ impl LearnedAffinity {
     }
 
     /// Returns whether a session was last used too long ago.
-    fn idle(&self, now: u64) -> impl Fn(u64) -> bool + use<> {
+    fn idle_test(&self, now: u64) -> impl Fn(u64) -> bool + use<> {
         let ttl = self.ttl;
         move |value| now.wrapping_sub(value >> NUMBER_BITS) & SECOND > ttl
     }
 
     /// Forgets sessions that nobody has used for too long.
-    pub fn sweep(&self) {
-        self.sweep_at(seconds());
+    pub fn forget_idle(&self) {
+        self.sweep_at(clock_seconds());
     }
 
     fn sweep_at(&self, now: u64) {
-        let swept = self.sessions.table.sweep(self.idle(now));
+        let swept = self.sessions.table.empty_idle(self.idle_test(now));
         self.sessions.counts.expired.fetch_add(swept.removed as u64, Relaxed);
     }
 
@@ -214,7 +216,7 @@ impl LearnedAffinity {
 impl Sessions {
     /// Gives all servers a number; those that had one keep it. Once all are given out, numbers of servers that are gone
     /// are given to others, and servers beyond that get none.
-    fn number(&self, members: &[Member]) -> HashMap<Arc<str>, u16> {
+    fn number_servers(&self, members: &[Member]) -> HashMap<Arc<str>, u16> {
         self.names.rcu(|names| {
             let known: HashSet<&str> = names.iter().map(|name| &**name).collect();
             let new = members.iter().map(|member| &member.endpoint.name);
@@ -246,7 +248,7 @@ impl Sessions {
     }
 }
 
-fn seconds() -> u64 {
+fn clock_seconds() -> u64 {
     (clock::millis(clock::now()) / 1000) & SECOND
 }
 
@@ -267,53 +269,56 @@ mod tests {
     fn a_session_leads_to_its_server_until_nobody_uses_it() {
         let members = ["a", "b"].map(member);
         let [a, b] = [members[0].endpoint.id, members[1].endpoint.id];
-        let affinity = learned(100).among(&members, None);
-        affinity.bind(b"one", a, 100);
-        affinity.bind(b"two", b, 100);
+        let affinity = learned(100).for_members(&members, None);
+        affinity.bind_session(b"one", a, 100);
+        affinity.bind_session(b"two", b, 100);
         assert_eq!(
-            [b"one", b"two", b"six"].map(|id| affinity.find(id, 160)),
+            [b"one", b"two", b"six"].map(|id| affinity.find_server(id, 160)),
             [Some(a), Some(b), None]
         );
         // Used at 160: sixty seconds more.
-        assert_eq!(affinity.find(b"one", 220), Some(a));
-        assert_eq!(affinity.find(b"two", 221), None);
-        affinity.bind(b"one", b, 221);
-        assert_eq!(affinity.find(b"one", 221), Some(b));
-        assert_eq!(affinity.find(b"one", 0), None, "half a year later");
+        assert_eq!(affinity.find_server(b"one", 220), Some(a));
+        assert_eq!(affinity.find_server(b"two", 221), None);
+        affinity.bind_session(b"one", b, 221);
+        assert_eq!(affinity.find_server(b"one", 221), Some(b));
+        assert_eq!(affinity.find_server(b"one", 0), None, "half a year later");
     }
 
     #[test]
     fn other_servers_leave_sessions_where_they_are() {
         let members = ["a", "b"].map(member);
         let [a, b] = [members[0].endpoint.id, members[1].endpoint.id];
-        let before = learned(100).among(&members, None);
-        before.bind(b"one", a, 100);
-        before.bind(b"two", b, 100);
+        let before = learned(100).for_members(&members, None);
+        before.bind_session(b"one", a, 100);
+        before.bind_session(b"two", b, 100);
         let fewer = [member("c"), members[1].clone()];
-        let now = learned(100).among(&fewer, Some(&before));
-        assert_eq!([b"one", b"two"].map(|id| now.find(id, 101)), [None, Some(b)]);
-        now.bind(b"new", a, 101);
-        assert_eq!(now.find(b"new", 101), None, "no server of these");
+        let now = learned(100).for_members(&fewer, Some(&before));
+        assert_eq!([b"one", b"two"].map(|id| now.find_server(id, 101)), [None, Some(b)]);
+        now.bind_session(b"new", a, 101);
+        assert_eq!(now.find_server(b"new", 101), None, "no server of these");
         // A server of that name is back.
         let again = [member("a"), fewer[0].clone()];
-        let back = learned(100).among(&again, Some(&now));
-        assert_eq!(back.find(b"one", 101), Some(again[0].endpoint.id));
+        let back = learned(100).for_members(&again, Some(&now));
+        assert_eq!(back.find_server(b"one", 101), Some(again[0].endpoint.id));
         let other = LearnedAffinity::new(b"x-session", Duration::from_secs(60));
-        assert_eq!(other.among(&members, Some(&before)).find(b"one", 101), None);
+        assert_eq!(other.for_members(&members, Some(&before)).find_server(b"one", 101), None);
     }
 
     #[test]
     fn sessions_are_bounded_and_those_that_were_not_used_for_longest_go_first() {
         let members = [member("a")];
         let id = members[0].endpoint.id;
-        let affinity = learned(8).among(&members, None);
+        let affinity = learned(8).for_members(&members, None);
         for n in 0..8_u64 {
-            affinity.bind(&[n as u8 + 1], id, 10 + n);
+            affinity.bind_session(&[n as u8 + 1], id, 10 + n);
         }
-        assert_eq!(affinity.find(&[1], 20), Some(id));
-        affinity.bind(b"ninth", id, 21);
+        assert_eq!(affinity.find_server(&[1], 20), Some(id));
+        affinity.bind_session(b"ninth", id, 21);
         assert_eq!(affinity.table().evicted.load(Relaxed), 1);
-        assert_eq!([&[1], &[2], &[3]].map(|of| affinity.find(of, 21)), [Some(id), None, Some(id)]);
+        assert_eq!(
+            [&[1], &[2], &[3]].map(|of| affinity.find_server(of, 21)),
+            [Some(id), None, Some(id)]
+        );
         assert_eq!(affinity.table().len(), 8);
     }
 
@@ -330,21 +335,21 @@ mod tests {
     fn what_was_learned_is_known_or_expired_or_evicted() {
         let members = ["a", "b"].map(member);
         let [a, b] = [members[0].endpoint.id, members[1].endpoint.id];
-        let affinity = learned(8).among(&members, None);
-        affinity.bind(b"one", a, 100);
-        affinity.bind(b"one", a, 101);
-        affinity.bind(b"one", b, 102);
+        let affinity = learned(8).for_members(&members, None);
+        affinity.bind_session(b"one", a, 100);
+        affinity.bind_session(b"one", a, 101);
+        affinity.bind_session(b"one", b, 102);
         assert_eq!(counted(&affinity), [1, 1, 0, 0, 0], "one session, wherever it is");
-        affinity.bind(b"one", a, 163);
+        affinity.bind_session(b"one", a, 163);
         assert_eq!(counted(&affinity), [1, 2, 1, 0, 0], "another one of that name");
         affinity.sweep_at(224);
         assert_eq!(counted(&affinity), [0, 2, 2, 0, 0]);
         for n in 0..9_u8 {
-            affinity.bind(&[n], a, 300 + u64::from(n));
+            affinity.bind_session(&[n], a, 300 + u64::from(n));
         }
         assert_eq!(counted(&affinity), [8, 11, 2, 1, 0]);
         // All of it outlives a reload.
-        let later = learned(8).among(&members, Some(&affinity));
+        let later = learned(8).for_members(&members, Some(&affinity));
         assert_eq!(counted(&later), [8, 11, 2, 1, 0]);
     }
 }

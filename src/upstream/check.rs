@@ -44,7 +44,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Compiles what all servers of an upstream are asked; [`Check::of`] makes it the check of one of them.
+    /// Compiles what all servers of an upstream are asked; [`Check::for_host`] makes it the check of one of them.
     #[must_use]
     pub fn new(written: &HealthTable, offer: AlpnOffer, announce: Option<Announce>) -> Self {
         let HealthTable {
@@ -88,7 +88,7 @@ impl Check {
 
     /// The same check of the server that goes by the name of `host`, unless a name is written in `health`.
     #[must_use]
-    pub fn of(&self, host: &str, secured: Option<TlsTarget>) -> Self {
+    pub fn for_host(&self, host: &str, secured: Option<TlsTarget>) -> Self {
         let mut check = Self { secured, ..self.clone() };
         if let (false, Ok(host)) =
             (check.headers.contains_key(header::HOST), HeaderValue::from_str(host))

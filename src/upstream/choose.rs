@@ -78,12 +78,14 @@ pub async fn choose_first<'a, C: Client>(
 
 /// Counts a request whose session leads nowhere. Asked once for each request, not for each look at the servers.
 fn note_unbound(job: &ForwardRequest<'_>, target: TargetMembers<'_>) {
-    let Some(learned) = target.members.sticky.as_ref().and_then(Affinity::learned) else { return };
+    let Some(learned) = target.members.sticky.as_ref().and_then(Affinity::as_learned) else {
+        return;
+    };
     let session = target
         .key
         .as_ref()
         .and_then(|key| job.requester.balance_key(key))
-        .and_then(|key| key.whole());
+        .and_then(|key| key.as_whole());
     if let Some(session) = session.filter(|session| !session.is_empty()) {
         learned.note_unbound(session);
     }
@@ -114,8 +116,8 @@ pub async fn in_turn<'a, C: Client>(
     let waits = clock::now();
     let until = clock::deadline(waits, Some(limits.pending_timeout));
     let end = job.request.end(target.timeouts.total).0;
-    let bounds = (limits.pending, crate::net::timer::earlier(until, end));
-    let served = queue.wait(client, timer, bounds, || {
+    let bounds = (limits.pending, crate::net::timer::earlier_of(until, end));
+    let served = queue.wait_for_turn(client, timer, bounds, || {
         match at_once(job, target, progress, carried, clock::now()) {
             Err(Unchosen::Full) => None,
             other => Some(other),
@@ -146,15 +148,15 @@ pub fn at_once<'a>(
     let upstream = &*target.target.upstream;
     let permit = match &upstream.breaker {
         Some(breaking) if !breaking.per_server && carried.is_none() => {
-            let admitted = upstream.state.breaker.admit(&breaking.settings, now);
+            let admitted = upstream.state.breaker.admit_request(&breaking.settings, now);
             Some(admitted.map_err(|OpenBreaker| Unchosen::Refused(Refusal::BreakerOpen))?)
         }
         _ => None,
     };
     let key = target.key.as_ref().and_then(|key| job.requester.balance_key(key));
-    let mut chosen = job.worker.draw(|random| {
+    let mut chosen = job.worker.draw_random(|random| {
         let mut search = ServerSearch { target, key, now, random, rules: upstream.rules };
-        search.find(progress)
+        search.find_server(progress)
     })?;
     if let Some(permit) = permit.or_else(|| carried.take()) {
         chosen.permit = Some(permit);
@@ -172,21 +174,21 @@ struct ServerSearch<'a, 's> {
 }
 
 impl<'a> ServerSearch<'a, '_> {
-    fn find(&mut self, progress: &AttemptProgress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
-        if let Some(chosen) = self.bonded(progress) {
+    fn find_server(&mut self, progress: &AttemptProgress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
+        if let Some(chosen) = self.bonded_server(progress) {
             return Ok(chosen);
         }
         // Servers whose breaker is open are left out like those that failed this request.
         let mut passed_over = PassedOver::default();
         for _ in 0..ROUNDS {
-            let tried = passed_over.ids(progress.tried());
-            let Some(member) = self.target.pool.pick(&mut self.ask(tried)) else {
-                if passed_over.any() {
+            let tried = passed_over.all_ids(progress.tried());
+            let Some(member) = self.target.pool.pick_server(&mut self.pick_context(tried)) else {
+                if passed_over.has_any() {
                     return Err(Unchosen::Refused(Refusal::BreakerOpen));
                 }
-                return self.unusual(progress);
+                return self.bend_rules(progress);
             };
-            match self.take(member) {
+            match self.take_server(member) {
                 Ok(chosen) => {
                     if self.target.upstream.state.failing_open.load(Ordering::Relaxed) {
                         note_recovered(&self.target.upstream);
@@ -194,55 +196,57 @@ impl<'a> ServerSearch<'a, '_> {
                     return Ok(chosen);
                 }
                 Err(PassedBreaker::Full) => {}
-                Err(PassedBreaker::Open) => passed_over.add(member.endpoint.id, progress.tried()),
+                Err(PassedBreaker::Open) => {
+                    passed_over.add_id(member.endpoint.id, progress.tried())
+                }
             }
         }
-        Err(if passed_over.any() {
+        Err(if passed_over.has_any() {
             Unchosen::Refused(Refusal::BreakerOpen)
         } else {
             Unchosen::Full
         })
     }
 
-    fn ask<'t>(&'t mut self, tried: &'t [u32]) -> PickContext<'t> {
+    fn pick_context<'t>(&'t mut self, tried: &'t [u32]) -> PickContext<'t> {
         PickContext { tried, key: self.key, now: self.now, random: self.random, rules: self.rules }
     }
 
     /// The server that the client's cookie leads to, if it can take the request.
-    fn bonded(&mut self, progress: &AttemptProgress<'_, '_>) -> Option<Chosen<'a>> {
+    fn bonded_server(&mut self, progress: &AttemptProgress<'_, '_>) -> Option<Chosen<'a>> {
         let sticky = self.target.members.sticky.as_ref()?;
-        let bond = sticky.read(self.key?.whole()?)?;
+        let bond = sticky.read_bond(self.key?.as_whole()?)?;
         let mut members = self.target.pool.members().iter();
         let member = members.find(|m| m.endpoint.id == bond.id)?;
         // A server that drains keeps the clients it has.
         let rules = BalanceRules { reasons: !standing::DRAINING, ..self.rules };
-        if !(PickContext { rules, ..self.ask(progress.tried()) }).accepts(member) {
+        if !(PickContext { rules, ..self.pick_context(progress.tried()) }).accepts(member) {
             return None;
         }
-        let chosen = self.take(member).ok()?;
+        let chosen = self.take_server(member).ok()?;
         Some(Chosen { bonded: bond.fresh, ..chosen })
     }
 
     /// No server can be chosen by the rules: perhaps they may be bent.
     #[cold]
-    fn unusual(&mut self, progress: &AttemptProgress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
+    fn bend_rules(&mut self, progress: &AttemptProgress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
         let (upstream, fallback) = (&self.target.target.upstream, &self.target.target.fallback);
         let pool = self.target.pool;
-        let mut miss = pool.miss(&self.ask(progress.tried()));
+        let mut miss = pool.explain_miss(&self.pick_context(progress.tried()));
         let unhealthy = matches!(miss, NoServerReason::Unhealthy | NoServerReason::Ejected);
         // All that are thought to be well did not even take the request: it can only gain.
         let nothing_to_lose = miss == NoServerReason::Tried && progress.unprocessed;
         // Who has a fallback would rather use that than servers that are probably broken.
         if (unhealthy || nothing_to_lose) && upstream.fail_open && fallback.is_none() {
             self.rules.reasons = !standing::OPINIONS;
-            let picked = pool.pick(&mut self.ask(progress.tried()));
-            if let Some(Ok(chosen)) = picked.map(|member| self.take(member)) {
+            let picked = pool.pick_server(&mut self.pick_context(progress.tried()));
+            if let Some(Ok(chosen)) = picked.map(|member| self.take_server(member)) {
                 if unhealthy {
                     failing_open(upstream);
                 }
                 return Ok(chosen);
             }
-            miss = pool.miss(&self.ask(progress.tried()));
+            miss = pool.explain_miss(&self.pick_context(progress.tried()));
         }
         Err(match miss {
             NoServerReason::Full => Unchosen::Full,
@@ -256,17 +260,17 @@ impl<'a> ServerSearch<'a, '_> {
         })
     }
 
-    fn take(&self, member: &'a Member) -> Result<Chosen<'a>, PassedBreaker> {
+    fn take_server(&self, member: &'a Member) -> Result<Chosen<'a>, PassedBreaker> {
         let upstream = &*self.target.target.upstream;
         let permit = match &upstream.breaker {
             Some(breaking) if breaking.per_server => {
-                let admitted = member.endpoint.breaker.admit(&breaking.settings, self.now);
+                let admitted = member.endpoint.breaker.admit_request(&breaking.settings, self.now);
                 Some(admitted.map_err(|OpenBreaker| PassedBreaker::Open)?)
             }
             _ => None,
         };
         if self.rules.cap == u32::MAX {
-            let slot = member.endpoint.begin();
+            let slot = member.endpoint.begin_request();
             return Ok(Chosen { member, bonded: false, permit, _slot: slot, _freed: Freed(None) });
         }
         let slot = member.endpoint.try_begin(self.rules.cap).ok_or(PassedBreaker::Full)?;
@@ -291,21 +295,21 @@ struct PassedOver(SmallVec<[u32; 64]>);
 const _: () = assert!(MAX_TRIED + ROUNDS <= 64);
 
 impl PassedOver {
-    fn any(&self) -> bool {
+    fn has_any(&self) -> bool {
         !self.0.is_empty()
     }
 
     #[cold]
-    fn add(&mut self, id: u32, tried: &[u32]) {
-        if !self.any() {
+    fn add_id(&mut self, id: u32, tried: &[u32]) {
+        if !self.has_any() {
             self.0.extend_from_slice(tried);
         }
         self.0.push(id);
     }
 
     /// All ids to leave out.
-    fn ids<'t>(&'t self, tried: &'t [u32]) -> &'t [u32] {
-        if self.any() { &self.0 } else { tried }
+    fn all_ids<'t>(&'t self, tried: &'t [u32]) -> &'t [u32] {
+        if self.has_any() { &self.0 } else { tried }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::endpoint::connections::{Demand, IdleConnections};
 use crate::endpoint::links::{DialTurn, Dialing};
 use crate::exchange::Deadline;
 use crate::h2::{H2Origin, Waiters};
-use crate::net::timer::earlier;
+use crate::net::timer::earlier_of;
 use crate::net::{Ends, MadeWith, Opened, Timer};
 use crate::tls::client::AlpnOffer;
 
@@ -42,7 +42,7 @@ pub struct ConnectionNeeds {
 ///
 /// # Errors
 /// [`AttemptError`].
-pub async fn connect(
+pub async fn connect_server(
     job: &ForwardRequest<'_>,
     target: TargetMembers<'_>,
     chosen: &Chosen<'_>,
@@ -50,21 +50,21 @@ pub async fn connect(
     timer: &mut Timer,
 ) -> Result<(Origin, bool), AttemptError> {
     let ConnectionNeeds { now, repaired, body } = needs;
-    if offer(job, target) != AlpnOffer::Http2 && !repaired {
+    if alpn_offer(job, target) != AlpnOffer::Http2 && !repaired {
         // A server that is to switch protocols need not ask for the body first.
         let body = body && job.request.upgrade.is_none();
         let demand = if job.request.repeatable { Demand::Any } else { Demand::Proven { body } };
         let (endpoint, made_with) = (&chosen.member.endpoint, made_with(job, target, chosen));
         let taken = poll_fn(|cx| {
             let mut connections = job.worker.connections.borrow_mut();
-            Poll::Ready(connections.take(cx, endpoint, demand, made_with, now))
+            Poll::Ready(connections.take_idle(cx, endpoint, demand, made_with, now))
         });
         if let Some(taken) = taken.await {
             return Ok((Origin::H1(taken.origin), taken.probation));
         }
     }
     // Pinned where it stays: awaiting it by value copies it.
-    pin!(Connector::new(job, target, chosen, now).connect(timer)).await
+    pin!(Connector::new(job, target, chosen, now).open_fresh(timer)).await
 }
 
 /// The means by which one attempt gets a connection that is not at rest.
@@ -109,33 +109,34 @@ impl<'a, 'j> Connector<'a, 'j> {
             most: upstream.limits.requests_per_connection,
             limit: upstream.limits.connections,
             end,
-            deadline: earlier(clock::deadline(now, target.timeouts.connect), end.0),
+            deadline: earlier_of(clock::deadline(now, target.timeouts.connect), end.0),
         }
     }
 
     /// A fresh connection, or a stream of a shared one; neither is ever on probation.
-    async fn connect(mut self, timer: &mut Timer) -> Result<(Origin, bool), AttemptError> {
+    async fn open_fresh(mut self, timer: &mut Timer) -> Result<(Origin, bool), AttemptError> {
         let (mut dialing, mut waiters) = (None, Rc::default());
         if self.way.offer != AlpnOffer::Http1 {
-            waiters = self.connections.borrow_mut().links.waiters(self.endpoint, self.made_with);
-            match self.turn(&waiters, timer).await {
-                Some(DialTurn::Stream(stream)) => return self.begin(stream, timer).await,
+            waiters =
+                self.connections.borrow_mut().links.waiters_for(self.endpoint, self.made_with);
+            match self.await_turn(&waiters, timer).await {
+                Some(DialTurn::Stream(stream)) => return self.begin_stream(stream, timer).await,
                 Some(DialTurn::Dial(streams)) => {
                     self.way.streams = streams;
                     dialing = Some(Dialing::new(self.connections, self.endpoint));
                 }
-                None => return Err(self.late()),
+                None => return Err(self.late_error()),
             }
         }
         let opened = match Opened::new(&self.endpoint.open, self.limit) {
             Some(opened) => opened,
-            None => match self.freed(dialing.is_some(), &waiters, timer).await {
+            None => match self.await_freed(dialing.is_some(), &waiters, timer).await {
                 Some(StreamFreed::Connection(opened)) => opened,
                 Some(StreamFreed::Stream(stream)) => {
                     drop(dialing);
-                    return self.begin(stream, timer).await;
+                    return self.begin_stream(stream, timer).await;
                 }
-                None => return Err(self.failed(&ConnectError::Timeout { taken: false })),
+                None => return Err(self.classify_error(&ConnectError::Timeout { taken: false })),
             },
         };
         // Boxed, so that requests which find a connection do not hold the memory of those that make one.
@@ -147,46 +148,47 @@ impl<'a, 'j> Connector<'a, 'j> {
             self.deadline,
         ))
         .await;
-        match connected.map_err(|error| self.failed(&error))? {
+        match connected.map_err(|error| self.classify_error(&error))? {
             Connected::Own(origin) => {
-                dialing.iter().for_each(Dialing::declined);
+                dialing.iter().for_each(Dialing::note_http1);
                 Ok((Origin::H1(origin), false))
             }
             Connected::Shared(link) => {
-                let stream = link.open();
-                dialing.iter().for_each(|dialing| dialing.connected(&link));
+                let stream = link.take_place();
+                dialing.iter().for_each(|dialing| dialing.offer_link(&link));
                 drop(dialing);
-                self.begin(stream, timer).await
+                self.begin_stream(stream, timer).await
             }
         }
     }
 
     /// A stream or the right to connect, in the order of arrival; `None` if the deadline passes first.
-    async fn turn(&self, waiters: &Rc<Waiters>, timer: &mut Timer) -> Option<DialTurn> {
+    async fn await_turn(&self, waiters: &Rc<Waiters>, timer: &mut Timer) -> Option<DialTurn> {
         let Self { connections, endpoint, made_with, most, .. } = *self;
-        let look = || connections.borrow_mut().links.turn(endpoint, made_with, most);
+        let look = || connections.borrow_mut().links.take_turn(endpoint, made_with, most);
         // Whoever waits already comes first.
         let turn = if waiters.is_empty() { look() } else { None };
         waiters.wake_one();
         match turn {
             Some(turn) => Some(turn),
-            None => await_within(waiters.clone().wait(look), timer, self.deadline).await,
+            None => await_within(waiters.clone().wait_for(look), timer, self.deadline).await,
         }
     }
 
     /// Leave to open a connection, once another one is closed. Until then a stream of one may end, which `dialing` requests
     /// can take as well. `None` if the deadline passes first.
-    async fn freed(
+    async fn await_freed(
         &self,
         dialing: bool,
         waiters: &Rc<Waiters>,
         timer: &mut Timer,
     ) -> Option<StreamFreed> {
         let Self { connections, endpoint, made_with, most, .. } = *self;
-        let look = || connections.borrow_mut().links.stream(endpoint, made_with, most);
+        let look = || connections.borrow_mut().links.take_stream(endpoint, made_with, most);
         let stream =
-            async { if dialing { waiters.clone().wait(look).await } else { pending().await } };
-        let permit = Opened::wait(&endpoint.open, self.limit, || self.job.worker.reclaim());
+            async { if dialing { waiters.clone().wait_for(look).await } else { pending().await } };
+        let permit =
+            Opened::wait_for_place(&endpoint.open, self.limit, || self.job.worker.reclaim_idle());
         let first = async {
             tokio::select! {
                 biased;
@@ -198,7 +200,7 @@ impl<'a, 'j> Connector<'a, 'j> {
     }
 
     /// A stream that a request can begin on.
-    async fn begin(
+    async fn begin_stream(
         &self,
         stream: Box<H2Origin>,
         timer: &mut Timer,
@@ -206,13 +208,13 @@ impl<'a, 'j> Connector<'a, 'j> {
         if self.job.request.upgrade.is_some() {
             // Whether the server takes such requests is known once it has said what it can do.
             let settled = poll_fn(|cx| stream.poll_settled(cx));
-            await_within(settled, timer, self.deadline).await.ok_or_else(|| self.late())?;
+            await_within(settled, timer, self.deadline).await.ok_or_else(|| self.late_error())?;
         }
         Ok((Origin::H2(stream), false))
     }
 
     /// The deadline passed: the exchange's own, or that of connecting.
-    fn late(&self) -> AttemptError {
+    fn late_error(&self) -> AttemptError {
         match self.end {
             (Some(end), deadline) if clock::now() >= end => {
                 AttemptError::Failed(Failure::Timeout(deadline))
@@ -224,40 +226,44 @@ impl<'a, 'j> Connector<'a, 'j> {
     /// Reads a connection that did not come about. A server that is down, and a proxy that has run out of something,
     /// look alike to clients: the log tells them apart.
     #[cold]
-    fn failed(&self, error: &ConnectError) -> AttemptError {
+    fn classify_error(&self, error: &ConnectError) -> AttemptError {
         let Self { job, endpoint, .. } = *self;
         let (ended, key) = match error {
-            ConnectError::Refused(error) => {
-                (AttemptError::Failed(Failure::Connect), ConnectionLack::of(error).key())
-            }
-            ConnectError::NoSocket(error) => {
-                (AttemptError::Failed(Failure::NoSocket), ConnectionLack::of(error).key())
-            }
+            ConnectError::Refused(error) => (
+                AttemptError::Failed(Failure::Connect),
+                ConnectionLack::from_io(error).config_key(),
+            ),
+            ConnectError::NoSocket(error) => (
+                AttemptError::Failed(Failure::NoSocket),
+                ConnectionLack::from_io(error).config_key(),
+            ),
             ConnectError::Timeout { taken } => {
-                let late = self.late();
+                let late = self.late_error();
                 // A client in a hurry says nothing about the server.
                 if !matches!(late, AttemptError::Failed(Failure::ConnectTimeout)) {
                     return late;
                 }
                 if !taken {
-                    endpoint.standing.lose(clock::now());
+                    endpoint.standing.mark_unreachable(clock::now());
                 }
                 (late, "upstream.timeout.connect")
             }
         };
         let cause = match error {
-            ConnectError::NoSocket(error) if ConnectionLack::of(error) == ConnectionLack::Ports => {
+            ConnectError::NoSocket(error)
+                if ConnectionLack::from_io(error) == ConnectionLack::Ports =>
+            {
                 format!("{error}: no local port is free (net.ipv4.ip_local_port_range)")
             }
             ConnectError::NoSocket(error)
-                if ConnectionLack::of(error) == ConnectionLack::Descriptors =>
+                if ConnectionLack::from_io(error) == ConnectionLack::Descriptors =>
             {
                 format!("{error}: the process has no descriptor left (ulimit -n)")
             }
             error => error.to_string(),
         };
-        job.request.cause.set(&cause, Some(key));
-        if let Some(left_out) = job.worker.quotas.take(key, clock::now()) {
+        job.request.cause.set_cause(&cause, Some(key));
+        if let Some(left_out) = job.worker.quotas.take_line(key, clock::now()) {
             let errno = match error {
                 ConnectError::Refused(error) | ConnectError::NoSocket(error) => {
                     error.raw_os_error()
@@ -282,7 +288,7 @@ impl<'a, 'j> Connector<'a, 'j> {
 }
 
 /// Returns what is offered to the server.
-fn offer(job: &ForwardRequest<'_>, target: TargetMembers<'_>) -> AlpnOffer {
+fn alpn_offer(job: &ForwardRequest<'_>, target: TargetMembers<'_>) -> AlpnOffer {
     match target.target.upstream.offer {
         // Every server can switch protocols with HTTP/1, few with HTTP/2.
         AlpnOffer::Either if job.request.upgrade.is_some() => AlpnOffer::Http1,
@@ -309,14 +315,14 @@ fn connect_way<'a>(
     let upstream = &target.target.upstream;
     let ends = job.request.ends.filter(|_| upstream.announce.is_some());
     let header = upstream.announce.map(|form| match ends {
-        Some(ends) => ends.header(form),
-        None => Ends::nobody(form),
+        Some(ends) => ends.header_for(form),
+        None => Ends::anonymous_header(form),
     });
     ConnectWay {
         kept_for: upstream.limits.kept,
         streams: 0,
         secured: target.members.server(member).and_then(|server| server.secured.as_ref()),
-        offer: offer(job, target),
+        offer: alpn_offer(job, target),
         header,
         ends: ends.map_or(0, |ends| ends.id),
         head: upstream.limits.response_head,
@@ -351,7 +357,7 @@ enum ConnectionLack {
 }
 
 impl ConnectionLack {
-    fn of(error: &std::io::Error) -> Self {
+    fn from_io(error: &std::io::Error) -> Self {
         match (error.raw_os_error().map(Errno::from_raw_os_error), error.kind()) {
             (Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE), _) => Self::Ports,
             (Some(Errno::MFILE | Errno::NFILE), _) => Self::Descriptors,
@@ -361,7 +367,7 @@ impl ConnectionLack {
     }
 
     /// The configuration key that would have let a server be connected to.
-    fn key(self) -> &'static str {
+    fn config_key(self) -> &'static str {
         match self {
             Self::Ports => "upstream.limits.idle",
             Self::Descriptors => "listen.limits.connections",

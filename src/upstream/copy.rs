@@ -12,7 +12,7 @@ use crate::clock::{self, Instant};
 use crate::exchange::pump::Waiting;
 use crate::exchange::stage::BodyStage;
 use crate::exchange::{Client, Cut, Deadline, Outcome, Pump, PumpError, Source};
-use crate::net::timer::earlier;
+use crate::net::timer::earlier_of;
 use crate::net::{BodyError, Timer};
 use crate::policy::stages::ResponseStages;
 
@@ -40,7 +40,7 @@ pub async fn copy_response<C: Client>(
     timer: &mut Timer,
     limits: CopyLimits,
 ) -> Outcome {
-    let trailer = stages.trailer();
+    let trailer = stages.trailer_filter();
     let mut download = Pump::default();
     let mut progress = CopyProgress::default();
     poll_fn(|cx| {
@@ -51,20 +51,21 @@ pub async fn copy_response<C: Client>(
         if let Poll::Ready(ended) = polled {
             return Poll::Ready(copy_outcome(ended));
         }
-        if sending.active() {
+        if sending.is_active() {
             poll_upload(cx, upload, origin, sending);
         }
         if download.waiting() == Waiting::Source && upload.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Outcome::ClientGone);
         }
-        let since = progress.since(download.moved() + sending.pump.moved(), download.waiting());
+        let since = progress
+            .waiting_since(download.bytes_moved() + sending.pump.bytes_moved(), download.waiting());
         let (allowed, deadline) = match download.waiting() {
             Waiting::Source => (limits.gap, Deadline::Gap),
             Waiting::Sink => (limits.write_gap, Deadline::ClientWrite),
         };
         let (end, overall_deadline) = limits.end;
-        let at = earlier(clock::deadline(since, allowed), end);
-        if timer.poll_at(cx, earlier(at, upload.client.look_again())).is_pending() {
+        let at = earlier_of(clock::deadline(since, allowed), end);
+        if timer.poll_at(cx, earlier_of(at, upload.client.look_again())).is_pending() {
             return Poll::Pending;
         }
         if at.is_none_or(|at| clock::now() < at) {
@@ -97,7 +98,7 @@ pub async fn copy_stored<C: Client>(
         if pump.waiting() == Waiting::Source {
             return client.poll_gone(cx).map(|()| Outcome::ClientGone);
         }
-        let since = progress.since(pump.moved(), Waiting::Sink);
+        let since = progress.waiting_since(pump.bytes_moved(), Waiting::Sink);
         let gone = Outcome::Timeout(Deadline::ClientWrite);
         timer.poll_at(cx, clock::deadline(since, write_gap)).map(|()| gone)
     })
@@ -136,7 +137,7 @@ fn poll_upload<C: Client>(
         sending.broken_off = !matches!(error, PumpError::Sink(_));
         if let PumpError::Announced(_) | PumpError::Source(_) = error {
             // What the server got so far must not look like a whole request.
-            origin.cut();
+            origin.cut_request();
         }
         upload.client.close_after();
     }
@@ -179,7 +180,7 @@ pub async fn run_tunnel<C: Client>(
         if up.is_done() && down.is_done() {
             return Poll::Ready(Outcome::Whole);
         }
-        let since = progress.since(up.moved() + down.moved(), Waiting::Source);
+        let since = progress.waiting_since(up.bytes_moved() + down.bytes_moved(), Waiting::Source);
         if timer.poll_at(cx, clock::deadline(since, idle)).is_pending() {
             return Poll::Pending;
         }
@@ -188,8 +189,8 @@ pub async fn run_tunnel<C: Client>(
     let outcome = outcome.await;
     if outcome != Outcome::Whole {
         // Where one side broke off, the other must not see an orderly end.
-        client.cut();
-        origin.cut();
+        client.cut_response();
+        origin.cut_request();
     }
     outcome
 }
@@ -203,7 +204,7 @@ struct CopyProgress {
 }
 
 impl CopyProgress {
-    fn since(&mut self, moved: u64, waiting: Waiting) -> Instant {
+    fn waiting_since(&mut self, moved: u64, waiting: Waiting) -> Instant {
         match self.since {
             Some(since) if self.moved == moved && self.waiting == waiting => since,
             _ => {

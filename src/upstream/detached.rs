@@ -15,20 +15,20 @@ use crate::wire::{Fault, ResponseHead};
 /// Takes a response that nobody's connection waits for.
 pub trait Receiver {
     /// The head of an informational response.
-    fn interim(&mut self, _head: &ResponseHead) {}
+    fn receive_interim(&mut self, _head: &ResponseHead) {}
     /// The head of the final response.
-    fn begin(&mut self, response: &Outgoing<'_>);
+    fn begin_response(&mut self, response: &Outgoing<'_>);
     /// Takes a part of `data` and says how much.
     ///
     /// # Errors
     /// The rest of the response is not wanted.
     fn poll_take(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
     /// Nothing more has come for now.
-    fn flush(&mut self);
+    fn flush_body(&mut self);
     /// The response is whole.
-    fn finish(&mut self, trailers: Option<&Fields>);
+    fn finish_response(&mut self, trailers: Option<&Fields>);
     /// The response was cut.
-    fn cut(&mut self);
+    fn cut_response(&mut self);
     /// Ready when nobody wants the response any more.
     fn poll_unwanted(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
@@ -61,19 +61,19 @@ impl<'a, R: Receiver> DetachedClient<'a, R> {
 
 impl<R> Source for DetachedClient<'_, R> {
     fn poll_fill(&mut self, _: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
-        let fill = if self.data().is_empty() { Fill::End } else { Fill::Data };
+        let fill = if self.body_data().is_empty() { Fill::End } else { Fill::Data };
         Poll::Ready(Ok(fill))
     }
 
-    fn data(&self) -> &[u8] {
+    fn body_data(&self) -> &[u8] {
         self.body.get(self.at..).unwrap_or_default()
     }
 
-    fn consume(&mut self, n: usize) {
+    fn consume_body(&mut self, n: usize) {
         self.at += n;
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
         Ok(self.trailers.cloned())
     }
 }
@@ -88,7 +88,7 @@ impl<R: Receiver> Sink for DetachedClient<'_, R> {
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.receiver.flush();
+        self.receiver.flush_body();
         Poll::Ready(Ok(()))
     }
 
@@ -99,7 +99,7 @@ impl<R: Receiver> Sink for DetachedClient<'_, R> {
     ) -> Poll<io::Result<()>> {
         if !self.ended {
             self.ended = true;
-            self.receiver.finish(trailers);
+            self.receiver.finish_response(trailers);
         }
         Poll::Ready(Ok(()))
     }
@@ -114,11 +114,11 @@ impl<R: Receiver> Client for DetachedClient<'_, R> {
         None
     }
 
-    fn received(&self) -> u64 {
+    fn received_bytes(&self) -> u64 {
         self.at as u64
     }
 
-    fn sent(&self) -> u64 {
+    fn sent_bytes(&self) -> u64 {
         self.taken
     }
 
@@ -127,30 +127,30 @@ impl<R: Receiver> Client for DetachedClient<'_, R> {
     }
 
     fn request_done(&self) -> bool {
-        self.data().is_empty()
+        self.body_data().is_empty()
     }
 
-    fn interim(&mut self, head: &ResponseHead) {
-        self.receiver.interim(head);
+    fn send_interim(&mut self, head: &ResponseHead) {
+        self.receiver.receive_interim(head);
     }
 
-    fn begin(&mut self, response: &Outgoing<'_>) {
+    fn begin_response(&mut self, response: &Outgoing<'_>) {
         self.begun = true;
-        self.receiver.begin(response);
+        self.receiver.begin_response(response);
     }
 
-    fn begun(&self) -> bool {
+    fn has_begun(&self) -> bool {
         self.begun
     }
 
     fn close_after(&mut self) {}
 
-    fn upgrade(&mut self, _: &dyn Fn(&mut dyn Emit)) {}
+    fn become_tunnel(&mut self, _: &dyn Fn(&mut dyn Emit)) {}
 
-    fn cut(&mut self) {
+    fn cut_response(&mut self) {
         if !self.ended {
             self.ended = true;
-            self.receiver.cut();
+            self.receiver.cut_response();
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::endpoint::reuse::PROBATION;
 use crate::exchange::outcome::Note;
 use crate::exchange::pump::Waiting;
 use crate::exchange::{Client, Deadline, HeadError, Pump, PumpError, Refusal, Sink};
-use crate::net::timer::earlier;
+use crate::net::timer::earlier_of;
 use crate::net::{BodyError, Timer};
 use crate::wire::{Fault, ResponseFault};
 
@@ -34,7 +34,7 @@ pub struct RequestSending {
 impl RequestSending {
     /// Returns whether there is more to send.
     #[must_use]
-    pub fn active(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         !self.refused && !self.pump.is_done()
     }
 }
@@ -102,7 +102,7 @@ pub async fn run_attempt<C: Client>(
         moved: 0,
         waiting: None,
         switched: false,
-        overall: earlier(plan.end.0, clock::deadline(begun, plan.per_try)),
+        overall: earlier_of(plan.end.0, clock::deadline(begun, plan.per_try)),
     };
     poll_fn(|cx| state.poll(cx, upload, origin, sending, timer)).await
 }
@@ -137,7 +137,7 @@ impl AttemptState<'_> {
         sending: &mut RequestSending,
         timer: &mut Timer,
     ) -> Poll<Result<(), AttemptError>> {
-        if sending.active() {
+        if sending.is_active() {
             self.poll_send(cx, upload, origin, sending)?;
         }
         if let Poll::Ready(result) = self.poll_head(cx, upload, origin, sending) {
@@ -174,11 +174,11 @@ impl AttemptState<'_> {
             }
             Poll::Ready(Err(PumpError::Source(error))) => {
                 // What the server got so far must not look like a whole request.
-                origin.cut();
+                origin.cut_request();
                 Err(client_fault(&error, self.plan.body_key))
             }
             Poll::Ready(Err(PumpError::Announced(_))) => {
-                origin.cut();
+                origin.cut_request();
                 Err(AttemptError::Refused(Refusal::Malformed(Fault::ContentLength)))
             }
         }
@@ -197,32 +197,32 @@ impl AttemptState<'_> {
         loop {
             let failure = match origin.poll_head(cx, self.plan.head_request) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => match origin.head().status {
+                Poll::Ready(Ok(())) => match origin.response_head().status {
                     101 if self.plan.upgrade => {
                         // The new protocol begins behind the request (RFC 9110 §7.8).
                         self.switched = true;
                         return self.poll_switch(sending);
                     }
-                    101 => self.invalid(&ResponseFault::Switch),
+                    101 => self.note_invalid(&ResponseFault::Switch),
                     100 if self.hold.is_some() => {
                         self.hold = None;
                         self.poll_send(cx, upload, origin, sending)?;
                         if self.plan.expects_continue {
                             // Both have asked for it.
                             self.interim += 1;
-                            upload.client.interim(origin.head());
+                            upload.client.send_interim(origin.response_head());
                         }
                         continue;
                     }
                     417 if self.hold.is_some() => Failure::Unasked,
                     100..=199 if self.interim >= MAX_INTERIM => {
-                        self.invalid(&ResponseFault::Interim)
+                        self.note_invalid(&ResponseFault::Interim)
                     }
                     100..=199 => {
                         self.interim += 1;
                         // An interim answer shows that the server is alive and has the head.
                         self.since = clock::now();
-                        upload.client.interim(origin.head());
+                        upload.client.send_interim(origin.response_head());
                         continue;
                     }
                     _ => return Poll::Ready(Ok(())),
@@ -231,16 +231,16 @@ impl AttemptState<'_> {
                     if self.plan.reused && self.interim == 0 && origin.is_astray() =>
                 {
                     // What the server had left to say to an earlier request.
-                    self.invalid(&fault);
+                    self.note_invalid(&fault);
                     Failure::Stale { unprocessed: false }
                 }
-                Poll::Ready(Err(HeadError::Invalid(fault))) => self.invalid(&fault),
+                Poll::Ready(Err(HeadError::Invalid(fault))) => self.note_invalid(&fault),
                 Poll::Ready(Err(HeadError::Rejected)) => {
-                    self.plan.cause.set("the server calls the request malformed", None);
+                    self.plan.cause.set_cause("the server calls the request malformed", None);
                     Failure::Rejected
                 }
                 Poll::Ready(Err(HeadError::Closed { any: true })) => {
-                    self.invalid(&ResponseFault::Unfinished)
+                    self.note_invalid(&ResponseFault::Unfinished)
                 }
                 Poll::Ready(Err(HeadError::Closed { any: false })) if self.plan.reused => {
                     // A server that never saw the body cannot have processed the request.
@@ -267,8 +267,8 @@ impl AttemptState<'_> {
     }
 
     /// Notes that something came which is no response, for this reason.
-    fn invalid(&self, fault: &ResponseFault) -> Failure {
-        self.plan.cause.set(fault, fault.key());
+    fn note_invalid(&self, fault: &ResponseFault) -> Failure {
+        self.plan.cause.set_cause(fault, fault.key());
         Failure::Invalid
     }
 
@@ -279,19 +279,19 @@ impl AttemptState<'_> {
         timer: &mut Timer,
         look_again: Option<Instant>,
     ) -> Poll<Result<(), AttemptError>> {
-        let stage = if !sending.active() {
+        let stage = if !sending.is_active() {
             AttemptStage::Head
         } else if sending.pump.waiting() == Waiting::Sink {
             AttemptStage::Send
         } else {
             AttemptStage::Body
         };
-        if self.waiting != Some(stage) || self.moved != sending.pump.moved() {
+        if self.waiting != Some(stage) || self.moved != sending.pump.bytes_moved() {
             // A request without a body is sent at once: its first wait began with the attempt.
-            if self.waiting.is_some() || sending.pump.moved() > 0 {
+            if self.waiting.is_some() || sending.pump.bytes_moved() > 0 {
                 self.since = clock::now();
             }
-            self.moved = sending.pump.moved();
+            self.moved = sending.pump.bytes_moved();
             self.waiting = Some(stage);
         }
         let Timeouts { send, first_byte, .. } = self.plan.timeouts;
@@ -301,8 +301,8 @@ impl AttemptState<'_> {
             AttemptStage::Head => first_byte,
         };
         let stalled = clock::deadline(self.since, allowed);
-        let next = earlier(earlier(stalled, self.overall), self.hold);
-        if timer.poll_at(cx, earlier(next, look_again)).is_pending() {
+        let next = earlier_of(earlier_of(stalled, self.overall), self.hold);
+        if timer.poll_at(cx, earlier_of(next, look_again)).is_pending() {
             return Poll::Pending;
         }
         if self.hold.is_some_and(|until| clock::now() >= until) {

@@ -18,7 +18,7 @@ use super::try_once::{self, AttemptBody};
 use super::{TargetMembers, UpstreamTarget, membership, outlier};
 use crate::clock::{self, Instant};
 use crate::endpoint::breaker::Permit;
-use crate::exchange::{Client, Refusal, pause};
+use crate::exchange::{Client, Refusal, pause_for};
 use crate::net::Timer;
 use crate::tls::client::AlpnOffer;
 
@@ -76,7 +76,7 @@ pub async fn forward_request<'t, C: Client>(
                     progress.start_over();
                     continue;
                 }
-                None => unanswered.sent(),
+                None => unanswered.into_outcome(),
             },
         };
     }
@@ -92,10 +92,10 @@ fn choose_fallback<'a>(
 ) -> Option<&'a UpstreamTarget> {
     let next = target.fallback.as_deref()?;
     let allowed = match unanswered {
-        UpstreamError::Unusable(_) => replay.complete(),
+        UpstreamError::Unusable(_) => replay.is_complete(),
         UpstreamError::Failed(Failure::Rejected) => false,
         UpstreamError::Failed(failure) => {
-            (job.request.safe || failure.is_unprocessed()) && replay.complete()
+            (job.request.safe || failure.is_unprocessed()) && replay.is_complete()
         }
         UpstreamError::Refused(_) | UpstreamError::Gone => false,
     };
@@ -103,13 +103,13 @@ fn choose_fallback<'a>(
 }
 
 impl UpstreamError {
-    fn sent(self) -> ForwardOutcome {
+    fn into_outcome(self) -> ForwardOutcome {
         match self {
             UpstreamError::Unusable(refusal) | UpstreamError::Refused(refusal) => {
                 ForwardOutcome::Refused(refusal)
             }
             UpstreamError::Failed(failure) => {
-                ForwardOutcome::Refused(failure.refusal().unwrap_or(Refusal::Internal))
+                ForwardOutcome::Refused(failure.to_refusal().unwrap_or(Refusal::Internal))
             }
             UpstreamError::Gone => ForwardOutcome::Gone,
         }
@@ -125,7 +125,7 @@ async fn ask_upstream<C: Client>(
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<ForwardOutcome, UpstreamError> {
-    target.retry.budget.request();
+    target.retry.budget.count_request();
     let mut chosen = match choose::choose_first(job, target, progress, client, timer).await {
         Ok(chosen) => chosen,
         Err(unchosen) => return Err(unchosen.into()),
@@ -138,9 +138,9 @@ async fn ask_upstream<C: Client>(
         let mut upload = Upload::new(client, replay, job);
         let body = AttemptBody { upload: &mut upload, sending: &mut sending };
         let tried = pin!(try_once::try_once(job, target, &chosen, body, timer, progress)).await;
-        let taken = upload.taken();
+        let taken = upload.bytes_taken();
         let (failure, origin) = match tried {
-            Ok(origin) => (job.read_status(origin.head()), Some(origin)),
+            Ok(origin) => (job.read_status(origin.response_head()), Some(origin)),
             Err(AttemptError::Failed(failure)) => (failure, None),
             Err(AttemptError::Refused(refusal)) => return Err(UpstreamError::Refused(refusal)),
             Err(AttemptError::Gone) => return Err(UpstreamError::Gone),
@@ -150,12 +150,12 @@ async fn ask_upstream<C: Client>(
         }
         let facts = RetryFacts {
             repeatable: job.request.repeatable,
-            replayable: replay.complete(),
+            replayable: replay.is_complete(),
             retries: progress.retries,
             repaired: progress.repaired,
             keyed: target.key.is_some(),
         };
-        let decision = target.retry.decide(failure, facts);
+        let decision = target.retry.decide_next(failure, facts);
         let mut carried = note_failure(&target, &mut chosen, failure, decision);
         let next = if decision == RetryDecision::GiveUp {
             None
@@ -169,14 +169,14 @@ async fn ask_upstream<C: Client>(
         match (next, origin) {
             (None, Some(origin)) => {
                 let last_resort =
-                    is_failure(&target, failure) && job.request.safe && replay.complete();
+                    is_failure(&target, failure) && job.request.safe && replay.is_complete();
                 if last_resort && target.fallback.is_some() {
                     return Err(UpstreamError::Failed(failure));
                 }
                 // What the server has already been sent is not sent once more with the rest of it.
                 let upload = Upload::new(client, replay, job);
-                let mut upload = upload.at(taken);
-                progress.trail.status = Some(origin.head().status);
+                let mut upload = upload.resume_at(taken);
+                progress.trail.status = Some(origin.response_head().status);
                 let served = ServedRequest { target, chosen, origin, sending };
                 return Ok(pin!(response::deliver_response(job, served, &mut upload, timer)).await);
             }
@@ -196,7 +196,7 @@ async fn ask_upstream<C: Client>(
                     }
                 }
                 progress.attempt += 1;
-                if pause(client, timer, next.pause).await.is_err() {
+                if pause_for(client, timer, next.pause).await.is_err() {
                     return Err(UpstreamError::Gone);
                 }
             }
@@ -289,7 +289,7 @@ fn note_failure<'a>(
     let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
     let shared = upstream.breaker.is_some_and(|breaking| !breaking.per_server);
     let carried = chosen.permit.take_if(|_| shared && decision == RetryDecision::Onward);
-    match OutlierVerdict::of(failure) {
+    match OutlierVerdict::from_failure(failure) {
         // An answer is noted at its end.
         OutlierVerdict::Good => {}
         OutlierVerdict::Bad => outlier::note_failed(upstream, endpoint, chosen.permit.take()),
@@ -316,9 +316,9 @@ fn note_lost<'a>(
         }
         _ => {
             if let Some(permit) =
-                carried.filter(|_| OutlierVerdict::of(failure) == OutlierVerdict::Bad)
+                carried.filter(|_| OutlierVerdict::from_failure(failure) == OutlierVerdict::Bad)
             {
-                permit.failed(clock::now());
+                permit.report_failure(clock::now());
             }
         }
     }
@@ -343,7 +343,7 @@ async fn plan_next<'a, C: Client>(
         RetryDecision::Elsewhere => false,
     };
     progress.unprocessed = free;
-    if !progress.remember(chosen.member.endpoint.id) {
+    if !progress.remember_tried(chosen.member.endpoint.id) {
         return None;
     }
     let found = match choose::at_once(job, target, progress, carried, clock::now()) {
@@ -364,13 +364,13 @@ async fn plan_next<'a, C: Client>(
         // It says nothing about load: there is no reason to wait.
         return Some(NextAttempt { server: Some(server), pause: None });
     }
-    if !retry.budget.take(clock::now()) {
+    if !retry.budget.take_retry(clock::now()) {
         state.over_budget.fetch_add(1, Ordering::Relaxed);
         return None;
     }
     state.retries.fetch_add(1, Ordering::Relaxed);
     let ceiling = retry.backoff.map(|first| first * (1 << progress.retries.min(8)));
     progress.retries += 1;
-    let pause = ceiling.map(|c| c.mul_f64(job.worker.draw(|random| random.unit())));
+    let pause = ceiling.map(|c| c.mul_f64(job.worker.draw_random(|random| random.unit())));
     Some(NextAttempt { server: Some(server), pause })
 }

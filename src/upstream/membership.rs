@@ -95,9 +95,9 @@ pub enum Balancing {
 
 impl Balancing {
     /// The strategy for these servers. What belongs to none of them is nobody's.
-    fn strategy(&self, servers: &[PlacedMember]) -> Strategy {
+    fn strategy_for(&self, servers: &[PlacedMember]) -> Strategy {
         let place = |owner: &Arc<str>| {
-            let at = servers.iter().position(|s| s.member.key() == &**owner);
+            let at = servers.iter().position(|s| s.member.hash_key() == &**owner);
             at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
         };
         match self {
@@ -161,7 +161,7 @@ struct KnownMembers<'a> {
 
 impl<'a> KnownMembers<'a> {
     /// The servers of the same name. Usually it is the one at the same place.
-    fn called(&self, at: usize, written: &str) -> impl Iterator<Item = &'a Arc<ServerChange>> {
+    fn same_named(&self, at: usize, written: &str) -> impl Iterator<Item = &'a Arc<ServerChange>> {
         let here = self.servers.get(at).filter(|server| &*server.spec.written == written);
         let all = self.by_written.get_or_init(|| {
             let mut all = HashMap::<_, Vec<_>>::new();
@@ -180,7 +180,7 @@ impl Membership {
     ///
     /// # Errors
     /// [`Unsuitable`].
-    pub fn build(
+    pub fn build_membership(
         arrangement: &Arrangement,
         specs: Vec<ServerSpec>,
         before: Option<&Self>,
@@ -204,7 +204,7 @@ impl Membership {
         let placed = place_servers(&servers);
         let zone = arrangement.zone.as_deref();
         let pool = |placed: Vec<PlacedMember>| {
-            let strategy = arrangement.balancing.strategy(&placed);
+            let strategy = arrangement.balancing.strategy_for(&placed);
             Pool::new(placed, &strategy, zone)
         };
         let subsets = arrangement.subsets.iter().map(|labels| {
@@ -217,7 +217,7 @@ impl Membership {
         let subsets: Vec<Pool> = subsets.collect();
         let sticky = arrangement.sticky.as_ref().map(|sticky| {
             let members: Vec<Member> = placed.iter().map(|placed| placed.member.clone()).collect();
-            sticky.among(&members, before.and_then(|before| before.sticky.as_ref()))
+            sticky.for_members(&members, before.and_then(|before| before.sticky.as_ref()))
         });
         let pools = std::iter::once(pool(placed)).chain(subsets).collect();
         Ok(Self { servers: servers.into_boxed_slice(), pools, sticky })
@@ -295,13 +295,13 @@ fn build_member(
     };
     let check = arrangement.check.as_ref();
     let written = spec.written.clone();
-    let mut same = known.called(at, &written);
+    let mut same = known.same_named(at, &written);
     let stays = same.find(|server| {
         server.spec.addresses == spec.addresses && !names.contains(&server.endpoint.name)
     });
     let host = spec.host.clone();
     let check = |known: Option<&Arc<Check>>| {
-        let check = check.map(|check| check.of(&host, secured.clone()));
+        let check = check.map(|check| check.for_host(&host, secured.clone()));
         match known.filter(|known| check.as_ref() == Some(&***known)) {
             Some(known) => Some(known.clone()),
             None => check.map(Arc::new),
@@ -324,7 +324,7 @@ fn build_member(
     }
     let name = free_name(&spec, names);
     let endpoint = Endpoint::new(arrangement.upstream.clone(), name, spec.addresses.clone());
-    let moved: Vec<_> = known.called(at, &written).collect();
+    let moved: Vec<_> = known.same_named(at, &written).collect();
     let succeeds = spec.by_name
         && before.is_some_and(|all| moved.iter().any(|server| is_last(all, &server.endpoint)));
     let joins = before.is_some_and(|before| !before.servers.is_empty());
@@ -353,8 +353,8 @@ fn free_name(spec: &ServerSpec, names: &HashSet<Arc<str>>) -> Arc<str> {
 /// Returns whether a server is in use and no other one is: whoever takes its place cannot be checked first.
 fn is_last(all: &Membership, server: &Endpoint) -> bool {
     let mut others = all.servers.iter().filter(|other| other.endpoint.id != server.id);
-    !server.standing.bits().any(standing::HARD)
-        && others.all(|other| other.endpoint.standing.bits().any(u8::MAX))
+    !server.standing.reason_bits().has_any(standing::HARD)
+        && others.all(|other| other.endpoint.standing.reason_bits().has_any(u8::MAX))
 }
 
 /// The beginning of a server that takes the place of others of the same name, if there are any: `checked` first, or at once
@@ -367,7 +367,7 @@ fn introduce_endpoint(
     let standing = &endpoint.standing;
     // What an operator has said of a server holds wherever its name leads to now.
     for order in [standing::DRAINING, standing::DISABLED] {
-        if moved.iter().any(|known| known.endpoint.standing.bits().any(order)) {
+        if moved.iter().any(|known| known.endpoint.standing.reason_bits().has_any(order)) {
             standing.take_out(order);
         }
     }
@@ -408,17 +408,17 @@ impl CurrentMembers {
     #[must_use]
     pub fn new(first: Membership) -> Self {
         static SLOTS: Slots = Slots::new();
-        Self { newest: Arc::new(ArcSwap::from_pointee(first)), slot: SLOTS.take() }
+        Self { newest: Arc::new(ArcSwap::from_pointee(first)), slot: SLOTS.take_lowest() }
     }
 
     /// The newest one.
     #[must_use]
-    pub fn get(&self) -> Arc<Membership> {
+    pub fn newest_members(&self) -> Arc<Membership> {
         self.newest.load_full()
     }
 
     /// Puts another one in its place.
-    pub fn set(&self, next: Membership) {
+    pub fn store_newest(&self, next: Membership) {
         self.newest.store(Arc::new(next));
     }
 }
@@ -427,13 +427,13 @@ impl Upstream {
     /// The servers that it has now. Who works for a request has them from its worker.
     #[must_use]
     pub fn members(&self) -> Arc<Membership> {
-        self.current.get()
+        self.current.newest_members()
     }
 
     /// Has other servers from now on. Requests under way go on with those that they began with; servers that
     /// left finish what they have.
-    pub fn replace(&self, next: Membership) -> MemberChange {
-        let before = self.current.get();
+    pub fn replace_members(&self, next: Membership) -> MemberChange {
+        let before = self.current.newest_members();
         let mut left: HashMap<u32, &Arc<ServerChange>> =
             before.servers.iter().map(|server| (server.endpoint.id, server)).collect();
         let (mut joined, mut rechecked) = (Vec::new(), Vec::new());
@@ -445,17 +445,17 @@ impl Upstream {
             }
         }
         let left: Vec<Arc<ServerChange>> = left.into_values().cloned().collect();
-        self.current.set(next);
-        left.iter().for_each(|server| self.dismiss(server));
+        self.current.store_newest(next);
+        left.iter().for_each(|server| self.dismiss_server(server));
         // Requests may wait for a server, or for a larger share of one.
         self.state.queue.release_all();
         MemberChange { before, joined, rechecked, left }
     }
 
     /// A server that is no longer one of the upstream's does not count as ejected, and keeps no idle connections.
-    pub fn dismiss(&self, server: &ServerChange) {
-        server.endpoint.record.pardon(&self.state.ejections);
-        server.endpoint.open.retire();
+    pub fn dismiss_server(&self, server: &ServerChange) {
+        server.endpoint.record.end_early(&self.state.ejections);
+        server.endpoint.open.close_idle();
     }
 }
 
@@ -482,7 +482,7 @@ impl std::fmt::Debug for MembershipView {
 impl MembershipViews {
     /// The servers of an upstream, for one request from its start to its end.
     #[inline]
-    pub fn get(&mut self, upstream: &Upstream) -> HeldMembers {
+    pub fn members_of(&mut self, upstream: &Upstream) -> HeldMembers {
         let CurrentMembers { newest, slot } = &upstream.current;
         let Some(slot) = slot.index() else { return Rc::new(newest.load_full()) };
         if let Some(Some(view)) = self.0.get_mut(slot)
@@ -496,11 +496,11 @@ impl MembershipViews {
             }
             return view.held.clone();
         }
-        self.begin(slot, newest)
+        self.begin_view(slot, newest)
     }
 
     #[cold]
-    fn begin(&mut self, slot: usize, newest: &Arc<ArcSwap<Membership>>) -> HeldMembers {
+    fn begin_view(&mut self, slot: usize, newest: &Arc<ArcSwap<Membership>>) -> HeldMembers {
         if self.0.len() <= slot {
             self.0.resize_with(slot + 1, || None);
         }
@@ -515,7 +515,7 @@ impl MembershipViews {
 
     /// Lets go of what nobody has looked at since this was called last: a worker without requests must not keep
     /// servers that left. Called once a second.
-    pub fn sweep(&mut self) {
+    pub fn drop_unused(&mut self) {
         for view in &mut self.0 {
             if !view.as_mut().is_some_and(|view| std::mem::take(&mut view.used)) {
                 *view = None;
@@ -533,12 +533,12 @@ thread_local! {
 #[inline]
 #[must_use]
 pub fn hold_members(upstream: &Upstream) -> HeldMembers {
-    VIEWS.with_borrow_mut(|views| views.get(upstream))
+    VIEWS.with_borrow_mut(|views| views.members_of(upstream))
 }
 
 /// Lets go of servers that no request of this thread asks for. Called once a second.
 pub fn sweep_held() {
-    VIEWS.with_borrow_mut(MembershipViews::sweep);
+    VIEWS.with_borrow_mut(MembershipViews::drop_unused);
 }
 
 /// A route's target with the servers that its upstream has for one request.
@@ -562,7 +562,7 @@ impl<'a> TargetMembers<'a> {
     }
 }
 
-static NOBODY: Pool = Pool::nobody();
+static NOBODY: Pool = Pool::without_servers();
 
 impl Deref for TargetMembers<'_> {
     type Target = UpstreamTarget;

@@ -72,15 +72,15 @@ pub struct MirrorCopy {
 
 impl Mirror {
     /// Sends a copy, unless too many are under way.
-    pub fn send(self: &Arc<Self>, worker: &Rc<Worker>, copy: MirrorCopy) {
+    pub fn send_copy(self: &Arc<Self>, worker: &Rc<Worker>, copy: MirrorCopy) {
         if worker.mirrored.get() >= MOST {
-            return self.skip();
+            return self.count_skipped();
         }
         let under_way = MirrorUnderWay::new(worker);
         let mirror = self.clone();
         tokio::task::spawn_local(async move {
             let answered =
-                tokio::time::timeout(PATIENCE, mirror.exchange(&under_way.0, &copy)).await;
+                tokio::time::timeout(PATIENCE, mirror.exchange_copy(&under_way.0, &copy)).await;
             let counts = &mirror.counts;
             let counter = if answered == Ok(true) { &counts.answered } else { &counts.failed };
             counter.fetch_add(1, Relaxed);
@@ -88,11 +88,11 @@ impl Mirror {
     }
 
     /// A request that cannot be copied.
-    pub fn skip(&self) {
+    pub fn count_skipped(&self) {
         self.counts.dropped.fetch_add(1, Relaxed);
     }
 
-    async fn exchange(&self, worker: &Worker, copy: &MirrorCopy) -> bool {
+    async fn exchange_copy(&self, worker: &Worker, copy: &MirrorCopy) -> bool {
         let cause = Note::default();
         let request = RequestTraits {
             head_request: copy.head_request,
@@ -156,7 +156,7 @@ struct DiscardSink {
 }
 
 impl Receiver for DiscardSink {
-    fn begin(&mut self, _: &Outgoing<'_>) {}
+    fn begin_response(&mut self, _: &Outgoing<'_>) {}
 
     fn poll_take(&mut self, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         self.read += data.len();
@@ -166,11 +166,11 @@ impl Receiver for DiscardSink {
         Poll::Ready(Ok(data.len()))
     }
 
-    fn flush(&mut self) {}
+    fn flush_body(&mut self) {}
 
-    fn finish(&mut self, _: Option<&Fields>) {}
+    fn finish_response(&mut self, _: Option<&Fields>) {}
 
-    fn cut(&mut self) {}
+    fn cut_response(&mut self) {}
 
     fn poll_unwanted(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending

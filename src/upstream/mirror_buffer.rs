@@ -25,7 +25,7 @@ pub struct MirroredBody {
 
 impl MirrorBuffer {
     /// Keeps what a server has been sent.
-    pub fn add(&mut self, data: &[u8]) {
+    pub fn keep_bytes(&mut self, data: &[u8]) {
         if self.bytes.len() + data.len() > BODY {
             self.lost = true;
             self.bytes = Vec::new();
@@ -36,14 +36,15 @@ impl MirrorBuffer {
     }
 
     /// The body and what came behind it and may be sent on, if it was kept to its end.
-    pub fn whole<C: Client>(
+    pub fn into_whole<C: Client>(
         self,
         client: &mut C,
         requester: &dyn Requester,
     ) -> Option<MirroredBody> {
-        let all =
-            !self.lost && client.request_done() && client.received() == self.bytes.len() as u64;
-        let mut trailers = if all { client.trailers().ok()? } else { None };
+        let all = !self.lost
+            && client.request_done()
+            && client.received_bytes() == self.bytes.len() as u64;
+        let mut trailers = if all { client.read_trailers().ok()? } else { None };
         trailers
             .iter_mut()
             .for_each(|fields| fields.retain(|field| requester.allows_trailer(field.name)));

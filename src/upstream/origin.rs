@@ -32,22 +32,22 @@ macro_rules! either {
 
 impl Origin {
     /// Bounds the heads of responses. A shared connection has the bounds that it was made with.
-    pub fn bound(&mut self, limits: HeadLimits) {
+    pub fn bound_heads(&mut self, limits: HeadLimits) {
         if let Origin::H1(origin) = self {
             origin.limits = limits;
         }
     }
 
     /// Starts a request; its head is written to what is returned, in the form of HTTP/1.
-    pub fn begin(&mut self) -> &mut Vec<u8> {
-        either!(self, origin => origin.begin())
+    pub fn begin_request(&mut self) -> &mut Vec<u8> {
+        either!(self, origin => origin.begin_request())
     }
 
     /// The head has been written, and has announced a body like this. `request` is what the client sent.
-    pub fn send(&mut self, coding: BodyFraming, request: Option<&Fields>) {
+    pub fn send_head(&mut self, coding: BodyFraming, request: Option<&Fields>) {
         match self {
-            Origin::H1(origin) => origin.send(coding),
-            Origin::H2(origin) => origin.send(coding, request),
+            Origin::H1(origin) => origin.send_head(coding),
+            Origin::H2(origin) => origin.send_head(coding, request),
         }
     }
 
@@ -60,7 +60,7 @@ impl Origin {
     #[must_use]
     pub fn is_reused(&self) -> bool {
         match self {
-            Origin::H1(origin) => origin.uses() > 0,
+            Origin::H1(origin) => origin.use_count() > 0,
             Origin::H2(origin) => origin.is_reused(),
         }
     }
@@ -73,8 +73,8 @@ impl Origin {
 
     /// The last head that [`Origin::poll_head`] stored.
     #[must_use]
-    pub fn head(&self) -> &ResponseHead {
-        either!(self, origin => origin.head())
+    pub fn response_head(&self) -> &ResponseHead {
+        either!(self, origin => origin.response_head())
     }
 
     /// Waits for the next head, informational ones included.
@@ -100,18 +100,18 @@ impl Origin {
 
     /// The length of the response body as it can be told to a client.
     #[must_use]
-    pub fn length(&self, head_request: bool) -> Length {
-        either!(self, origin => origin.length(head_request))
+    pub fn body_length(&self, head_request: bool) -> Length {
+        either!(self, origin => origin.body_length(head_request))
     }
 
     /// Turns it into a tunnel after a 101.
-    pub fn upgrade(&mut self) {
-        either!(self, origin => origin.upgrade());
+    pub fn become_tunnel(&mut self) {
+        either!(self, origin => origin.become_tunnel());
     }
 
     /// Makes sure that an upload that was cut short does not look complete.
-    pub fn cut(&mut self) {
-        either!(self, origin => origin.cut());
+    pub fn cut_request(&mut self) {
+        either!(self, origin => origin.cut_request());
     }
 
     /// Returns the end of a call of gRPC, after its trailers.
@@ -133,9 +133,9 @@ impl Origin {
     }
 
     /// Notes that it took too long: what is shared may be dead.
-    pub fn doubt(&self) {
+    pub fn doubt_connection(&self) {
         if let Origin::H2(origin) = self {
-            origin.doubt();
+            origin.doubt_connection();
         }
     }
 }
@@ -145,16 +145,16 @@ impl Source for Origin {
         either!(self, origin => origin.poll_fill(cx))
     }
 
-    fn data(&self) -> &[u8] {
-        either!(self, origin => origin.data())
+    fn body_data(&self) -> &[u8] {
+        either!(self, origin => origin.body_data())
     }
 
-    fn consume(&mut self, n: usize) {
-        either!(self, origin => origin.consume(n));
+    fn consume_body(&mut self, n: usize) {
+        either!(self, origin => origin.consume_body(n));
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        either!(self, origin => origin.trailers())
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        either!(self, origin => origin.read_trailers())
     }
 }
 

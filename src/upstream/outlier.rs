@@ -30,7 +30,7 @@ pub enum OutlierVerdict {
 impl OutlierVerdict {
     /// Reads the end of an attempt.
     #[must_use]
-    pub fn of(failure: Failure) -> Self {
+    pub fn from_failure(failure: Failure) -> Self {
         match failure {
             Failure::Status(501 | 505 | 508) => Self::Good,
             Failure::Status(500..=599) => Self::Bad,
@@ -60,7 +60,7 @@ pub fn note_end(
     permit: Option<Permit<'_>>,
     failure: Failure,
 ) {
-    match OutlierVerdict::of(failure) {
+    match OutlierVerdict::from_failure(failure) {
         OutlierVerdict::Good => note_success(endpoint, permit),
         OutlierVerdict::Bad => note_failed(upstream, endpoint, permit),
         OutlierVerdict::Neutral => {
@@ -72,9 +72,9 @@ pub fn note_end(
 /// Notes that a server works.
 #[inline]
 pub fn note_success(endpoint: &Endpoint, permit: Option<Permit<'_>>) {
-    endpoint.record.success();
+    endpoint.record.record_success();
     if let Some(permit) = permit {
-        permit.succeeded(clock::now());
+        permit.report_success(clock::now());
     }
 }
 
@@ -83,9 +83,9 @@ pub fn note_success(endpoint: &Endpoint, permit: Option<Permit<'_>>) {
 pub fn note_failed(upstream: &Upstream, endpoint: &Endpoint, permit: Option<Permit<'_>>) {
     endpoint.failures.fetch_add(1, Ordering::Relaxed);
     if let Some(permit) = permit {
-        permit.failed(clock::now());
+        permit.report_failure(clock::now());
     }
-    let streak = endpoint.record.failure();
+    let streak = endpoint.record.record_failure();
     if let Some(settings) = upstream.eject.as_ref().filter(|settings| streak >= settings.failures) {
         eject_server(upstream, endpoint, settings, "failures in a row");
     }
@@ -99,15 +99,15 @@ pub(super) fn eject_server(
     settings: &EjectionSettings,
     why: &str,
 ) {
-    if endpoint.record.ejected() || try_eject(upstream, endpoint, settings, why) {
+    if endpoint.record.is_ejected() || try_eject(upstream, endpoint, settings, why) {
         return;
     }
     let now = clock::now();
     let all = upstream.members();
     let waiting = all.members().iter().map(|member| &*member.endpoint).filter_map(|e| {
         let out_for = e.record.out_for(now)?;
-        let gives_way =
-            out_for >= settings.keeps_place_for() && !e.standing.bits().any(!standing::EJECTED);
+        let gives_way = out_for >= settings.keeps_place_for()
+            && !e.standing.reason_bits().has_any(!standing::EJECTED);
         gives_way.then_some((out_for, e))
     });
     if let Some((_, longest)) = waiting.max_by_key(|(out_for, _)| *out_for)
@@ -119,7 +119,7 @@ pub(super) fn eject_server(
 
 /// Ends an ejection early; true if there was one.
 pub fn readmit_server(upstream: &Upstream, endpoint: &Endpoint, why: &str) -> bool {
-    if !endpoint.record.pardon(&upstream.state.ejections) {
+    if !endpoint.record.end_early(&upstream.state.ejections) {
         return false;
     }
     endpoint.standing.bring_back(standing::EJECTED, clock::now());
@@ -138,18 +138,18 @@ fn try_eject(
         let all = upstream.members();
         let members = all.members();
         // It counts itself although it may not take connections just now.
-        let usable = members
-            .iter()
-            .filter(|m| m.endpoint.id == endpoint.id || !m.endpoint.standing.bits().any(u8::MAX));
+        let usable = members.iter().filter(|m| {
+            m.endpoint.id == endpoint.id || !m.endpoint.standing.reason_bits().has_any(u8::MAX)
+        });
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         GroupSize { total: count(members.len()), usable: count(usable.count()) }
     };
     let group = &upstream.state.ejections;
-    let Some(lasts) = endpoint.record.eject(group, settings, clock::now(), size) else {
+    let Some(lasts) = endpoint.record.eject_server(group, settings, clock::now(), size) else {
         return false;
     };
     endpoint.standing.take_out(standing::EJECTED);
-    if !endpoint.record.ejected() {
+    if !endpoint.record.is_ejected() {
         // Somebody ended it between the two steps and found no bit to clear.
         endpoint.standing.bring_back(standing::EJECTED, clock::now());
     }

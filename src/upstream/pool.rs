@@ -62,7 +62,7 @@ impl Pool {
 
     /// No servers at all.
     #[must_use]
-    pub(super) const fn nobody() -> Self {
+    pub(super) const fn without_servers() -> Self {
         Self { members: Vec::new(), levels: Vec::new() }
     }
 
@@ -81,38 +81,40 @@ impl Pool {
 
     /// Chooses a server: one that takes connections, if there is any.
     #[inline]
-    pub fn pick<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
-        let picked = self.levels.iter().find_map(|level| level.pick(ask));
-        if picked.is_some() { picked } else { self.unreachable(ask) }
+    pub fn pick_server<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
+        let picked = self.levels.iter().find_map(|level| level.pick_server(ask));
+        if picked.is_some() { picked } else { self.pick_unreachable(ask) }
     }
 
     /// A server that refused its last connection, when nothing better is left. Servers that are only
     /// full are better: it is worth waiting for them.
     #[cold]
-    fn unreachable<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
+    fn pick_unreachable<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
         let reasons = ask.rules.reasons;
-        let refusing = |m: &Member| m.endpoint.standing.bits().any(standing::UNREACHABLE);
+        let refusing =
+            |m: &Member| m.endpoint.standing.reason_bits().has_any(standing::UNREACHABLE);
         let untried = |m: &Member| !ask.tried.contains(&m.endpoint.id);
-        let out = |m: &Member| m.endpoint.standing.bits().any(reasons);
+        let out = |m: &Member| m.endpoint.standing.reason_bits().has_any(reasons);
         if !self.members.iter().any(refusing) || self.members.iter().any(|m| untried(m) && !out(m))
         {
             return None;
         }
         ask.rules.reasons = reasons & standing::HARD;
-        let picked = self.levels.iter().find_map(|level| level.pick(ask));
+        let picked = self.levels.iter().find_map(|level| level.pick_server(ask));
         ask.rules.reasons = reasons;
         picked
     }
 
-    /// Tells why [`Pool::pick`] found none.
+    /// Tells why [`Pool::pick_server`] found none.
     #[must_use]
-    pub fn miss(&self, ask: &PickContext<'_>) -> NoServerReason {
+    pub fn explain_miss(&self, ask: &PickContext<'_>) -> NoServerReason {
         if self.members.is_empty() {
             return NoServerReason::Nobody;
         }
         let reasons = ask.rules.reasons & standing::HARD;
-        let standing =
-            |reasons| self.members.iter().filter(move |m| !m.endpoint.standing.bits().any(reasons));
+        let standing = |reasons| {
+            self.members.iter().filter(move |m| !m.endpoint.standing.reason_bits().has_any(reasons))
+        };
         let usable = standing(reasons).count();
         if usable > 0 {
             let untried = standing(reasons).filter(|m| !ask.tried.contains(&m.endpoint.id));
@@ -128,16 +130,19 @@ impl Pool {
                 (_, _) => NoServerReason::Full,
             };
         }
-        let all = |reason| self.members.iter().all(|m| m.endpoint.standing.bits().any(reason));
+        let all =
+            |reason| self.members.iter().all(|m| m.endpoint.standing.reason_bits().has_any(reason));
         if all(standing::UNRESOLVED) {
             NoServerReason::Unresolved
         } else if all(standing::DRAINING | standing::DISABLED) {
             NoServerReason::Draining
-        } else if self.members.iter().any(|m| m.endpoint.standing.bits().any(standing::EJECTED))
-            && !self
-                .members
-                .iter()
-                .any(|m| m.endpoint.standing.bits().any(standing::UNHEALTHY | standing::UNCHECKED))
+        } else if self
+            .members
+            .iter()
+            .any(|m| m.endpoint.standing.reason_bits().has_any(standing::EJECTED))
+            && !self.members.iter().any(|m| {
+                m.endpoint.standing.reason_bits().has_any(standing::UNHEALTHY | standing::UNCHECKED)
+            })
         {
             NoServerReason::Ejected
         } else {
@@ -158,37 +163,37 @@ pub struct PlacedMember {
 }
 
 impl PriorityLevel {
-    fn pick<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
+    fn pick_server<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
         if let Some(near) = &self.near {
-            let stays = near.well(ask) * OVERPROVISION;
+            let stays = near.usable_share(ask) * OVERPROVISION;
             if (stays >= 1.0 || ask.random.unit() < stays)
-                && let Some(member) = near.pick(ask)
+                && let Some(member) = near.pick_server(ask)
             {
                 return Some(member);
             }
         }
-        self.all.pick(ask)
+        self.all.pick_server(ask)
     }
 }
 
 impl PriorityGroup {
     fn new(placed: &[&PlacedMember], strategy: &Strategy) -> Self {
         let members: Box<[Member]> = placed.iter().map(|p| p.member.clone()).collect();
-        let balance = balance::build(strategy, &members);
+        let balance = balance::build_balancer(strategy, &members);
         Self { members, balance }
     }
 
-    fn pick<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
-        let index = self.balance.pick(&self.members, ask)?;
+    fn pick_server<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
+        let index = self.balance.pick_server(&self.members, ask)?;
         self.members.get(index)
     }
 
     /// The share of weight that can be used now.
-    fn well(&self, ask: &PickContext<'_>) -> f64 {
+    fn usable_share(&self, ask: &PickContext<'_>) -> f64 {
         let (mut usable, mut total) = (0_u64, 0_u64);
         for member in &self.members {
             total += u64::from(member.weight);
-            if !member.endpoint.standing.bits().any(ask.rules.reasons) {
+            if !member.endpoint.standing.reason_bits().has_any(ask.rules.reasons) {
                 usable += u64::from(member.weight);
             }
         }
@@ -218,7 +223,7 @@ mod tests {
         let mut random = Random::seeded(3);
         let mut counts = std::collections::BTreeMap::new();
         for _ in 0..n {
-            if let Some(member) = pool.pick(&mut ask(tried, &mut random)) {
+            if let Some(member) = pool.pick_server(&mut ask(tried, &mut random)) {
                 *counts.entry(member.endpoint.name.to_string()).or_insert(0) += 1;
             }
         }
@@ -278,9 +283,9 @@ mod tests {
         let servers = vec![placed("a", 0, None), placed("b", 1, None), placed("c", 2, None)];
         let pool = Pool::new(servers, &Strategy::Weighted(BalanceWord::RoundRobin), None);
         let [a, b, c] = pool.members() else { panic!("three servers") };
-        a.endpoint.standing.lose(clock::now());
+        a.endpoint.standing.mark_unreachable(clock::now());
         assert_eq!(picked(&pool, &[], 5), [("b".into(), 5)]);
-        b.endpoint.standing.lose(clock::now());
+        b.endpoint.standing.mark_unreachable(clock::now());
         assert_eq!(picked(&pool, &[], 5), [("c".into(), 5)]);
         assert_eq!(picked(&pool, &[c.endpoint.id], 5), [("a".into(), 5)]);
         let tried = [c.endpoint.id, a.endpoint.id, b.endpoint.id];
@@ -288,46 +293,46 @@ mod tests {
         c.endpoint.standing.take_out(standing::UNHEALTHY);
         assert_eq!(picked(&pool, &[], 5), [("a".into(), 5)]);
         let mut random = Random::seeded(1);
-        assert_eq!(pool.miss(&ask(&tried, &mut random)), NoServerReason::Tried);
+        assert_eq!(pool.explain_miss(&ask(&tried, &mut random)), NoServerReason::Tried);
         // One that is only full is waited for.
         c.endpoint.standing.bring_back(standing::UNHEALTHY, clock::now());
-        let _busy = c.endpoint.begin();
+        let _busy = c.endpoint.begin_request();
         let mut full = ask(&[], &mut random);
         full.rules.cap = 1;
-        assert!(pool.pick(&mut full).is_none());
-        assert_eq!(pool.miss(&full), NoServerReason::Full);
+        assert!(pool.pick_server(&mut full).is_none());
+        assert_eq!(pool.explain_miss(&full), NoServerReason::Full);
     }
 
     #[test]
     fn a_miss_says_why() {
         let mut random = Random::seeded(1);
         let empty = Pool::new(Vec::new(), &Strategy::Weighted(BalanceWord::Random), None);
-        assert_eq!(empty.miss(&ask(&[], &mut random)), NoServerReason::Nobody);
+        assert_eq!(empty.explain_miss(&ask(&[], &mut random)), NoServerReason::Nobody);
         let pool = Pool::new(
             vec![placed("a", 0, None), placed("b", 0, None)],
             &Strategy::Weighted(BalanceWord::Random),
             None,
         );
         let ids: Vec<u32> = pool.members().iter().map(|m| m.endpoint.id).collect();
-        assert_eq!(pool.miss(&ask(&ids, &mut random)), NoServerReason::Tried);
+        assert_eq!(pool.explain_miss(&ask(&ids, &mut random)), NoServerReason::Tried);
         let mut full = ask(&[], &mut random);
         full.rules.cap = 0;
-        assert_eq!(pool.miss(&full), NoServerReason::Full);
+        assert_eq!(pool.explain_miss(&full), NoServerReason::Full);
         let out = |reason| {
             for member in pool.members() {
                 member.endpoint.standing.take_out(reason);
             }
         };
         out(standing::UNRESOLVED);
-        assert_eq!(pool.miss(&ask(&[], &mut random)), NoServerReason::Unresolved);
+        assert_eq!(pool.explain_miss(&ask(&[], &mut random)), NoServerReason::Unresolved);
         for member in pool.members() {
-            member.endpoint.standing.admit(standing::UNRESOLVED);
+            member.endpoint.standing.admit_at_once(standing::UNRESOLVED);
         }
         out(standing::EJECTED);
-        assert_eq!(pool.miss(&ask(&[], &mut random)), NoServerReason::Ejected);
+        assert_eq!(pool.explain_miss(&ask(&[], &mut random)), NoServerReason::Ejected);
         out(standing::UNHEALTHY);
-        assert_eq!(pool.miss(&ask(&[], &mut random)), NoServerReason::Unhealthy);
+        assert_eq!(pool.explain_miss(&ask(&[], &mut random)), NoServerReason::Unhealthy);
         out(standing::DRAINING);
-        assert_eq!(pool.miss(&ask(&[], &mut random)), NoServerReason::Draining);
+        assert_eq!(pool.explain_miss(&ask(&[], &mut random)), NoServerReason::Draining);
     }
 }

@@ -32,7 +32,7 @@ impl ForwardRequest<'_> {
     /// Reads from the head of a response how the attempt that it ends went.
     pub(super) fn read_status(&self, head: &ResponseHead) -> Failure {
         let call = self.request.grpc && head.status == 200;
-        match call.then(|| grpc::status(&head.fields)).flatten() {
+        match call.then(|| grpc::parse_status(&head.fields)).flatten() {
             Some(status) if status != grpc::OK => Failure::Grpc(status),
             _ => Failure::Status(head.status),
         }
@@ -95,7 +95,7 @@ impl<'p, 't> AttemptProgress<'p, 't> {
     }
 
     /// Remembers that a server was tried; false if no more can be.
-    pub(super) fn remember(&mut self, id: u32) -> bool {
+    pub(super) fn remember_tried(&mut self, id: u32) -> bool {
         let Some(slot) = self.tried.get_mut(self.tried_count) else { return false };
         *slot = id;
         self.tried_count += 1;

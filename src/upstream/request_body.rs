@@ -35,19 +35,19 @@ impl Replay {
 
     /// Returns whether the body can be sent from its start once more.
     #[must_use]
-    pub fn complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         !self.lost
     }
 
-    fn remember(&mut self, data: &[u8]) {
+    fn remember_bytes(&mut self, data: &[u8]) {
         if self.lost || data.is_empty() {
             return;
         }
         let fits = self.bytes.len() + data.len() <= self.limit;
-        if !fits || !self.held.grow(data.len(), self.memory) {
+        if !fits || !self.held.grow_by(data.len(), self.memory) {
             self.lost = true;
             self.bytes = Vec::new();
-            self.held.clear();
+            self.held.release_all();
         } else {
             self.bytes.extend_from_slice(data);
         }
@@ -80,7 +80,7 @@ impl<'a, C: Client> Upload<'a, C> {
 
     /// Goes on where an attempt stands that has taken so much of what is remembered.
     #[must_use]
-    pub fn at(mut self, at: usize) -> Self {
+    pub fn resume_at(mut self, at: usize) -> Self {
         self.at = at;
         self
     }
@@ -92,7 +92,7 @@ impl<'a, C: Client> Upload<'a, C> {
 
     /// Returns how many of the remembered bytes have been taken.
     #[must_use]
-    pub fn taken(&self) -> usize {
+    pub fn bytes_taken(&self) -> usize {
         self.at
     }
 }
@@ -103,35 +103,35 @@ impl<C: Client> Source for Upload<'_, C> {
             return Poll::Ready(Ok(Fill::Data));
         }
         let filled = self.client.poll_fill(cx);
-        if self.client.received() > self.limit {
+        if self.client.received_bytes() > self.limit {
             return Poll::Ready(Err(BodyError::TooLarge));
         }
         filled
     }
 
-    fn data(&self) -> &[u8] {
+    fn body_data(&self) -> &[u8] {
         match self.replay.bytes.get(self.at..) {
             Some(again) if !again.is_empty() => again,
-            _ => self.client.data(),
+            _ => self.client.body_data(),
         }
     }
 
-    fn consume(&mut self, n: usize) {
+    fn consume_body(&mut self, n: usize) {
         if self.at < self.replay.bytes.len() {
             self.at += n;
             return;
         }
-        let taken = self.client.data().get(..n).unwrap_or_default();
-        self.replay.remember(taken);
+        let taken = self.client.body_data().get(..n).unwrap_or_default();
+        self.replay.remember_bytes(taken);
         if let Some(seen) = self.seen {
-            seen.borrow_mut().add(taken);
+            seen.borrow_mut().keep_bytes(taken);
         }
         self.at = self.replay.bytes.len();
-        self.client.consume(n);
+        self.client.consume_body(n);
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        let mut trailers = self.client.trailers()?;
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        let mut trailers = self.client.read_trailers()?;
         if let Some(fields) = &mut trailers {
             fields.retain(|field| self.requester.allows_trailer(field.name));
         }

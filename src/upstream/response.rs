@@ -42,33 +42,33 @@ pub async fn deliver_response<C: Client>(
     timer: &mut Timer,
 ) -> ForwardOutcome {
     let ServedRequest { target, mut chosen, mut origin, mut sending } = served;
-    let status = origin.head().status;
+    let status = origin.response_head().status;
     let mut stages = job.requester.response_stages();
     let id = chosen.member.endpoint.id;
     stages.cookie = match &target.members.sticky {
         Some(Affinity::Cookie(sticky)) if !chosen.bonded => {
-            sticky.write(id, clock::unix_seconds()).map(SetCookie)
+            sticky.write_cookie(id, clock::unix_seconds()).map(SetCookie)
         }
         Some(Affinity::Learned(learned)) => {
-            learned.learn(&origin.head().fields, id);
+            learned.learn_session(&origin.response_head().fields, id);
             None
         }
         Some(Affinity::Cookie(_)) | None => None,
     };
-    let ended = job.read_status(origin.head());
+    let ended = job.read_status(origin.response_head());
     if status == 101 {
         outlier::note_success(&chosen.member.endpoint, chosen.permit.take());
         return switch_protocols(&stages, &target, &mut origin, upload.client, timer).await;
     }
     end_trial(job, &mut chosen, ended);
-    if let Some(substitute) = stages.substitute(origin.head()) {
+    if let Some(substitute) = stages.find_substitute(origin.response_head()) {
         let served = ServedRequest { target, chosen, origin, sending };
         return deliver_substitute(job, served, &substitute, upload, &stages, timer).await;
     }
-    let head = origin.head();
-    let length = origin.length(job.request.head_request);
-    let announced = stages.announce(head, length);
-    upload.client.begin(&Outgoing {
+    let head = origin.response_head();
+    let length = origin.body_length(job.request.head_request);
+    let announced = stages.announce_length(head, length);
+    upload.client.begin_response(&Outgoing {
         status,
         reason: head.reason(),
         fields: &|out| stages.write_head(head, out),
@@ -82,7 +82,7 @@ pub async fn deliver_response<C: Client>(
     let outcome =
         copy::copy_response(upload, &mut origin, &mut sending, &mut stages, timer, limits).await;
     // What is bad was noted when the head came.
-    if OutlierVerdict::of(ended) == OutlierVerdict::Good {
+    if OutlierVerdict::from_failure(ended) == OutlierVerdict::Good {
         let ended = match origin.grpc_status() {
             Some(status) if job.request.grpc && status != grpc::OK => Failure::Grpc(status),
             _ => ended,
@@ -92,7 +92,7 @@ pub async fn deliver_response<C: Client>(
     }
     let notes = stages.see_end(outcome);
     match outcome {
-        Outcome::Whole if !sending.active() => put_to_rest(job, &target, &chosen, origin),
+        Outcome::Whole if !sending.is_active() => put_to_rest(job, &target, &chosen, origin),
         Outcome::Whole => {}
         Outcome::ClientGone => {}
         Outcome::ServerCut(_)
@@ -104,7 +104,7 @@ pub async fn deliver_response<C: Client>(
                 None => false,
             };
             if !told {
-                upload.client.cut();
+                upload.client.cut_response();
             }
         }
     }
@@ -119,14 +119,14 @@ async fn switch_protocols<C: Client>(
     client: &mut C,
     timer: &mut Timer,
 ) -> ForwardOutcome {
-    let head = origin.head();
+    let head = origin.response_head();
     let status = head.status;
     let protocol = head.fields.first(Known::Upgrade).unwrap_or_default();
-    client.upgrade(&|out| {
+    client.become_tunnel(&|out| {
         stages.write_head(head, out);
-        out.field(b"upgrade", protocol);
+        out.emit_field(b"upgrade", protocol);
     });
-    origin.upgrade();
+    origin.become_tunnel();
     let outcome = copy::run_tunnel(client, origin, timer, target.timeouts.tunnel).await;
     ForwardOutcome::Answered(status, outcome)
 }
@@ -141,28 +141,28 @@ async fn deliver_substitute<C: Client>(
     timer: &mut Timer,
 ) -> ForwardOutcome {
     let ServedRequest { target, mut chosen, mut origin, sending } = served;
-    let ended = job.read_status(origin.head());
+    let ended = job.read_status(origin.response_head());
     let (length, sent): (_, &[u8]) = if job.request.head_request {
         (Length::Bodiless(Some(body.len() as u64)), &[])
     } else {
         (Length::Known(body.len() as u64), body)
     };
-    if sending.active() {
+    if sending.is_active() {
         // The rest of the request is of no use to anybody.
         upload.client.close_after();
     }
-    upload.client.begin(&Outgoing {
+    upload.client.begin_response(&Outgoing {
         status: head.status,
         reason: head.reason(),
         fields: &|out| stages.write_head(head, out),
         length,
     });
-    if OutlierVerdict::of(ended) == OutlierVerdict::Good {
+    if OutlierVerdict::from_failure(ended) == OutlierVerdict::Good {
         let broken_off = sending.broken_off;
         let end = AnswerEnd { outcome: Outcome::Whole, ended, broken_off };
         note_end(job, &target, &mut chosen, end);
     }
-    if !sending.active() && skip_body(&mut origin).await {
+    if !sending.is_active() && skip_body(&mut origin).await {
         put_to_rest(job, &target, &chosen, origin);
     }
     let outcome = pump::send_bytes(upload.client, timer, sent, job.request.gaps.write).await;
@@ -177,8 +177,8 @@ async fn skip_body(origin: &mut Origin) -> bool {
             match origin.poll_fill(cx) {
                 Poll::Ready(Ok(Fill::End)) => return Poll::Ready(true),
                 Poll::Ready(Ok(Fill::Data)) if left > 0 => {
-                    let n = origin.data().len();
-                    origin.consume(n);
+                    let n = origin.body_data().len();
+                    origin.consume_body(n);
                     left = left.saturating_sub(n);
                 }
                 Poll::Ready(_) | Poll::Pending => return Poll::Ready(false),
@@ -198,10 +198,10 @@ async fn finish_at_once<C: Client>(client: &mut C, trailers: &Fields) -> bool {
 /// may take hours. How a call of gRPC went is known at its end only.
 fn end_trial(job: &ForwardRequest<'_>, chosen: &mut Chosen<'_>, ended: Failure) {
     if !job.request.grpc
-        && OutlierVerdict::of(ended) == OutlierVerdict::Good
+        && OutlierVerdict::from_failure(ended) == OutlierVerdict::Good
         && let Some(trial) = chosen.permit.take_if(|permit| permit.is_trial())
     {
-        trial.succeeded(clock::now());
+        trial.report_success(clock::now());
     }
 }
 
@@ -214,12 +214,12 @@ fn put_to_rest(
 ) {
     let limits = &target.upstream.limits;
     if let Origin::H1(origin) = origin
-        && origin.reusable()
-        && origin.uses() < limits.requests_per_connection
+        && origin.is_reusable()
+        && origin.use_count() < limits.requests_per_connection
     {
         let idle = limits.idle.div_ceil(job.worker.workers);
         let mut connections = job.worker.connections.borrow_mut();
-        connections.put(&chosen.member.endpoint, origin, (idle, limits.kept), clock::now());
+        connections.put_idle(&chosen.member.endpoint, origin, (idle, limits.kept), clock::now());
     }
 }
 

@@ -82,7 +82,7 @@ impl Failure {
     /// Returns what a client is told when nothing else can be done. `None` for a response that can be
     /// passed on.
     #[must_use]
-    pub fn refusal(self) -> Option<Refusal> {
+    pub fn to_refusal(self) -> Option<Refusal> {
         match self {
             Failure::Connect | Failure::NoSocket => Some(Refusal::Connect),
             Failure::ConnectTimeout => Some(Refusal::UpstreamTimeout(Deadline::Connect)),
@@ -172,7 +172,7 @@ pub struct RetryFacts {
 impl Retry {
     /// Decides what follows a failure.
     #[must_use]
-    pub fn decide(&self, failure: Failure, facts: RetryFacts) -> RetryDecision {
+    pub fn decide_next(&self, failure: Failure, facts: RetryFacts) -> RetryDecision {
         let RetryFacts { repeatable, replayable, retries, repaired, keyed } = facts;
         if !replayable {
             return RetryDecision::GiveUp;
@@ -255,13 +255,13 @@ impl Budget {
 
     /// Counts a request.
     #[inline]
-    pub fn request(&self) {
+    pub fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes one retry out of the budget, if there is one. What is refused costs nothing.
     #[must_use]
-    pub fn take(&self, now: Instant) -> bool {
+    pub fn take_retry(&self, now: Instant) -> bool {
         if self.per_mille == 0 {
             return false;
         }
@@ -317,17 +317,21 @@ mod tests {
     fn a_request_that_was_not_sent_goes_on_whatever_its_method_and_however_often() {
         for failure in [Failure::Connect, Failure::ConnectTimeout, Failure::NoSocket] {
             for facts in [GET, POST, RetryFacts { retries: 1, repaired: true, ..POST }] {
-                assert_eq!(retry().decide(failure, facts), RetryDecision::Onward, "{failure:?}");
+                assert_eq!(
+                    retry().decide_next(failure, facts),
+                    RetryDecision::Onward,
+                    "{failure:?}"
+                );
             }
             let lost = RetryFacts { replayable: false, ..GET };
-            assert_eq!(retry().decide(failure, lost), RetryDecision::GiveUp, "{failure:?}");
+            assert_eq!(retry().decide_next(failure, lost), RetryDecision::GiveUp, "{failure:?}");
         }
     }
 
     #[test]
     fn either_word_is_enough_for_a_connect_timeout_and_connect_alone_for_a_refusal() {
         let on = |on_connect, on_timeout| Retry { on_connect, on_timeout, ..retry() };
-        let decide = |on: Retry, failure| on.decide(failure, POST);
+        let decide = |on: Retry, failure| on.decide_next(failure, POST);
         assert_eq!(decide(on(true, false), Failure::ConnectTimeout), RetryDecision::Onward);
         assert_eq!(decide(on(false, true), Failure::ConnectTimeout), RetryDecision::Onward);
         assert_eq!(decide(on(false, false), Failure::ConnectTimeout), RetryDecision::GiveUp);
@@ -338,7 +342,7 @@ mod tests {
 
     #[test]
     fn what_a_server_did_not_process_goes_on_unless_it_belongs_to_that_server() {
-        let decide = |facts| retry().decide(Failure::Unprocessed, facts);
+        let decide = |facts| retry().decide_next(Failure::Unprocessed, facts);
         assert_eq!(decide(POST), RetryDecision::Onward);
         assert_eq!(decide(RetryFacts { keyed: true, ..POST }), RetryDecision::Fresh);
         assert_eq!(
@@ -356,18 +360,18 @@ mod tests {
             Failure::Timeout(Deadline::FirstByte),
             Failure::Status(503),
         ] {
-            assert_eq!(retry().decide(failure, GET), RetryDecision::Elsewhere);
-            assert_eq!(retry().decide(failure, POST), RetryDecision::GiveUp);
+            assert_eq!(retry().decide_next(failure, GET), RetryDecision::Elsewhere);
+            assert_eq!(retry().decide_next(failure, POST), RetryDecision::GiveUp);
             let spent = RetryFacts { retries: 1, ..GET };
-            assert_eq!(retry().decide(failure, spent), RetryDecision::GiveUp);
+            assert_eq!(retry().decide_next(failure, spent), RetryDecision::GiveUp);
         }
-        assert_eq!(retry().decide(Failure::Status(500), GET), RetryDecision::GiveUp);
+        assert_eq!(retry().decide_next(Failure::Status(500), GET), RetryDecision::GiveUp);
     }
 
     #[test]
     fn nothing_is_repeated_when_the_time_for_the_exchange_is_over() {
         for deadline in [Deadline::Total, Deadline::Client] {
-            assert_eq!(retry().decide(Failure::Timeout(deadline), GET), RetryDecision::GiveUp);
+            assert_eq!(retry().decide_next(Failure::Timeout(deadline), GET), RetryDecision::GiveUp);
         }
     }
 
@@ -376,16 +380,16 @@ mod tests {
         let stale = Failure::Stale { unprocessed: false };
         let unprocessed = Failure::Stale { unprocessed: true };
         let repaired = |facts| RetryFacts { repaired: true, ..facts };
-        assert_eq!(retry().decide(stale, GET), RetryDecision::Fresh);
-        assert_eq!(retry().decide(stale, POST), RetryDecision::GiveUp);
-        assert_eq!(retry().decide(unprocessed, POST), RetryDecision::Fresh);
-        assert_eq!(retry().decide(Failure::Unasked, POST), RetryDecision::Fresh);
+        assert_eq!(retry().decide_next(stale, GET), RetryDecision::Fresh);
+        assert_eq!(retry().decide_next(stale, POST), RetryDecision::GiveUp);
+        assert_eq!(retry().decide_next(unprocessed, POST), RetryDecision::Fresh);
+        assert_eq!(retry().decide_next(Failure::Unasked, POST), RetryDecision::Fresh);
         // Beyond that it is a server that closes connections.
-        assert_eq!(retry().decide(stale, repaired(GET)), RetryDecision::Elsewhere);
-        assert_eq!(retry().decide(stale, repaired(POST)), RetryDecision::GiveUp);
-        assert_eq!(retry().decide(unprocessed, repaired(POST)), RetryDecision::Onward);
+        assert_eq!(retry().decide_next(stale, repaired(GET)), RetryDecision::Elsewhere);
+        assert_eq!(retry().decide_next(stale, repaired(POST)), RetryDecision::GiveUp);
+        assert_eq!(retry().decide_next(unprocessed, repaired(POST)), RetryDecision::Onward);
         assert_eq!(
-            retry().decide(stale, RetryFacts { replayable: false, ..GET }),
+            retry().decide_next(stale, RetryFacts { replayable: false, ..GET }),
             RetryDecision::GiveUp
         );
     }
@@ -395,27 +399,27 @@ mod tests {
         let _epoch = clock::millis(clock::now());
         tokio::time::advance(Duration::from_millis(WINDOW)).await;
         let budget = Budget::new(20.0);
-        assert!(budget.take(clock::now()));
+        assert!(budget.take_retry(clock::now()));
         for _ in 0..100 {
-            budget.request();
+            budget.count_request();
         }
-        let granted = (0..1000).filter(|_| budget.take(clock::now())).count();
+        let granted = (0..1000).filter(|_| budget.take_retry(clock::now())).count();
         assert_eq!(granted, 20 + 30 - 1);
         // Those that were refused were not spent: twenty more requests allow four more retries.
         for _ in 0..20 {
-            budget.request();
+            budget.count_request();
         }
-        let granted = (0..1000).filter(|_| budget.take(clock::now())).count();
+        let granted = (0..1000).filter(|_| budget.take_retry(clock::now())).count();
         assert_eq!(granted, 4);
         tokio::time::advance(Duration::from_millis(WINDOW)).await;
-        let granted = (0..1000).filter(|_| budget.take(clock::now())).count();
+        let granted = (0..1000).filter(|_| budget.take_retry(clock::now())).count();
         assert_eq!(granted, 30);
     }
     #[test]
     fn a_budget_of_nothing_allows_nothing_and_a_small_one_something() {
         let none = Budget::new(0.0);
-        none.request();
-        assert!(!none.take(clock::now()));
-        assert!(Budget::new(0.01).take(clock::now()));
+        none.count_request();
+        assert!(!none.take_retry(clock::now()));
+        assert!(Budget::new(0.01).take_retry(clock::now()));
     }
 }

@@ -54,17 +54,18 @@ impl Sticky {
     ) -> Self {
         let key = secret.map_or_else(|| process_key().to_vec(), |s| s.as_bytes().to_vec());
         // Each upstream has a key of its own: its cookies mean nothing elsewhere.
-        let signer = Signer::new(&Signer::new(&key).sign(&[b"upstream", upstream.as_bytes()]));
+        let signer =
+            Signer::new(&Signer::new(&key).sign_parts(&[b"upstream", upstream.as_bytes()]));
         let attributes = ["Path=/", "HttpOnly; SameSite=Lax"].map(Into::into);
         let (cookie, servers) = (cookie.into(), Box::default());
-        Self { cookie, attributes, ttl, signer, servers }.among(members, None)
+        Self { cookie, attributes, ttl, signer, servers }.for_members(members, None)
     }
 
     /// The same affinity for other servers. The tags of those that were there `before` are known.
     #[must_use]
-    pub fn among(&self, members: &[Member], before: Option<&Self>) -> Self {
+    pub fn for_members(&self, members: &[Member], before: Option<&Self>) -> Self {
         let Self { cookie, attributes, ttl, signer, servers: _ } = self;
-        let before = before.filter(|before| before.signer.is(signer));
+        let before = before.filter(|before| before.signer.has_same_key(signer));
         let known: HashMap<u32, u64> = before
             .iter()
             .flat_map(|before| before.servers.iter())
@@ -72,7 +73,10 @@ impl Sticky {
             .collect();
         let tag = |member: &Member| {
             let id = member.endpoint.id;
-            (known.get(&id).copied().unwrap_or_else(|| signer.tag(&member.endpoint.name)), id)
+            (
+                known.get(&id).copied().unwrap_or_else(|| signer.server_tag(&member.endpoint.name)),
+                id,
+            )
         };
         let mut servers: Box<[_]> = members.iter().map(tag).collect();
         servers.sort_unstable();
@@ -96,7 +100,8 @@ impl Sticky {
         let n = URL_SAFE_NO_PAD.decode_slice(value, &mut bytes).ok()?;
         let (tag, rest) = bytes.get(..n)?.split_first_chunk::<8>()?;
         let (end, signature) = rest.split_first_chunk::<8>()?;
-        if signature.len() != SIGNATURE || !self.signer.verifies(&[b"cookie", tag, end], signature)
+        if signature.len() != SIGNATURE
+            || !self.signer.verify_parts(&[b"cookie", tag, end], signature)
         {
             return None;
         }
@@ -110,11 +115,11 @@ impl Sticky {
     /// The value of the `Set-Cookie` field that binds a client to a server. A server that is not one
     /// of the upstream's gets none.
     #[must_use]
-    pub fn write(&self, id: u32, unix_now: u64) -> Option<Vec<u8>> {
+    pub fn write_cookie(&self, id: u32, unix_now: u64) -> Option<Vec<u8>> {
         let (tag, _) = self.servers.iter().find(|(_, server)| *server == id)?;
         let ttl = self.ttl.as_secs();
         let (tag, end) = (tag.to_be_bytes(), unix_now.saturating_add(ttl).to_be_bytes());
-        let signature = self.signer.sign(&[b"cookie", &tag, &end]);
+        let signature = self.signer.sign_parts(&[b"cookie", &tag, &end]);
         let mut bytes = [tag, end].concat();
         bytes.extend_from_slice(signature.get(..SIGNATURE)?);
         let value = URL_SAFE_NO_PAD.encode(bytes);
@@ -143,18 +148,18 @@ impl Signer {
     }
 
     /// Returns whether it has the same key.
-    fn is(&self, other: &Self) -> bool {
+    fn has_same_key(&self, other: &Self) -> bool {
         self.mark == other.mark
     }
 
     /// The tag that stands for a server.
-    fn tag(&self, server: &str) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.sign(&[b"server", server.as_bytes()]);
+    fn server_tag(&self, server: &str) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.sign_parts(&[b"server", server.as_bytes()]);
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// Signs the parts, each with its length, so that they cannot be divided differently.
-    fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+    fn mac_of(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = self.mac.clone();
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
@@ -163,12 +168,12 @@ impl Signer {
         mac
     }
 
-    fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
-        self.mac(parts).finalize().into_bytes().into()
+    fn sign_parts(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.mac_of(parts).finalize().into_bytes().into()
     }
 
-    fn verifies(&self, parts: &[&[u8]], signature: &[u8]) -> bool {
-        self.mac(parts).verify_truncated_left(signature).is_ok()
+    fn verify_parts(&self, parts: &[&[u8]], signature: &[u8]) -> bool {
+        self.mac_of(parts).verify_truncated_left(signature).is_ok()
     }
 }
 
@@ -218,7 +223,7 @@ mod tests {
         let members = members();
         let sticky = Sticky::new(("u", "tg"), TTL, None, &members);
         let id = members[1].endpoint.id;
-        let cookie = value(&sticky.write(id, 1000).unwrap());
+        let cookie = value(&sticky.write_cookie(id, 1000).unwrap());
         assert_eq!(sticky.read(&cookie, 1000), Some(Bond { id, fresh: true }));
         assert_eq!(sticky.read(&cookie, 1000 + 1800), Some(Bond { id, fresh: false }));
         assert_eq!(sticky.read(&cookie, 1000 + 3599), Some(Bond { id, fresh: false }));
@@ -230,7 +235,7 @@ mod tests {
         let members = members();
         let sticky = Sticky::new(("u", "tg"), TTL, None, &members);
         let id = members[0].endpoint.id;
-        let cookie = value(&sticky.write(id, 0).unwrap());
+        let cookie = value(&sticky.write_cookie(id, 0).unwrap());
         let again = Sticky::new(("u", "tg"), TTL, None, &members[..1]);
         assert_eq!(again.read(&cookie, 0).map(|bond| bond.id), Some(id));
         let gone = Sticky::new(("u", "tg"), TTL, None, &members[1..]);
@@ -247,7 +252,7 @@ mod tests {
         let one = Sticky::new(("u", "tg"), TTL, Some("secret"), &members);
         let two = Sticky::new(("u", "tg"), TTL, Some("secret"), &members);
         let id = members[0].endpoint.id;
-        let cookie = value(&one.write(id, 0).unwrap());
+        let cookie = value(&one.write_cookie(id, 0).unwrap());
         assert_eq!(two.read(&cookie, 0).map(|bond| bond.id), Some(id));
     }
 
@@ -255,7 +260,7 @@ mod tests {
     fn a_part_of_a_cookie_is_not_a_cookie() {
         let members = members();
         let sticky = Sticky::new(("u", "tg"), TTL, None, &members);
-        let cookie = value(&sticky.write(members[0].endpoint.id, 0).unwrap());
+        let cookie = value(&sticky.write_cookie(members[0].endpoint.id, 0).unwrap());
         for n in 0..cookie.len() {
             assert_eq!(sticky.read(&cookie[..n], 0), None, "the first {n}");
             assert_eq!(sticky.read(&cookie[cookie.len() - n..], 0), None, "the last {n}");
@@ -269,7 +274,7 @@ mod tests {
         let members = members();
         let one = Sticky::new(("u", "tg"), TTL, Some("secret"), &members);
         let two = Sticky::new(("u", "tg"), TTL, Some("Secret"), &members);
-        let cookie = value(&one.write(members[0].endpoint.id, 0).unwrap());
+        let cookie = value(&one.write_cookie(members[0].endpoint.id, 0).unwrap());
         assert_eq!(two.read(&cookie, 0), None);
         assert!(one.servers.iter().all(|(tag, _)| two.servers.iter().all(|(t, _)| t != tag)));
     }
@@ -280,7 +285,7 @@ mod tests {
             let members = members();
             let sticky = Sticky::new(("u", "tg"), TTL, None, &members);
             prop_assert_eq!(sticky.read(&noise, 0), None);
-            let mut cookie = value(&sticky.write(members[0].endpoint.id, 0).unwrap());
+            let mut cookie = value(&sticky.write_cookie(members[0].endpoint.id, 0).unwrap());
             prop_assert_eq!(cookie.len(), 43);
             let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
             let place = alphabet.iter().position(|b| *b == cookie[at]).unwrap();

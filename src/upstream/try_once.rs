@@ -45,15 +45,15 @@ pub async fn try_once<C: Client>(
     let now = if progress.attempt == 1 { job.request.started } else { clock::now() };
     let endpoint = &chosen.member.endpoint;
     progress.trail.first_byte = None;
-    job.request.cause.clear();
+    job.request.cause.clear_cause();
     let body = !upload.is_empty();
     let needs = ConnectionNeeds { now, repaired: progress.repaired, body };
-    let connected = pin!(connection::connect(job, target, chosen, needs, timer)).await;
+    let connected = pin!(connection::connect_server(job, target, chosen, needs, timer)).await;
     let (mut origin, probation) = connected.inspect_err(|_| {
         progress.trail.connect = clock::now().saturating_duration_since(now);
-        job.worker.ledger.attempt(endpoint.id, 0, None);
+        job.worker.ledger.note_attempt(endpoint.id, 0, None);
     })?;
-    origin.bound(target.upstream.limits.response_head);
+    origin.bound_heads(target.upstream.limits.response_head);
     let reused = origin.is_reused();
     let begun = if reused { now } else { clock::now() };
     progress.trail.connect = begun.saturating_duration_since(now);
@@ -66,8 +66,8 @@ pub async fn try_once<C: Client>(
         ask: probation,
         empty,
     };
-    let coding = job.requester.write_head(origin.begin(), &opening);
-    origin.send(coding, job.request.received);
+    let coding = job.requester.write_head(origin.begin_request(), &opening);
+    origin.send_head(coding, job.request.received);
     let plan = AttemptPlan {
         end: job.request.end(target.timeouts.total),
         begun,
@@ -94,15 +94,15 @@ pub async fn try_once<C: Client>(
     progress.trail.first_byte = ended.is_ok().then_some(took);
     match ended {
         Ok(())
-            if origin.head().status == 101
-                && !accepts_upgrade(origin.head(), job.request.upgrade) =>
+            if origin.response_head().status == 101
+                && !accepts_upgrade(origin.response_head(), job.request.upgrade) =>
         {
-            job.request.cause.set("101 to a protocol that was not asked for", None);
+            job.request.cause.set_cause("101 to a protocol that was not asked for", None);
             Err(AttemptError::Failed(Failure::Invalid))
         }
         Ok(()) => {
             if reused && origin.is_own() {
-                endpoint.reuse.answered();
+                endpoint.reuse.record_answer();
             }
             Ok(origin)
         }
@@ -112,10 +112,10 @@ pub async fn try_once<C: Client>(
             }
             match ended {
                 AttemptError::Failed(Failure::Stale { .. }) if origin.is_own() => {
-                    endpoint.reuse.broken(clock::now());
+                    endpoint.reuse.record_break(clock::now());
                 }
-                AttemptError::Failed(Failure::Unasked) => endpoint.reuse.silent(),
-                AttemptError::Failed(Failure::Timeout(_)) => origin.doubt(),
+                AttemptError::Failed(Failure::Unasked) => endpoint.reuse.record_silence(),
+                AttemptError::Failed(Failure::Timeout(_)) => origin.doubt_connection(),
                 _ => {}
             }
             Err(ended)
@@ -127,7 +127,7 @@ pub async fn try_once<C: Client>(
 /// yet, so that it gets an answer; and another server may do better.
 async fn is_broken(origin: &mut Origin) -> bool {
     // What follows 101 is no body.
-    origin.head().status != 101
+    origin.response_head().status != 101
         && poll_fn(|cx| Poll::Ready(matches!(origin.poll_fill(cx), Poll::Ready(Err(_))))).await
 }
 
@@ -141,11 +141,11 @@ fn note_reuse(
     now: Instant,
 ) {
     let (status, took) = match ended {
-        Ok(()) => (origin.head().status, Some(now.saturating_duration_since(from))),
+        Ok(()) => (origin.response_head().status, Some(now.saturating_duration_since(from))),
         Err(AttemptError::Failed(_)) => (0, None),
         Err(AttemptError::Refused(_) | AttemptError::Gone) => return,
     };
-    job.worker.ledger.attempt(endpoint.id, status, took);
+    job.worker.ledger.note_attempt(endpoint.id, status, took);
 }
 
 /// Notes how long the response took. A server that fails quickly must not look fast.
@@ -157,16 +157,16 @@ fn note_latency(
     took: Duration,
 ) {
     match ended {
-        Ok(()) if matches!(origin.head().status, 429 | 503) => {
-            let asked = origin.head().fields.named(b"retry-after").next();
+        Ok(()) if matches!(origin.response_head().status, 429 | 503) => {
+            let asked = origin.response_head().fields.named(b"retry-after").next();
             let seconds = asked.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-            endpoint.latency.penalize(now, seconds.map(Duration::from_secs));
+            endpoint.latency.penalize_server(now, seconds.map(Duration::from_secs));
         }
-        Ok(()) => endpoint.latency.observe(now, took),
+        Ok(()) => endpoint.latency.observe_response(now, took),
         Err(AttemptError::Failed(failure))
-            if OutlierVerdict::of(*failure) == OutlierVerdict::Bad =>
+            if OutlierVerdict::from_failure(*failure) == OutlierVerdict::Bad =>
         {
-            endpoint.latency.penalize(now, None);
+            endpoint.latency.penalize_server(now, None);
         }
         Err(AttemptError::Failed(_) | AttemptError::Refused(_) | AttemptError::Gone) => {}
     }
@@ -181,8 +181,8 @@ fn accepts_upgrade(head: &ResponseHead, asked: Option<&[u8]>) -> bool {
 #[cold]
 fn log_strange(job: &ForwardRequest<'_>, endpoint: &Endpoint) {
     let told = "the server does not seem to speak HTTP/2";
-    job.request.cause.set(told, Some("upstream.protocol"));
-    if let Some(left_out) = job.worker.quotas.take("no_http2", clock::now()) {
+    job.request.cause.set_cause(told, Some("upstream.protocol"));
+    if let Some(left_out) = job.worker.quotas.take_line("no_http2", clock::now()) {
         let (upstream, server) = (&*endpoint.upstream, &*endpoint.name);
         let address = endpoint.where_it_is();
         tracing::warn!(upstream, server, address, key = "upstream.protocol", left_out, "{told}");

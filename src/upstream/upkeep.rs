@@ -11,14 +11,14 @@ pub fn end_ejections(upstream: &Upstream, now: Instant) {
     let state = &upstream.state;
     let all = upstream.members();
     let members = all.members();
-    if state.ejections.ejected() > 0 {
-        state.ejections.recount(|| {
-            let ejected = members.iter().filter(|member| member.endpoint.record.ejected());
+    if state.ejections.ejected_count() > 0 {
+        state.ejections.recount_ejected(|| {
+            let ejected = members.iter().filter(|member| member.endpoint.record.is_ejected());
             u32::try_from(ejected.count()).unwrap_or(u32::MAX)
         });
         for member in members {
             let endpoint = &member.endpoint;
-            if endpoint.record.readmit(&state.ejections, now) {
+            if endpoint.record.readmit_if_due(&state.ejections, now) {
                 endpoint.standing.bring_back(standing::EJECTED, now);
                 state.queue.release_all();
                 tracing::info!(
@@ -39,7 +39,7 @@ pub fn end_ejections(upstream: &Upstream, now: Instant) {
     state.interval.store(millis, Ordering::Relaxed);
     for member in members {
         let endpoint = &member.endpoint;
-        if endpoint.record.interval(endpoint.requests.load(Ordering::Relaxed), settings) {
+        if endpoint.record.end_interval(endpoint.requests.load(Ordering::Relaxed), settings) {
             outlier::eject_server(upstream, endpoint, settings, "rate of failures");
         }
     }

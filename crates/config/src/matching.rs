@@ -34,7 +34,7 @@ pub fn specs(
     let names = captures(written);
     let one = |path: &Spanned<String>| {
         let pattern = match written.path_encoding {
-            schema::PathEncoding::Strict => PathPattern::parse(&path.value),
+            schema::PathEncoding::Strict => PathPattern::parse_pattern(&path.value),
             schema::PathEncoding::Raw => PathPattern::parse_raw(&path.value),
         };
         let pattern = pattern

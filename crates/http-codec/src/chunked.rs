@@ -129,7 +129,7 @@ impl ChunkedDecoder {
             }
             let Some(byte) = buf.get(raw).copied() else { break };
             raw += 1;
-            self.state = self.step(byte)?;
+            self.state = self.step_byte(byte)?;
         }
         Ok(ChunkProgress { data_end: out, raw, done: self.state == ChunkState::Done })
     }
@@ -146,7 +146,7 @@ impl ChunkedDecoder {
         &self.trailers
     }
 
-    fn step(&mut self, byte: u8) -> Result<ChunkState, Fault> {
+    fn step_byte(&mut self, byte: u8) -> Result<ChunkState, Fault> {
         match self.state {
             ChunkState::Size(digits) => self.size_byte(byte, digits),
             ChunkState::Blank => match byte {

@@ -34,7 +34,7 @@ pub fn is_type(kind: &[u8]) -> bool {
 
 /// Returns how long the client waits: up to eight digits and a unit. `None` without, and for anything else.
 #[must_use]
-pub fn timeout(fields: &Fields) -> Option<Duration> {
+pub fn parse_timeout(fields: &Fields) -> Option<Duration> {
     let value = fields.named(b"grpc-timeout").next()?;
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
@@ -66,7 +66,7 @@ pub fn timeout_value(left: Duration) -> String {
 
 /// The status in a head or in trailers. What is no number is `UNKNOWN`.
 #[must_use]
-pub fn status(fields: &Fields) -> Option<u8> {
+pub fn parse_status(fields: &Fields) -> Option<u8> {
     const UNKNOWN: u8 = 2;
     let value = fields.named(b"grpc-status").next()?;
     let number = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
@@ -99,7 +99,7 @@ pub fn of_http(status: u16) -> u8 {
 
 /// A text as the value of `grpc-message`: percent-encoded but for printable ASCII.
 #[must_use]
-pub fn message(text: &str) -> String {
+pub fn encode_message(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn timeouts_have_units_and_at_most_eight_digits() {
-        let read = |value: &str| timeout(&with("grpc-timeout", value));
+        let read = |value: &str| parse_timeout(&with("grpc-timeout", value));
         assert_eq!(read("1H"), Some(Duration::from_secs(3600)));
         assert_eq!(read("2M"), Some(Duration::from_secs(120)));
         assert_eq!(read("250m"), Some(Duration::from_millis(250)));
@@ -157,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_status_is_a_number_and_a_message_is_printable() {
-        assert_eq!(status(&with("grpc-status", "14")), Some(UNAVAILABLE));
-        assert_eq!(status(&with("grpc-status", "x")), Some(2));
-        assert_eq!(status(&Fields::default()), None);
-        assert_eq!(message("50 % ü\n"), "50 %25 %C3%BC%0A");
+        assert_eq!(parse_status(&with("grpc-status", "14")), Some(UNAVAILABLE));
+        assert_eq!(parse_status(&with("grpc-status", "x")), Some(2));
+        assert_eq!(parse_status(&Fields::default()), None);
+        assert_eq!(encode_message("50 % ü\n"), "50 %25 %C3%BC%0A");
         assert_eq!((of_http(503), of_http(404), of_http(504)), (14, 12, 4));
     }
 }

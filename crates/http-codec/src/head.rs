@@ -68,15 +68,15 @@ impl Fields {
 
     /// Appends a field, copying its bytes.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let name_span = self.store(name);
-        let value_span = self.store(value);
+        let name_span = self.store_bytes(name);
+        let value_span = self.store_bytes(value);
         self.push_spans(name_span, value_span, known::lookup(name));
     }
 
     /// The same with a name whose meaning is known already.
     pub fn push_known(&mut self, name: &[u8], value: &[u8], known: Known) {
-        let name = self.store(name);
-        let value = self.store(value);
+        let name = self.store_bytes(name);
+        let value = self.store_bytes(value);
         self.push_spans(name, value, known);
     }
 
@@ -225,8 +225,8 @@ impl Fields {
         self.bytes.get(start..start + span.len as usize).unwrap_or_default()
     }
 
-    pub(super) fn store(&mut self, bytes: &[u8]) -> FieldSpan {
-        let span = span(self.bytes.len(), bytes.len());
+    pub(super) fn store_bytes(&mut self, bytes: &[u8]) -> FieldSpan {
+        let span = new_span(self.bytes.len(), bytes.len());
         self.bytes.extend_from_slice(bytes);
         span
     }
@@ -242,10 +242,10 @@ impl Fields {
 #[inline]
 pub(super) fn span_of(whole: &[u8], part: &[u8]) -> FieldSpan {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-    span(start, part.len())
+    new_span(start, part.len())
 }
 
-fn span(start: usize, len: usize) -> FieldSpan {
+fn new_span(start: usize, len: usize) -> FieldSpan {
     // Heads are limited to far less than 4 GiB before they get here.
     FieldSpan {
         start: u32::try_from(start).unwrap_or(u32::MAX),
@@ -274,8 +274,8 @@ impl RequestHead {
     /// Builds a head from parts, for protocols that do not send HTTP/1 bytes and for tests.
     pub fn set(&mut self, method: &[u8], target: &[u8], version: Version) {
         self.fields.clear();
-        self.method = self.fields.store(method);
-        self.target = self.fields.store(target);
+        self.method = self.fields.store_bytes(method);
+        self.target = self.fields.store_bytes(target);
         self.version = version;
     }
 
@@ -311,7 +311,7 @@ impl ResponseHead {
     pub fn set(&mut self, status: u16, reason: &[u8]) {
         self.fields.clear();
         self.status = status;
-        self.reason = self.fields.store(reason);
+        self.reason = self.fields.store_bytes(reason);
         self.version = Version::Http11;
     }
 
@@ -323,7 +323,7 @@ impl ResponseHead {
 }
 
 /// Copies `head` into `fields` so that spans of `head` are spans of the copy.
-pub(super) fn load(fields: &mut Fields, head: &[u8]) {
+pub(super) fn copy_head(fields: &mut Fields, head: &[u8]) {
     fields.clear();
     fields.bytes.extend_from_slice(head);
 }

@@ -131,7 +131,7 @@ pub fn lookup(name: &[u8]) -> Known {
     if candidates.is_empty() {
         return Known::Other;
     }
-    let words = words::of(name).map(words::lower);
+    let words = words::of(name).map(words::to_lower);
     let found = candidates.iter().find(|(known, _)| *known == words);
     found.map_or(Known::Other, |(_, known)| *known)
 }

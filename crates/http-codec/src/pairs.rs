@@ -27,7 +27,7 @@ pub fn decoded_equals(encoded: &[u8], text: &[u8]) -> bool {
 
 /// An encoded value as it is meant.
 #[must_use]
-pub fn decoded(encoded: &[u8]) -> Cow<'_, [u8]> {
+pub fn decode_value(encoded: &[u8]) -> Cow<'_, [u8]> {
     if encoded.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Owned(decode(encoded).collect());
     }
@@ -69,7 +69,7 @@ fn is_token(value: &[u8]) -> bool {
 /// A request target or URL with `***` in place of the values of these query parameters, for those who write it down; and of
 /// what is a token by its name or by its looks.
 #[must_use]
-pub fn masked<'t>(target: &'t [u8], names: &[Box<[u8]>]) -> Cow<'t, [u8]> {
+pub fn mask_target<'t>(target: &'t [u8], names: &[Box<[u8]>]) -> Cow<'t, [u8]> {
     let secret = |name: &[u8], value: &[u8]| {
         decoded_equals(name, ACCESS_TOKEN)
             || names.iter().any(|secret| decoded_equals(name, secret))
@@ -106,7 +106,7 @@ mod tests {
     fn values_of_secret_parameters_are_masked() {
         let names = [Box::from(&b"token"[..])];
         let shown = |target: &str| {
-            String::from_utf8(masked(target.as_bytes(), &names).into_owned()).unwrap()
+            String::from_utf8(mask_target(target.as_bytes(), &names).into_owned()).unwrap()
         };
         assert_eq!(shown("/a?x=1&token=s&y=2"), "/a?x=1&token=***&y=2");
         assert_eq!(shown("/a?t%6Fken=s&&token=t?u=v&token"), "/a?t%6Fken=***&&token=***&token");
@@ -114,7 +114,7 @@ mod tests {
         for same in ["/token=s", "/a?Token=s&tokens=1", "", "?", "/a?token=", "/a?b=token=s"] {
             assert_eq!(shown(same), same);
         }
-        assert_eq!(*masked(b"/a?token=s", &[]), *b"/a?token=s");
+        assert_eq!(*mask_target(b"/a?token=s", &[]), *b"/a?token=s");
         // By name or by looks, wherever tokens are looked for.
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
         for (target, expected) in [
@@ -124,7 +124,7 @@ mod tests {
             ("/a?access%5Ftoken=s".to_owned(), "/a?access%5Ftoken=***"),
             ("/a?x=eyJ.short".to_owned(), "/a?x=eyJ.short"),
         ] {
-            assert_eq!(*masked(target.as_bytes(), &[]), *expected.as_bytes());
+            assert_eq!(*mask_target(target.as_bytes(), &[]), *expected.as_bytes());
         }
     }
 

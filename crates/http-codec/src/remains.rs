@@ -11,7 +11,7 @@ pub const LONGEST: usize = 1024;
 
 /// Stores the request line and the host that these bytes begin with, or nothing.
 pub fn make_out(bytes: &[u8], head: &mut RequestHead) {
-    let line = until(bytes, b'\n');
+    let line = bytes_until(bytes, b'\n');
     let mut words = line.split(|byte| *byte == b' ');
     let method = words.next().unwrap_or_default();
     let known = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'-';
@@ -20,14 +20,14 @@ pub fn make_out(bytes: &[u8], head: &mut RequestHead) {
         return;
     }
     let target = words.next().unwrap_or_default().trim_ascii_end();
-    head.set(method, short(target), Version::Http11);
+    head.set(method, first_bytes(target), Version::Http11);
     let lines = bytes.get(line.len()..).unwrap_or_default().split(|byte| *byte == b'\n');
     let host = lines.take(LONGEST).find_map(|line| {
         let (name, value) = line.split_at_checked(5)?;
         name.eq_ignore_ascii_case(b"host:").then(|| value.trim_ascii())
     });
     if let Some(host) = host {
-        head.fields.push_known(b"host", short(host), Known::Host);
+        head.fields.push_known(b"host", first_bytes(host), Known::Host);
     }
 }
 
@@ -37,13 +37,13 @@ pub fn is_tls(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x16) && bytes.get(1).is_none_or(|major| *major == 3)
 }
 
-fn until(bytes: &[u8], end: u8) -> &[u8] {
+fn bytes_until(bytes: &[u8], end: u8) -> &[u8] {
     bytes.get(..memchr::memchr(end, bytes).unwrap_or(bytes.len())).unwrap_or_default()
 }
 
 /// The beginning of a part.
 #[must_use]
-pub fn short(part: &[u8]) -> &[u8] {
+pub fn first_bytes(part: &[u8]) -> &[u8] {
     part.get(..LONGEST).unwrap_or(part)
 }
 

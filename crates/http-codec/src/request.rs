@@ -143,14 +143,14 @@ fn parse_complete(head: &[u8], limits: &Limits, out: &mut RequestHead) -> Result
     match parsed.parse_with_uninit_headers(head, allowed) {
         Ok(httparse::Status::Complete(n)) if n == head.len() => {}
         Ok(_) => return Err(Fault::RequestLine),
-        Err(error) => return Err(explain(error, head)),
+        Err(error) => return Err(explain_error(error, head)),
     }
     let method = parsed.method.unwrap_or_default().as_bytes();
     let target = parsed.path.unwrap_or_default().as_bytes();
     if method.len() > MAX_METHOD {
         return Err(Fault::MethodTooLong);
     }
-    head::load(&mut out.fields, head);
+    head::copy_head(&mut out.fields, head);
     out.method = span_of(head, method);
     out.target = span_of(head, target);
     out.version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
@@ -172,7 +172,7 @@ fn parse_complete(head: &[u8], limits: &Limits, out: &mut RequestHead) -> Result
     Ok(())
 }
 
-fn explain(error: httparse::Error, head: &[u8]) -> Fault {
+fn explain_error(error: httparse::Error, head: &[u8]) -> Fault {
     match error {
         httparse::Error::TooManyHeaders => Fault::TooManyFields,
         httparse::Error::Version => {

@@ -62,7 +62,7 @@ impl ResponseParser {
         limits: HeadLimits,
         out: &mut ResponseHead,
     ) -> Result<Option<usize>, ResponseFault> {
-        if !begins(buf) {
+        if !may_begin(buf) {
             return Err(ResponseFault::StatusLine);
         }
         // What lies beyond the limit is not looked at: the same bytes get the same fault whether
@@ -87,7 +87,7 @@ const STATUS_PREFIX: &[u8] = b"HTTP/1.";
 
 /// Returns whether a response may begin like this.
 #[must_use]
-pub fn begins(bytes: &[u8]) -> bool {
+pub fn may_begin(bytes: &[u8]) -> bool {
     let known = bytes.len().min(STATUS_PREFIX.len());
     bytes.get(..known) == STATUS_PREFIX.get(..known)
 }
@@ -115,9 +115,9 @@ fn parse_complete(head: &[u8], fields: usize, out: &mut ResponseHead) -> Result<
     if !(100..=599).contains(&status) {
         return Err(ResponseFault::Status);
     }
-    head::load(&mut out.fields, head);
+    head::copy_head(&mut out.fields, head);
     out.status = status;
-    out.reason = span_of(head, reason(head));
+    out.reason = span_of(head, find_reason(head));
     out.version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
     for header in parsed.headers.iter() {
         let name = header.name.as_bytes();
@@ -131,7 +131,7 @@ fn parse_complete(head: &[u8], fields: usize, out: &mut ResponseHead) -> Result<
 }
 
 /// The reason phrase, found by position: httparse blanks one that is not ASCII.
-fn reason(head: &[u8]) -> &[u8] {
+fn find_reason(head: &[u8]) -> &[u8] {
     let line = head.get(..memchr::memchr(b'\r', head).unwrap_or(0)).unwrap_or_default();
     line.get(13..).unwrap_or_default()
 }

@@ -4,7 +4,7 @@
 const TOP: u64 = 0x8080_8080_8080_8080;
 
 /// Returns the top bit of each byte that is an upper-case letter of ASCII.
-const fn upper(word: u64) -> u64 {
+const fn upper_bits(word: u64) -> u64 {
     let low = word & !TOP;
     // No byte carries into the next one: 0x7f and 0x3f are less than 256.
     let from_a = low + 0x3f3f_3f3f_3f3f_3f3f;
@@ -13,12 +13,12 @@ const fn upper(word: u64) -> u64 {
 }
 
 /// The word with its upper-case letters of ASCII in lower case.
-pub(crate) const fn lower(word: u64) -> u64 {
-    word | upper(word) >> 2
+pub(crate) const fn to_lower(word: u64) -> u64 {
+    word | upper_bits(word) >> 2
 }
 
 /// All bytes of less than eight; zeros behind them.
-const fn short(text: &[u8]) -> u64 {
+const fn short_word(text: &[u8]) -> u64 {
     if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
         // Those in the middle are in both: which they are depends on nothing but the length.
         return u32::from_le_bytes(*first) as u64 | (u32::from_le_bytes(*last) as u64) << 32;
@@ -41,15 +41,18 @@ pub(crate) const fn of(text: &[u8]) -> [u64; 3] {
             };
             [u64::from_le_bytes(*first), middle, u64::from_le_bytes(*last)]
         }
-        _ => [short(text), 0, 0],
+        _ => [short_word(text), 0, 0],
     }
 }
 
 /// Returns whether a text has an upper-case letter of ASCII in it.
 pub(crate) fn has_upper(text: &[u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
-    let rest = text.last_chunk::<8>().map_or_else(|| short(rest), |last| u64::from_le_bytes(*last));
-    let all = words.iter().fold(upper(rest), |all, word| all | upper(u64::from_le_bytes(*word)));
+    let rest =
+        text.last_chunk::<8>().map_or_else(|| short_word(rest), |last| u64::from_le_bytes(*last));
+    let all = words
+        .iter()
+        .fold(upper_bits(rest), |all, word| all | upper_bits(u64::from_le_bytes(*word)));
     all != 0
 }
 
@@ -61,7 +64,8 @@ pub(crate) fn hash(seed: u64, text: &[u8]) -> u64 {
         product as u64 ^ (product >> 64) as u64
     };
     let (words, rest) = text.as_chunks::<8>();
-    let rest = text.last_chunk::<8>().map_or_else(|| short(rest), |last| u64::from_le_bytes(*last));
+    let rest =
+        text.last_chunk::<8>().map_or_else(|| short_word(rest), |last| u64::from_le_bytes(*last));
     let hash = words.iter().fold(seed, |hash, word| mix(hash, u64::from_le_bytes(*word)));
     mix(mix(hash, rest), text.len() as u64)
 }
@@ -84,7 +88,7 @@ mod tests {
             for at in 0..8 {
                 let mut word = [0xff; 8];
                 word[at] = byte;
-                let lowered = lower(u64::from_le_bytes(word)).to_le_bytes();
+                let lowered = to_lower(u64::from_le_bytes(word)).to_le_bytes();
                 assert_eq!(lowered, word.map(|b| b.to_ascii_lowercase()));
             }
         }

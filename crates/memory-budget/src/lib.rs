@@ -18,7 +18,7 @@ thread_local! {
 }
 
 /// Sets how much may be taken.
-pub fn limit(most: usize) {
+pub fn set_limit(most: usize) {
     // Each request does so, and hardly one of them changes it.
     if MOST.load(Relaxed) != most {
         MOST.store(most, Relaxed);
@@ -26,28 +26,28 @@ pub fn limit(most: usize) {
 }
 
 /// A thread tells at the latest when it has changed by so much.
-fn step() -> usize {
+fn report_step() -> usize {
     (MOST.load(Relaxed) / 32).clamp(16 << 10, 1 << 20)
 }
 
 /// Tells what this thread has not told yet.
-pub fn tell() {
+pub fn tell_changes() {
     let untold = UNTOLD.replace(0);
     NOW.fetch_add(untold.cast_unsigned(), Relaxed);
 }
 
-fn change(by: isize) {
+fn change_untold(by: isize) {
     let untold = UNTOLD.get() + by;
     UNTOLD.set(untold);
-    if untold.unsigned_abs() >= step() {
-        tell();
+    if untold.unsigned_abs() >= report_step() {
+        tell_changes();
     }
 }
 
 /// Returns whether more than one of so many parts would be taken with so many bytes more.
 #[must_use]
 pub fn exceeds(parts: usize, bytes: usize) -> bool {
-    now().saturating_add(bytes) > MOST.load(Relaxed) / parts
+    bytes_taken().saturating_add(bytes) > MOST.load(Relaxed) / parts
 }
 
 /// Bytes in buffers: taken whether there is room for them or not, and given back when this is dropped. Whoever takes them
@@ -60,27 +60,27 @@ impl Weight {
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         let mut weight = Self(0);
-        weight.set(bytes);
+        weight.set_bytes(bytes);
         weight
     }
 
     /// So many from now on.
     #[inline]
-    pub fn set(&mut self, bytes: usize) {
+    pub fn set_bytes(&mut self, bytes: usize) {
         if self.0 != bytes {
-            change(bytes.cast_signed().wrapping_sub(self.0.cast_signed()));
+            change_untold(bytes.cast_signed().wrapping_sub(self.0.cast_signed()));
             self.0 = bytes;
         }
     }
 
     /// So many more.
-    pub fn add(&mut self, bytes: usize) {
-        self.set(self.0.saturating_add(bytes));
+    pub fn add_bytes(&mut self, bytes: usize) {
+        self.set_bytes(self.0.saturating_add(bytes));
     }
 
     /// So many less.
-    pub fn sub(&mut self, bytes: usize) {
-        self.set(self.0.saturating_sub(bytes));
+    pub fn subtract_bytes(&mut self, bytes: usize) {
+        self.set_bytes(self.0.saturating_sub(bytes));
     }
 }
 
@@ -89,7 +89,7 @@ impl Drop for Weight {
         if self.0 > 0 {
             // A thread that is going away tells nothing any more.
             let by = 0_isize.wrapping_sub(self.0.cast_signed());
-            let _gone = UNTOLD.try_with(|_| change(by));
+            let _gone = UNTOLD.try_with(|_| change_untold(by));
         }
     }
 }
@@ -103,12 +103,12 @@ impl MemoryReservation {
     #[must_use]
     pub fn new(bytes: usize, most: usize) -> Option<Self> {
         let mut held = Self(0);
-        held.grow(bytes, most).then_some(held)
+        held.grow_by(bytes, most).then_some(held)
     }
 
     /// Takes so many more. `false` when there is no room for them; it is as it was then.
     #[must_use]
-    pub fn grow(&mut self, bytes: usize, most: usize) -> bool {
+    pub fn grow_by(&mut self, bytes: usize, most: usize) -> bool {
         let before = NOW.fetch_add(bytes, Relaxed).cast_signed().max(0).cast_unsigned();
         if before.saturating_add(bytes) > most {
             NOW.fetch_sub(bytes, Relaxed);
@@ -120,26 +120,26 @@ impl MemoryReservation {
     }
 
     /// Gives all of it back.
-    pub fn clear(&mut self) {
+    pub fn release_all(&mut self) {
         NOW.fetch_sub(std::mem::take(&mut self.0), Relaxed);
     }
 }
 
 impl Drop for MemoryReservation {
     fn drop(&mut self) {
-        self.clear();
+        self.release_all();
     }
 }
 
 /// Bytes that are taken now.
 #[must_use]
-pub fn now() -> usize {
+pub fn bytes_taken() -> usize {
     NOW.load(Relaxed).cast_signed().max(0).cast_unsigned()
 }
 
 /// Returns how often there was no room.
 #[must_use]
-pub fn refused() -> u64 {
+pub fn times_refused() -> u64 {
     REFUSED.load(Relaxed)
 }
 
@@ -151,13 +151,13 @@ mod tests {
     fn w15_what_threads_hold_is_told_in_steps_and_given_back() {
         let most = 1 << 46;
         let mut weights: Vec<Weight> = (0..64).map(|_| Weight::new(1 << 36)).collect();
-        assert!(now() >= 1 << 42);
+        assert!(bytes_taken() >= 1 << 42);
         assert!(MemoryReservation::new(1, 1 << 41).is_none());
-        weights.iter_mut().for_each(|weight| weight.sub(1 << 35));
-        weights.iter_mut().for_each(|weight| weight.add(1 << 34));
+        weights.iter_mut().for_each(|weight| weight.subtract_bytes(1 << 35));
+        weights.iter_mut().for_each(|weight| weight.add_bytes(1 << 34));
         drop(weights);
-        tell();
-        assert!(MemoryReservation::new(1, most).is_some() && now() < 1 << 41);
+        tell_changes();
+        assert!(MemoryReservation::new(1, most).is_some() && bytes_taken() < 1 << 41);
     }
 
     #[test]
@@ -166,11 +166,11 @@ mod tests {
         let most = 1 << 40;
         let mut held = MemoryReservation::new(1 << 39, most).unwrap();
         assert!(MemoryReservation::new(1 << 40, most).is_none());
-        assert!(!held.grow(1 << 40, most));
-        assert!(held.grow(1 << 38, most));
-        assert!(now() >= 3 << 38);
+        assert!(!held.grow_by(1 << 40, most));
+        assert!(held.grow_by(1 << 38, most));
+        assert!(bytes_taken() >= 3 << 38);
         drop(held);
-        assert!(now() < 1 << 38);
-        assert!(refused() >= 2);
+        assert!(bytes_taken() < 1 << 38);
+        assert!(times_refused() >= 2);
     }
 }

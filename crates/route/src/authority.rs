@@ -35,9 +35,9 @@ static KINDS: [AuthorityKind; 256] = {
 /// The host of an authority (a host with an optional port) in the form that is matched: lower case, without port and
 /// trailing dot, addresses in one spelling. `None` where it is none.
 #[must_use]
-pub fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
+pub fn canonical_host(authority: &[u8]) -> Option<Cow<'_, str>> {
     if let Some(rest) = authority.strip_prefix(b"[") {
-        return literal(rest);
+        return literal_host(rest);
     }
     // Every request comes by here: one pass, and no search.
     let (mut len, mut label, mut upper) = (0, false, false);
@@ -64,7 +64,7 @@ pub fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 /// The same of an address of IPv6, without the bracket that it begins with.
-fn literal(rest: &[u8]) -> Option<Cow<'_, str>> {
+fn literal_host(rest: &[u8]) -> Option<Cow<'_, str>> {
     let (literal, after) = std::str::from_utf8(rest).ok()?.split_once(']')?;
     let address: Ipv6Addr = literal.parse().ok()?;
     match after.strip_prefix(':') {
@@ -79,7 +79,7 @@ fn literal(rest: &[u8]) -> Option<Cow<'_, str>> {
 /// Returns whether this is a host with an optional port.
 #[must_use]
 pub fn is_host(value: &[u8]) -> bool {
-    canonical(value).is_some()
+    canonical_host(value).is_some()
 }
 
 /// RFC 3986 §3.2.3: digits, possibly none.
@@ -117,7 +117,7 @@ mod tests {
         #[test]
         fn one_pass_finds_what_the_rules_say(authority in "[aZ09.:~_%\\[é-]{0,12}|(aB0\\.){83,87}[a.:]{0,6}") {
             prop_assume!(!authority.starts_with('['));
-            let found = canonical(authority.as_bytes()).map(Cow::into_owned);
+            let found = canonical_host(authority.as_bytes()).map(Cow::into_owned);
             prop_assert_eq!(found, by_rules(&authority));
         }
     }
@@ -127,16 +127,20 @@ mod tests {
         for (port, good) in
             [("65535", true), ("65536", false), ("00080", true), ("99999999999", false)]
         {
-            assert_eq!(canonical(format!("a:{port}").as_bytes()).is_some(), good, "{port}");
-            assert_eq!(canonical(format!("[::1]:{port}").as_bytes()).is_some(), good, "{port}");
+            assert_eq!(canonical_host(format!("a:{port}").as_bytes()).is_some(), good, "{port}");
+            assert_eq!(
+                canonical_host(format!("[::1]:{port}").as_bytes()).is_some(),
+                good,
+                "{port}"
+            );
         }
     }
 
     #[test]
     fn a_name_has_255_bytes_at_most() {
         let name = "a".repeat(255);
-        assert_eq!(canonical(name.as_bytes()).as_deref(), Some(&*name));
-        assert!(canonical(format!("{name}.").as_bytes()).is_some());
-        assert_eq!(canonical(format!("{name}a").as_bytes()), None);
+        assert_eq!(canonical_host(name.as_bytes()).as_deref(), Some(&*name));
+        assert!(canonical_host(format!("{name}.").as_bytes()).is_some());
+        assert_eq!(canonical_host(format!("{name}a").as_bytes()), None);
     }
 }

@@ -12,7 +12,7 @@ pub struct Captures {
 
 impl Captures {
     /// Adds a range. Beyond [`MAX`] it is dropped; patterns with more are refused when they are read.
-    pub(super) fn push(&mut self, start: usize, end: usize) {
+    pub(super) fn push_range(&mut self, start: usize, end: usize) {
         let (Ok(start), Ok(end)) = (u16::try_from(start), u16::try_from(end)) else { return };
         if let Some(slot) = self.ranges.get_mut(usize::from(self.len)) {
             *slot = (start, end);
@@ -21,7 +21,7 @@ impl Captures {
     }
 
     /// The same captures in another order: each number is the place that its capture had.
-    pub(super) fn ordered(&self, order: &[u8]) -> Self {
+    pub(super) fn in_order(&self, order: &[u8]) -> Self {
         let mut ordered = Self::default();
         for (slot, at) in ordered.ranges.iter_mut().zip(order) {
             *slot = self.ranges.get(usize::from(*at)).copied().unwrap_or_default();
@@ -32,7 +32,7 @@ impl Captures {
 
     /// The n-th captured segment of `path`, counted from 0; empty if there is none.
     #[must_use]
-    pub fn get<'p>(&self, n: usize, path: &'p [u8]) -> &'p [u8] {
+    pub fn captured_text<'p>(&self, n: usize, path: &'p [u8]) -> &'p [u8] {
         if n >= usize::from(self.len) {
             return &[];
         }

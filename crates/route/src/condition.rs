@@ -60,31 +60,34 @@ pub struct Condition {
 impl Condition {
     /// Returns whether it holds for a request.
     #[must_use]
-    pub fn holds(&self, ask: &impl RouteQuery) -> bool {
+    pub fn holds_for(&self, ask: &impl RouteQuery) -> bool {
         match &self.subject {
             ConditionSubject::Header(name) => {
-                self.any(ask.fields().named(name).map(|value| (value, false)))
+                self.any_value(ask.fields().named(name).map(|value| (value, false)))
             }
             ConditionSubject::Query(name) => {
                 let pairs = parameters(ask.query().unwrap_or_default());
-                self.any(pairs.filter(|(n, _)| decoded_equals(n, name)).map(|(_, v)| (v, true)))
+                self.any_value(
+                    pairs.filter(|(n, _)| decoded_equals(n, name)).map(|(_, v)| (v, true)),
+                )
             }
-            ConditionSubject::Tls => self.any(ask.tls().then_some((&b""[..], false)).into_iter()),
-            ConditionSubject::CertificateSubject => {
-                self.any(ask.certificate_subject().into_iter().map(|subject| (subject, false)))
+            ConditionSubject::Tls => {
+                self.any_value(ask.tls().then_some((&b""[..], false)).into_iter())
             }
+            ConditionSubject::CertificateSubject => self
+                .any_value(ask.certificate_subject().into_iter().map(|subject| (subject, false))),
             ConditionSubject::CertificateName => {
-                self.any(ask.certificate_names().map(|name| (name, false)))
+                self.any_value(ask.certificate_names().map(|name| (name, false)))
             }
             ConditionSubject::Cookie(name) => {
                 let pairs = ask.fields().values(Known::Cookie).flat_map(cookies);
-                self.any(pairs.filter(|(n, _)| **n == **name).map(|(_, v)| (v, false)))
+                self.any_value(pairs.filter(|(n, _)| **n == **name).map(|(_, v)| (v, false)))
             }
         }
     }
 
     /// Returns whether the values, each encoded or not, meet the condition.
-    fn any<'v>(&self, mut values: impl Iterator<Item = (&'v [u8], bool)>) -> bool {
+    fn any_value<'v>(&self, mut values: impl Iterator<Item = (&'v [u8], bool)>) -> bool {
         match &self.value {
             ValueMatch::Present => values.next().is_some(),
             ValueMatch::Absent => values.next().is_none(),

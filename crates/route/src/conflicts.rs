@@ -44,20 +44,20 @@ enum PathKey<'a> {
 
 /// Looks at all routes.
 #[must_use]
-pub fn conflicts(specs: &[RouteSpec]) -> Vec<Conflict> {
+pub fn find_conflicts(specs: &[RouteSpec]) -> Vec<Conflict> {
     let mut groups: HashMap<ConflictKey<'_>, Vec<usize>> = HashMap::new();
     for (id, spec) in specs.iter().enumerate() {
-        for host in hosts(spec) {
-            groups.entry((host, key(&spec.path))).or_default().push(id);
+        for host in host_patterns(spec) {
+            groups.entry((host, path_key(&spec.path))).or_default().push(id);
         }
     }
     let mut found = Vec::new();
     for ids in groups.values() {
-        ties(specs, ids, &mut found);
+        find_ties(specs, ids, &mut found);
     }
-    overlaps(specs, &mut found);
+    find_overlaps(specs, &mut found);
     for (id, spec) in specs.iter().enumerate() {
-        if let Some(by) = shadowing(specs, &groups, spec) {
+        if let Some(by) = find_shadowing(specs, &groups, spec) {
             found.push(Conflict::Shadowed { route: id, by });
         }
     }
@@ -69,11 +69,11 @@ pub fn conflicts(specs: &[RouteSpec]) -> Vec<Conflict> {
     found
 }
 
-fn hosts(spec: &RouteSpec) -> Vec<Option<&HostPattern>> {
+fn host_patterns(spec: &RouteSpec) -> Vec<Option<&HostPattern>> {
     if spec.hosts.is_empty() { vec![None] } else { spec.hosts.iter().map(Some).collect() }
 }
 
-fn key(path: &PathPattern) -> PathKey<'_> {
+fn path_key(path: &PathPattern) -> PathKey<'_> {
     match path {
         PathPattern::Any => PathKey::Any,
         PathPattern::Exact(path) => PathKey::Exact(path),
@@ -88,12 +88,14 @@ fn key(path: &PathPattern) -> PathKey<'_> {
 /// The most routes with one host and path that are compared pair by pair.
 const MAX_GROUP: usize = 500;
 
-fn ties(specs: &[RouteSpec], ids: &[usize], found: &mut Vec<Conflict>) {
+fn find_ties(specs: &[RouteSpec], ids: &[usize], found: &mut Vec<Conflict>) {
     for (at, b) in ids.iter().enumerate().take(MAX_GROUP) {
         let earlier = ids.get(..at).unwrap_or_default();
         let tie = earlier.iter().find(|a| match (specs.get(**a), specs.get(*b)) {
             // A route that names a host twice is in its group twice.
-            (Some(x), Some(y)) => *a != b && x.rank() == y.rank() && both_can_match(x, y),
+            (Some(x), Some(y)) => {
+                *a != b && x.route_rank() == y.route_rank() && both_can_match(x, y)
+            }
             _ => false,
         });
         if let Some(a) = tie {
@@ -109,15 +111,15 @@ type Alike<'a> = (Option<&'a HostPattern>, PatternRank);
 type ComparedPattern<'a> = (usize, &'a PathSegments);
 
 /// Ties between patterns that capture in different places, like `/{a}/x` and `/x/{b}`.
-fn overlaps(specs: &[RouteSpec], found: &mut Vec<Conflict>) {
+fn find_overlaps(specs: &[RouteSpec], found: &mut Vec<Conflict>) {
     // By the places they capture, as bits: two patterns that capture in the same places overlap only
     // if they are the same, and then they have been compared.
     let mut alike: HashMap<Alike<'_>, BTreeMap<u64, Vec<ComparedPattern<'_>>>> = HashMap::new();
     for (id, spec) in specs.iter().enumerate() {
         let PathPattern::Segments(segments) = &spec.path else { continue };
-        let places = places(segments);
-        for host in hosts(spec) {
-            let masks = alike.entry((host, segments.rank())).or_default();
+        let places = capture_mask(segments);
+        for host in host_patterns(spec) {
+            let masks = alike.entry((host, segments.segment_rank())).or_default();
             masks.entry(places).or_default().push((id, segments));
         }
     }
@@ -125,8 +127,8 @@ fn overlaps(specs: &[RouteSpec], found: &mut Vec<Conflict>) {
         for (at, (mask, patterns)) in masks.iter().enumerate().take(MAX_MASKS) {
             for (other, others) in masks.iter().take(at) {
                 // Both ways, so that each route that ties is named and not only each of one side.
-                pairs(specs, patterns, others, mask | other, found);
-                pairs(specs, others, patterns, mask | other, found);
+                compare_pairs(specs, patterns, others, mask | other, found);
+                compare_pairs(specs, others, patterns, mask | other, found);
             }
         }
     }
@@ -135,33 +137,33 @@ fn overlaps(specs: &[RouteSpec], found: &mut Vec<Conflict>) {
 /// The most sets of places that are compared with each other.
 const MAX_MASKS: usize = 64;
 
-fn places(segments: &PathSegments) -> u64 {
+fn capture_mask(segments: &PathSegments) -> u64 {
     let captures = segments.parts.iter().enumerate().filter(|(_, part)| part.is_none());
     captures.fold(0, |mask, (at, _)| mask | 1 << at)
 }
 
 /// Compares those of two lists that have the same text wherever neither captures (outside `mask`).
-fn pairs(
+fn compare_pairs(
     specs: &[RouteSpec],
     patterns: &[ComparedPattern<'_>],
     others: &[ComparedPattern<'_>],
     mask: u64,
     found: &mut Vec<Conflict>,
 ) {
-    fn text(segments: &PathSegments, mask: u64) -> Vec<&[u8]> {
+    fn fixed_parts(segments: &PathSegments, mask: u64) -> Vec<&[u8]> {
         let parts = segments.parts.iter().enumerate();
         parts.filter(|(at, _)| mask >> at & 1 == 0).filter_map(|(_, p)| p.as_deref()).collect()
     }
     let mut by_text: HashMap<Vec<&[u8]>, Vec<ComparedPattern<'_>>> = HashMap::new();
     for (id, segments) in others {
-        by_text.entry(text(segments, mask)).or_default().push((*id, segments));
+        by_text.entry(fixed_parts(segments, mask)).or_default().push((*id, segments));
     }
     for (id, segments) in patterns {
-        let candidates = by_text.get(&text(segments, mask)).map_or(&[][..], Vec::as_slice);
+        let candidates = by_text.get(&fixed_parts(segments, mask)).map_or(&[][..], Vec::as_slice);
         let tie = candidates.iter().take(MAX_GROUP).find(|(other, o)| {
-            segments.overlap(o)
+            segments.overlaps_with(o)
                 && match (specs.get(*id), specs.get(*other)) {
-                    (Some(a), Some(b)) => a.rank() == b.rank() && both_can_match(a, b),
+                    (Some(a), Some(b)) => a.route_rank() == b.route_rank() && both_can_match(a, b),
                     _ => false,
                 }
         });
@@ -173,20 +175,20 @@ fn pairs(
 
 /// Returns whether one request can meet the methods, conditions, clients and listeners of both.
 fn both_can_match(a: &RouteSpec, b: &RouteSpec) -> bool {
-    fn overlap<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    fn sets_overlap<T: PartialEq>(a: &[T], b: &[T]) -> bool {
         a.is_empty() || b.is_empty() || a.iter().any(|item| b.contains(item))
     }
     let clients = a.clients.is_empty()
         || b.clients.is_empty()
         || a.clients.iter().any(|x| b.clients.iter().any(|y| x.contains(y) || y.contains(x)));
-    overlap(&a.methods, &b.methods)
-        && overlap(&a.listeners, &b.listeners)
+    sets_overlap(&a.methods, &b.methods)
+        && sets_overlap(&a.listeners, &b.listeners)
         && clients
-        && !a.conditions.iter().any(|x| b.conditions.iter().any(|y| exclude(x, y)))
+        && !a.conditions.iter().any(|x| b.conditions.iter().any(|y| conditions_exclude(x, y)))
 }
 
 /// Returns whether two conditions cannot both hold.
-fn exclude(a: &Condition, b: &Condition) -> bool {
+fn conditions_exclude(a: &Condition, b: &Condition) -> bool {
     if !same_subject(&a.subject, &b.subject) {
         return false;
     }
@@ -204,7 +206,7 @@ fn is_match(regex: &regex::Regex, text: &[u8]) -> bool {
 }
 
 /// Returns whether every request that meets `given` meets `asked`.
-fn implies(given: &Condition, asked: &Condition) -> bool {
+fn condition_implies(given: &Condition, asked: &Condition) -> bool {
     same_subject(&given.subject, &asked.subject)
         && match (&given.value, &asked.value) {
             (ValueMatch::Equals(_) | ValueMatch::Regex(_), ValueMatch::Present) => true,
@@ -222,14 +224,14 @@ fn same_subject(a: &ConditionSubject, b: &ConditionSubject) -> bool {
 
 /// A route that takes all requests of `spec`: one with a more specific kind of path that covers it
 /// for every one of its hosts, and that asks for no more.
-fn shadowing(
+fn find_shadowing(
     specs: &[RouteSpec],
     groups: &HashMap<ConflictKey<'_>, Vec<usize>>,
     spec: &RouteSpec,
 ) -> Option<usize> {
     let covering = covering_prefixes(&spec.path);
     let mut by = None;
-    for host in hosts(spec) {
+    for host in host_patterns(spec) {
         let taker = covering.iter().find_map(|prefix| {
             let ids = groups.get(&(host, PathKey::Prefix(prefix)))?;
             ids.iter().copied().find(|id| specs.get(*id).is_some_and(|s| asks_no_more(s, spec)))
@@ -241,16 +243,18 @@ fn shadowing(
 
 /// Returns whether every request that meets `b` beyond host and path meets `a` too.
 fn asks_no_more(a: &RouteSpec, b: &RouteSpec) -> bool {
-    fn covers<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    fn set_covers<T: PartialEq>(a: &[T], b: &[T]) -> bool {
         a.is_empty() || !b.is_empty() && b.iter().all(|item| a.contains(item))
     }
     let clients = a.clients.is_empty()
         || !b.clients.is_empty()
             && b.clients.iter().all(|inner| a.clients.iter().any(|outer| outer.contains(inner)));
-    covers(&a.methods, &b.methods)
-        && covers(&a.listeners, &b.listeners)
+    set_covers(&a.methods, &b.methods)
+        && set_covers(&a.listeners, &b.listeners)
         && clients
-        && a.conditions.iter().all(|asked| b.conditions.iter().any(|given| implies(given, asked)))
+        && a.conditions
+            .iter()
+            .all(|asked| b.conditions.iter().any(|given| condition_implies(given, asked)))
 }
 
 /// Prefixes that, if they are routes, come before this path and match everything it matches.
@@ -294,7 +298,10 @@ mod tests {
     use super::*;
 
     fn spec(path: &str) -> RouteSpec {
-        RouteSpec { path: PathPattern::parse(path).unwrap(), ..RouteSpec::everything(path) }
+        RouteSpec {
+            path: PathPattern::parse_pattern(path).unwrap(),
+            ..RouteSpec::match_everything(path)
+        }
     }
 
     fn header(spec: RouteSpec, name: &str, value: ValueMatch) -> RouteSpec {
@@ -314,39 +321,39 @@ mod tests {
     #[test]
     fn equal_matches_tie() {
         let tie = vec![Conflict::Tie { route: 1, with: 0 }];
-        assert_eq!(conflicts(&[spec("/a/*"), spec("/a/*")]), tie);
-        assert_eq!(conflicts(&[spec("/a/{x}"), spec("/a/{y}")]), tie);
+        assert_eq!(find_conflicts(&[spec("/a/*"), spec("/a/*")]), tie);
+        assert_eq!(find_conflicts(&[spec("/a/{x}"), spec("/a/{y}")]), tie);
         let pair = [
             header(spec("/a"), "x", ValueMatch::Present),
             header(spec("/a"), "y", ValueMatch::Present),
         ];
-        assert_eq!(conflicts(&pair), tie);
+        assert_eq!(find_conflicts(&pair), tie);
     }
 
     #[test]
     fn more_specific_or_exclusive_matches_do_not_tie() {
-        assert_eq!(conflicts(&[spec("/a"), spec("/a/*"), spec("/*")]), []);
-        assert_eq!(conflicts(&[spec("/a"), method(spec("/a"), "GET")]), []);
-        assert_eq!(conflicts(&[method(spec("/a"), "POST"), method(spec("/a"), "GET")]), []);
+        assert_eq!(find_conflicts(&[spec("/a"), spec("/a/*"), spec("/*")]), []);
+        assert_eq!(find_conflicts(&[spec("/a"), method(spec("/a"), "GET")]), []);
+        assert_eq!(find_conflicts(&[method(spec("/a"), "POST"), method(spec("/a"), "GET")]), []);
         let values = [header(spec("/a"), "x", equals("1")), header(spec("/a"), "X", equals("2"))];
-        assert_eq!(conflicts(&values), []);
+        assert_eq!(find_conflicts(&values), []);
         let absent = [
             header(spec("/a"), "x", ValueMatch::Absent),
             header(spec("/a"), "x", ValueMatch::Present),
         ];
-        assert_eq!(conflicts(&absent), []);
+        assert_eq!(find_conflicts(&absent), []);
     }
 
     #[test]
     fn a_pattern_below_a_prefix_is_shadowed() {
         let shadowed = vec![Conflict::Shadowed { route: 0, by: 1 }];
-        assert_eq!(conflicts(&[spec("/api/{id}"), spec("/api/*")]), shadowed);
+        assert_eq!(find_conflicts(&[spec("/api/{id}"), spec("/api/*")]), shadowed);
         let regex = PathPattern::Regex(regex::Regex::new("^/api/v[0-9]+/").unwrap());
-        let regex = RouteSpec { path: regex, ..RouteSpec::everything("r") };
-        assert_eq!(conflicts(&[regex, spec("/api/*")]), shadowed);
-        assert_eq!(conflicts(&[spec("/api/{id}"), method(spec("/api/*"), "GET")]), []);
-        assert_eq!(conflicts(&[spec("/api/{id}"), spec("/apix/*")]), []);
-        assert_eq!(conflicts(&[spec("/api/{id}"), spec("/*")]), []);
+        let regex = RouteSpec { path: regex, ..RouteSpec::match_everything("r") };
+        assert_eq!(find_conflicts(&[regex, spec("/api/*")]), shadowed);
+        assert_eq!(find_conflicts(&[spec("/api/{id}"), method(spec("/api/*"), "GET")]), []);
+        assert_eq!(find_conflicts(&[spec("/api/{id}"), spec("/apix/*")]), []);
+        assert_eq!(find_conflicts(&[spec("/api/{id}"), spec("/*")]), []);
     }
 
     #[test]
@@ -355,32 +362,32 @@ mod tests {
             hosts: [HostPattern::Exact(host.into())].into(),
             ..spec(path)
         };
-        assert_eq!(conflicts(&[on("a", "/x"), on("b", "/x"), spec("/x")]), []);
-        assert_eq!(conflicts(&[on("a", "/x"), on("a", "/x")]).len(), 1);
+        assert_eq!(find_conflicts(&[on("a", "/x"), on("b", "/x"), spec("/x")]), []);
+        assert_eq!(find_conflicts(&[on("a", "/x"), on("a", "/x")]).len(), 1);
     }
 
     #[test]
     fn patterns_that_capture_in_different_places_tie_where_they_overlap() {
         let tie = vec![Conflict::Tie { route: 1, with: 0 }];
-        assert_eq!(conflicts(&[spec("/{a}/x"), spec("/x/{b}")]), tie);
-        assert_eq!(conflicts(&[spec("/{a}/x"), spec("/yy/{b}")]), []);
-        assert_eq!(conflicts(&[spec("/{a}/x/p"), spec("/x/{b}/q")]), []);
-        assert_eq!(conflicts(&[spec("/a/{x}"), spec("/a/{x}/*")]), []);
-        assert_eq!(conflicts(&[method(spec("/{a}/x"), "GET"), spec("/x/{b}")]), []);
+        assert_eq!(find_conflicts(&[spec("/{a}/x"), spec("/x/{b}")]), tie);
+        assert_eq!(find_conflicts(&[spec("/{a}/x"), spec("/yy/{b}")]), []);
+        assert_eq!(find_conflicts(&[spec("/{a}/x/p"), spec("/x/{b}/q")]), []);
+        assert_eq!(find_conflicts(&[spec("/a/{x}"), spec("/a/{x}/*")]), []);
+        assert_eq!(find_conflicts(&[method(spec("/{a}/x"), "GET"), spec("/x/{b}")]), []);
     }
 
     #[test]
     fn a_route_does_not_tie_with_itself() {
         let a = || HostPattern::Exact("a".into());
         let twice = RouteSpec { hosts: [a(), a()].into(), ..spec("/x") };
-        assert_eq!(conflicts(&[twice]), []);
+        assert_eq!(find_conflicts(&[twice]), []);
     }
 
     #[test]
     fn a_value_and_an_expression_that_does_not_match_it_do_not_tie() {
         let regex = || ValueMatch::Regex(regex::Regex::new("^2").unwrap());
         let on = |value| header(spec("/a"), "version", value);
-        assert_eq!(conflicts(&[on(equals("1")), on(regex())]), []);
-        assert_eq!(conflicts(&[on(equals("21")), on(regex())]).len(), 1);
+        assert_eq!(find_conflicts(&[on(equals("1")), on(regex())]), []);
+        assert_eq!(find_conflicts(&[on(equals("21")), on(regex())]).len(), 1);
     }
 }

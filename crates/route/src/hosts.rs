@@ -42,7 +42,7 @@ impl HostTable {
     }
 
     /// Offers routes to `accept`, most specific first, until it takes one.
-    pub(super) fn search(
+    pub(super) fn search_hosts(
         &self,
         host: &str,
         path: &[u8],
@@ -50,7 +50,7 @@ impl HostTable {
     ) -> Option<u32> {
         if !self.exact.is_empty()
             && let Some(paths) = self.exact.get(host)
-            && let Some(id) = paths.search(path, accept)
+            && let Some(id) = paths.search_paths(path, accept)
         {
             return Some(id);
         }
@@ -59,13 +59,13 @@ impl HostTable {
             let mut rest = host;
             while let Some((_, parent)) = rest.split_once('.') {
                 if let Some(paths) = self.below.get(parent)
-                    && let Some(id) = paths.search(path, accept)
+                    && let Some(id) = paths.search_paths(path, accept)
                 {
                     return Some(id);
                 }
                 rest = parent;
             }
         }
-        self.any.search(path, accept)
+        self.any.search_paths(path, accept)
     }
 }

@@ -122,7 +122,7 @@ impl<T> RouteTable<T> {
         // From here on a route's place says how it ranks among those with an equally specific host
         // and path. What stands in the routes decides the rest, never the order they came in.
         routes.sort_by_cached_key(|(spec, _)| {
-            (Reverse(spec.rank()), spec.name.clone(), format!("{spec:?}"))
+            (Reverse(spec.route_rank()), spec.name.clone(), format!("{spec:?}"))
         });
         let entries: Box<[_]> =
             routes.into_iter().map(|(spec, payload)| RouteEntry { spec, payload }).collect();
@@ -212,12 +212,12 @@ impl<T> RouteTable<T> {
             }
             Some(entry)
         };
-        let found = self.hosts.search(ask.host(), ask.path(), &mut |id| accept(id).is_some());
+        let found = self.hosts.search_hosts(ask.host(), ask.path(), &mut |id| accept(id).is_some());
         let place = found.map(|id| id as usize);
         match place.and_then(|at| self.entries.get(at).map(|entry| (at, entry))) {
             Some((at, entry)) => Ok(FoundRoute {
                 route: &entry.payload,
-                captures: entry.spec.captures(ask.path()),
+                captures: entry.spec.capture_path(ask.path()),
                 raw: entry.spec.raw,
                 entry: at,
             }),

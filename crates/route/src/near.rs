@@ -13,7 +13,7 @@ impl<T> RouteTable<T> {
     /// first.
     pub fn near_misses(&self, ask: &impl RouteQuery) -> Vec<(&T, String)> {
         let misses = self.entries.iter().filter_map(|entry| {
-            let mut why = misses(&entry.spec, ask);
+            let mut why = list_misses(&entry.spec, ask);
             let (weight, why) = why.pop().filter(|_| why.is_empty())?;
             Some((weight, &entry.payload, why))
         });
@@ -24,18 +24,19 @@ impl<T> RouteTable<T> {
 }
 
 /// All that keeps a request from a route, with how far away that is. A path that does not match is no near miss.
-fn misses(spec: &RouteSpec, ask: &impl RouteQuery) -> Vec<(u8, String)> {
+fn list_misses(spec: &RouteSpec, ask: &impl RouteQuery) -> Vec<(u8, String)> {
     let mut why = Vec::new();
-    if !spec.path.matches(ask.path()) {
+    if !spec.path.matches_path(ask.path()) {
         // Two of them, so that it is never the only thing.
         return vec![(u8::MAX, String::new()), (u8::MAX, String::new())];
     }
     if !spec.admits_method(ask.method()) {
-        let methods = spec.methods.iter().map(|method| text(method)).collect::<Vec<_>>().join(", ");
+        let methods =
+            spec.methods.iter().map(|method| lossy_text(method)).collect::<Vec<_>>().join(", ");
         why.push((0, format!("its method is {methods}")));
     }
-    for condition in spec.conditions.iter().filter(|condition| !condition.holds(ask)) {
-        why.push((1, wanted(condition)));
+    for condition in spec.conditions.iter().filter(|condition| !condition.holds_for(ask)) {
+        why.push((1, wanted_text(condition)));
     }
     let networks = RouteSpec { listeners: [].into(), conditions: [].into(), ..spec.clone() };
     if !networks.conditions_hold(ask) {
@@ -45,7 +46,7 @@ fn misses(spec: &RouteSpec, ask: &impl RouteQuery) -> Vec<(u8, String)> {
     if !(spec.listeners.is_empty() || spec.listeners.contains(&ask.listener())) {
         why.push((3, "it belongs to another listener".to_owned()));
     }
-    if !(spec.hosts.is_empty() || spec.hosts.iter().any(|host| admits(host, ask.host()))) {
+    if !(spec.hosts.is_empty() || spec.hosts.iter().any(|host| admits_host(host, ask.host()))) {
         let name = |host: &HostPattern| match host {
             HostPattern::Exact(name) => name.to_string(),
             HostPattern::Below(name) => format!("*.{name}"),
@@ -56,7 +57,7 @@ fn misses(spec: &RouteSpec, ask: &impl RouteQuery) -> Vec<(u8, String)> {
     why
 }
 
-fn admits(pattern: &HostPattern, host: &str) -> bool {
+fn admits_host(pattern: &HostPattern, host: &str) -> bool {
     match pattern {
         HostPattern::Exact(name) => **name == *host,
         HostPattern::Below(name) => {
@@ -66,11 +67,11 @@ fn admits(pattern: &HostPattern, host: &str) -> bool {
 }
 
 /// Returns what a condition asks for. Not which value: that may be a secret, and the configuration shows it to whoever may know.
-fn wanted(condition: &Condition) -> String {
+fn wanted_text(condition: &Condition) -> String {
     let subject = match &condition.subject {
-        ConditionSubject::Header(name) => format!("header {}", text(name)),
-        ConditionSubject::Query(name) => format!("query parameter {}", text(name)),
-        ConditionSubject::Cookie(name) => format!("cookie {}", text(name)),
+        ConditionSubject::Header(name) => format!("header {}", lossy_text(name)),
+        ConditionSubject::Query(name) => format!("query parameter {}", lossy_text(name)),
+        ConditionSubject::Cookie(name) => format!("cookie {}", lossy_text(name)),
         ConditionSubject::Tls => "TLS".to_owned(),
         ConditionSubject::CertificateSubject => "the subject of a client certificate".to_owned(),
         ConditionSubject::CertificateName => "the names of a client certificate".to_owned(),
@@ -84,6 +85,6 @@ fn wanted(condition: &Condition) -> String {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+fn lossy_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -32,11 +32,11 @@ pub enum PathFault {
 ///
 /// # Errors
 /// [`PathFault`].
-pub fn normalize(path: &[u8]) -> Result<Cow<'_, [u8]>, PathFault> {
+pub fn normalize_path(path: &[u8]) -> Result<Cow<'_, [u8]>, PathFault> {
     if is_normal(path)? {
         return Ok(Cow::Borrowed(path));
     }
-    let decoded = escape(path)?;
+    let decoded = normalize_escapes(path)?;
     let mut out: Vec<u8> = Vec::with_capacity(decoded.len());
     let mut segments = decoded.split(|b| *b == b'/').peekable();
     // What stands before the first slash is nothing.
@@ -75,11 +75,11 @@ pub fn normalize(path: &[u8]) -> Result<Cow<'_, [u8]>, PathFault> {
 ///
 /// # Errors
 /// [`PathFault`]; [`PathFault::Ambiguous`] also for a dot segment, which no normal path contains.
-pub(super) fn literal(segment: &[u8]) -> Result<Vec<u8>, PathFault> {
+pub(super) fn normalize_segment(segment: &[u8]) -> Result<Vec<u8>, PathFault> {
     if segment.contains(&b'\\') {
         return Err(PathFault::Ambiguous);
     }
-    let escaped = escape(segment)?;
+    let escaped = normalize_escapes(segment)?;
     match &*escaped {
         b"." | b".." | [b'.', b';', ..] | [b'.', b'.', b';', ..] => Err(PathFault::Ambiguous),
         _ => Ok(escaped),
@@ -97,7 +97,7 @@ pub(super) fn raw_literal(segment: &[u8]) -> Result<Vec<u8>, PathFault> {
         if is_target_byte(*byte) {
             out.push(*byte);
         } else {
-            out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+            out.extend_from_slice(&[b'%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
         }
     }
     if has_dot_segments(&out) { Err(PathFault::Ambiguous) } else { Ok(out) }
@@ -116,7 +116,7 @@ pub fn has_dot_segments(path: &[u8]) -> bool {
     let is_dots = |dots: Option<u8>| matches!(dots, Some(1 | 2));
     while let Some((first, after)) = rest.split_first() {
         rest = after;
-        let escaped = (*first == b'%').then(|| decode(after.get(..2))).flatten();
+        let escaped = (*first == b'%').then(|| decode_hex(after.get(..2))).flatten();
         if escaped.is_some() {
             rest = after.get(2..).unwrap_or_default();
         }
@@ -138,18 +138,18 @@ pub fn with_slashes(path: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(path.len());
     let (mut rest, mut found) = (path, false);
     while let Some((first, after)) = rest.split_first() {
-        let escaped = (*first == b'%').then(|| decode(after.get(..2))).flatten();
+        let escaped = (*first == b'%').then(|| decode_hex(after.get(..2))).flatten();
         let is_slash = matches!(escaped.unwrap_or(*first), b'/' | b'\\');
         found |= is_slash && *first != b'/';
         out.push(if is_slash { b'/' } else { *first });
         rest =
             if is_slash && escaped.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }
-    if found { Some(normalize(&out).ok()?.into_owned()) } else { None }
+    if found { Some(normalize_path(&out).ok()?.into_owned()) } else { None }
 }
 
 /// The byte that two hex digits stand for.
-fn decode(digits: Option<&[u8]>) -> Option<u8> {
+fn decode_hex(digits: Option<&[u8]>) -> Option<u8> {
     let [high, low] = digits? else { return None };
     let digit = |d: &u8| char::from(*d).to_digit(16).and_then(|d| u8::try_from(d).ok());
     Some(digit(high)? << 4 | digit(low)?)
@@ -223,15 +223,15 @@ fn escapes_are_normal(path: &[u8]) -> Result<bool, PathFault> {
 
 /// Returns whether an escape has upper-case digits and stands for something that must stay encoded.
 fn escape_is_normal(digits: Option<&[u8]>) -> Result<bool, PathFault> {
-    let value = unescape(digits)?;
+    let value = unescape_byte(digits)?;
     let upper = digits.is_some_and(|d| !d.iter().any(u8::is_ascii_lowercase));
     Ok(upper && !is_unreserved(value))
 }
 
 /// The byte that two hex digits stand for. An encoded slash, backslash or NUL is refused: whether
 /// it separates segments depends on the server.
-fn unescape(digits: Option<&[u8]>) -> Result<u8, PathFault> {
-    match decode(digits).ok_or(PathFault::Escape)? {
+fn unescape_byte(digits: Option<&[u8]>) -> Result<u8, PathFault> {
+    match decode_hex(digits).ok_or(PathFault::Escape)? {
         0 => Err(PathFault::Escape),
         b'/' | b'\\' => Err(PathFault::Ambiguous),
         value => Ok(value),
@@ -239,12 +239,12 @@ fn unescape(digits: Option<&[u8]>) -> Result<u8, PathFault> {
 }
 
 /// Decodes what means the same unencoded, encodes what must be encoded, and leaves the rest.
-fn escape(path: &[u8]) -> Result<Vec<u8>, PathFault> {
+fn normalize_escapes(path: &[u8]) -> Result<Vec<u8>, PathFault> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some((byte, after)) = rest.split_first() {
         if must_be_encoded(*byte) || !is_target_byte(*byte) {
-            out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+            out.extend_from_slice(&[b'%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
             rest = after;
             continue;
         }
@@ -254,7 +254,7 @@ fn escape(path: &[u8]) -> Result<Vec<u8>, PathFault> {
             continue;
         }
         let digits = after.get(..2);
-        let value = unescape(digits)?;
+        let value = unescape_byte(digits)?;
         if is_unreserved(value) {
             out.push(value);
         } else {
@@ -267,7 +267,7 @@ fn escape(path: &[u8]) -> Result<Vec<u8>, PathFault> {
 }
 
 /// A hex digit, upper case as RFC 3986 §2.1 recommends.
-fn hex(value: u8) -> u8 {
+fn hex_digit(value: u8) -> u8 {
     if value < 10 { b'0' + value } else { b'A' + value - 10 }
 }
 
@@ -334,8 +334,8 @@ mod tests {
             segments in prop::collection::vec("[a.%/;~25eEfF~:@|^]{0,6}", 0..6)
         ) {
             let raw = format!("/{}", segments.join("/"));
-            if let Ok(once) = normalize(raw.as_bytes()) {
-                prop_assert!(matches!(normalize(&once), Ok(Cow::Borrowed(_))));
+            if let Ok(once) = normalize_path(raw.as_bytes()) {
+                prop_assert!(matches!(normalize_path(&once), Ok(Cow::Borrowed(_))));
                 prop_assert!(once.starts_with(b"/"));
                 let dots = once.split(|b| *b == b'/').any(|s| s == b"." || s == b"..");
                 prop_assert!(!dots);
@@ -344,16 +344,16 @@ mod tests {
 
         #[test]
         fn what_is_copied_was_not_normal(raw in "/[aB./%;~2fe|]{0,12}") {
-            if let Ok(Cow::Owned(normal)) = normalize(raw.as_bytes()) {
+            if let Ok(Cow::Owned(normal)) = normalize_path(raw.as_bytes()) {
                 prop_assert_ne!(normal, raw.as_bytes());
             }
         }
 
         #[test]
         fn a_literal_is_written_as_requests_are(segment in "[aB.%;~20efF:@|^ é{]{1,6}") {
-            if let Ok(literal) = literal(segment.as_bytes()) {
+            if let Ok(literal) = normalize_segment(segment.as_bytes()) {
                 let path = [b"/", &*literal].concat();
-                prop_assert!(matches!(normalize(&path), Ok(Cow::Borrowed(_))));
+                prop_assert!(matches!(normalize_path(&path), Ok(Cow::Borrowed(_))));
             }
         }
     }

@@ -68,8 +68,8 @@ impl PathPattern {
     ///
     /// # Errors
     /// [`PathError`].
-    pub fn parse(text: &str) -> Result<Self, PathError> {
-        Self::parse_by(text, literal)
+    pub fn parse_pattern(text: &str) -> Result<Self, PathError> {
+        Self::parse_by(text, literal_segment)
     }
 
     fn parse_by(
@@ -130,12 +130,12 @@ impl PathPattern {
     }
 
     /// Tells how specific the pattern is, whatever the rest of its route.
-    pub(super) fn rank(&self) -> (u8, PatternRank) {
+    pub(super) fn pattern_rank(&self) -> (u8, PatternRank) {
         let none = (0, 0, false);
         match self {
             Self::Exact(_) => (4, none),
             Self::Prefix(prefix) => (3, (prefix.len(), 0, false)),
-            Self::Segments(segments) => (2, segments.rank()),
+            Self::Segments(segments) => (2, segments.segment_rank()),
             Self::Regex(_) => (1, none),
             Self::Any => (0, none),
         }
@@ -143,7 +143,7 @@ impl PathPattern {
 
     /// Returns what the pattern captures of a path that it matches.
     #[must_use]
-    pub fn captures(&self, path: &[u8]) -> Captures {
+    pub fn capture_path(&self, path: &[u8]) -> Captures {
         let mut captures = Captures::default();
         if let Self::Segments(segments) = self {
             let mut start = 1;
@@ -151,7 +151,7 @@ impl PathPattern {
                 let tail = path.get(start..).unwrap_or_default();
                 let end = start + memchr::memchr(b'/', tail).unwrap_or(tail.len());
                 if part.is_none() {
-                    captures.push(start, end);
+                    captures.push_range(start, end);
                 }
                 start = end + 1;
             }
@@ -170,7 +170,7 @@ impl PathPattern {
         {
             for group in found.iter().skip(1) {
                 let range = group.map_or(0..0, |group| group.range());
-                captures.push(range.start, range.end);
+                captures.push_range(range.start, range.end);
             }
         }
         captures
@@ -179,37 +179,37 @@ impl PathPattern {
     /// Returns whether a path matches. The table does not ask this; it is the definition that it is tested
     /// against.
     #[must_use]
-    pub fn matches(&self, path: &[u8]) -> bool {
+    pub fn matches_path(&self, path: &[u8]) -> bool {
         match self {
             Self::Any => true,
             Self::Exact(exact) => **exact == *path,
             Self::Prefix(prefix) => path
                 .strip_prefix(&**prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")),
-            Self::Segments(segments) => segments.matches(path),
+            Self::Segments(segments) => segments.matches_path(path),
             Self::Regex(regex) => std::str::from_utf8(path).is_ok_and(|p| regex.is_match(p)),
         }
     }
 }
 
 /// A literal segment in normal form. Only the last one may be empty: `/a/`.
-fn literal(text: &str, last: bool) -> Result<Box<[u8]>, PathError> {
+fn literal_segment(text: &str, last: bool) -> Result<Box<[u8]>, PathError> {
     if text.is_empty() && !last {
         return Err(PathError::NeverMatches);
     }
-    match normal::literal(text.as_bytes()) {
+    match normal::normalize_segment(text.as_bytes()) {
         Ok(literal) => Ok(literal.into()),
         Err(_) => Err(PathError::NeverMatches),
     }
 }
 
 impl PathSegments {
-    pub(super) fn rank(&self) -> PatternRank {
+    pub(super) fn segment_rank(&self) -> PatternRank {
         (self.literal, self.parts.len(), !self.open)
     }
 
     /// Returns whether some path matches both.
-    pub(super) fn overlap(&self, other: &Self) -> bool {
+    pub(super) fn overlaps_with(&self, other: &Self) -> bool {
         let both = self.parts.iter().zip(&other.parts);
         let agree = both.into_iter().all(|pair| match pair {
             (Some(a), Some(b)) => a == b,
@@ -221,7 +221,7 @@ impl PathSegments {
         agree && (a == b || self.open && a < b || other.open && b < a)
     }
 
-    fn matches(&self, path: &[u8]) -> bool {
+    fn matches_path(&self, path: &[u8]) -> bool {
         let Some(rest) = path.strip_prefix(b"/") else { return false };
         let mut given = rest.split(|b| *b == b'/');
         for part in &self.parts {
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, path: &str) -> bool {
-        PathPattern::parse(pattern).unwrap().matches(path.as_bytes())
+        PathPattern::parse_pattern(pattern).unwrap().matches_path(path.as_bytes())
     }
 
     #[test]
@@ -255,13 +255,13 @@ mod tests {
 
     #[test]
     fn captures_take_one_segment_each() {
-        let pattern = PathPattern::parse("/api/orders/{id}/items/{item}/*").unwrap();
+        let pattern = PathPattern::parse_pattern("/api/orders/{id}/items/{item}/*").unwrap();
         let path = b"/api/orders/42/items/7/x/y";
-        assert!(pattern.matches(path));
-        let captures = pattern.captures(path);
-        assert_eq!(captures.get(0, path), b"42");
-        assert_eq!(captures.get(1, path), b"7");
-        assert_eq!(captures.get(2, path), b"");
+        assert!(pattern.matches_path(path));
+        let captures = pattern.capture_path(path);
+        assert_eq!(captures.captured_text(0, path), b"42");
+        assert_eq!(captures.captured_text(1, path), b"7");
+        assert_eq!(captures.captured_text(2, path), b"");
         assert!(!matches("/a/{id}", "/a/") && !matches("/a/{id}", "/a/1/2"));
         assert!(matches("/a/{id}/*", "/a/1"));
     }
@@ -295,8 +295,8 @@ mod tests {
             ("/a\\b", PathError::NeverMatches),
             ("/50%", PathError::NeverMatches),
         ] {
-            assert_eq!(PathPattern::parse(text).unwrap_err(), error, "{text}");
+            assert_eq!(PathPattern::parse_pattern(text).unwrap_err(), error, "{text}");
         }
-        assert!(PathPattern::parse(&"/{a}".repeat(17)).is_err());
+        assert!(PathPattern::parse_pattern(&"/{a}".repeat(17)).is_err());
     }
 }

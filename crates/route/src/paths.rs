@@ -72,22 +72,26 @@ impl PathIndex {
                 PathPattern::Regex(regex) => regexes.push((regex, *id)),
             }
         }
-        patterns.sort_by_key(|(segments, _)| Reverse(segments.rank()));
+        patterns.sort_by_key(|(segments, _)| Reverse(segments.segment_rank()));
         let depth = |path: &[u8]| path.iter().filter(|b| **b == b'/').count();
         let deepest = prefixes.keys().map(|p| depth(p)).max().unwrap_or(0).min(MAX_SEGMENTS);
         Self {
             deepest,
-            tree: PathNode::of(&patterns),
+            tree: PathNode::from_patterns(&patterns),
             exact: exact.into_iter().map(|(path, ids)| (path, ids.into())).collect(),
             prefixes: prefixes.into_iter().map(|(path, ids)| (path, ids.into())).collect(),
-            patterns: patterns.into_iter().map(|(s, ids)| (s.rank(), ids.into())).collect(),
+            patterns: patterns.into_iter().map(|(s, ids)| (s.segment_rank(), ids.into())).collect(),
             regexes: Regexes::new(specs, &regexes),
             any: any.into(),
         }
     }
 
     /// Offers routes to `accept`, most specific first, until it takes one.
-    pub(super) fn search(&self, path: &[u8], accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(super) fn search_paths(
+        &self,
+        path: &[u8],
+        accept: &mut impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
         let mut first = |ids: &[u32]| ids.iter().copied().find(|id| accept(*id));
         if let Some(id) = self.exact.get(path).and_then(|ids| first(ids)) {
             return Some(id);
@@ -98,7 +102,7 @@ impl PathIndex {
         if let Some(id) = self.search_patterns(path, &mut first) {
             return Some(id);
         }
-        self.regexes.search(path, &mut first).or_else(|| first(&self.any))
+        self.regexes.search_regexes(path, &mut first).or_else(|| first(&self.any))
     }
 
     fn search_prefixes(
@@ -138,22 +142,22 @@ impl PathIndex {
             return None;
         }
         let mut hits = PathHits { few: [0; FEW_PATTERNS], count: 0, more: Vec::new() };
-        self.tree.collect(path.strip_prefix(b"/"), &mut hits);
-        let hits = hits.ascending();
+        self.tree.collect_hits(path.strip_prefix(b"/"), &mut hits);
+        let hits = hits.sorted_hits();
         let pattern = |hit: &u32| self.patterns.get(*hit as usize);
         let rank = |hit: &u32| pattern(hit).map(|(rank, _)| *rank);
         hits.chunk_by(|a, b| rank(a) == rank(b)).find_map(|alike| {
             let routes = || alike.iter().filter_map(|hit| pattern(hit).map(|(_, ids)| &**ids));
             match alike {
                 [_] => routes().find_map(&mut *first),
-                _ => merged(routes, first),
+                _ => search_merged(routes, first),
             }
         })
     }
 }
 
 /// Offers the routes of patterns that are equally specific as if they were one list.
-fn merged<'a, I: Iterator<Item = &'a [u32]>>(
+fn search_merged<'a, I: Iterator<Item = &'a [u32]>>(
     lists: impl Fn() -> I,
     first: &mut impl FnMut(&[u32]) -> Option<u32>,
 ) -> Option<u32> {
@@ -177,7 +181,7 @@ struct PathHits {
 }
 
 impl PathHits {
-    fn push(&mut self, id: Option<u32>) {
+    fn push_hit(&mut self, id: Option<u32>) {
         let Some(id) = id else { return };
         match self.few.get_mut(self.count) {
             Some(slot) => {
@@ -189,7 +193,7 @@ impl PathHits {
     }
 
     /// Most specific first.
-    fn ascending(&mut self) -> &[u32] {
+    fn sorted_hits(&mut self) -> &[u32] {
         let few = self.few.get_mut(..self.count).unwrap_or_default();
         let all = if self.more.is_empty() {
             few
@@ -203,7 +207,7 @@ impl PathHits {
 }
 
 impl PathNode {
-    fn of(patterns: &[(&PathSegments, Vec<u32>)]) -> Self {
+    fn from_patterns(patterns: &[(&PathSegments, Vec<u32>)]) -> Self {
         let mut root = Self::default();
         for (id, (segments, _)) in patterns.iter().enumerate() {
             let id = u32::try_from(id).unwrap_or(u32::MAX);
@@ -221,10 +225,10 @@ impl PathNode {
     }
 
     /// Collects the patterns that match the rest of a path; `None` once it is used up.
-    fn collect(&self, rest: Option<&[u8]>, hits: &mut PathHits) {
-        hits.push(self.open);
+    fn collect_hits(&self, rest: Option<&[u8]>, hits: &mut PathHits) {
+        hits.push_hit(self.open);
         let Some(rest) = rest else {
-            hits.push(self.closed);
+            hits.push_hit(self.closed);
             return;
         };
         let (segment, after) = match memchr::memchr(b'/', rest) {
@@ -232,12 +236,12 @@ impl PathNode {
             None => (rest, None),
         };
         if let Some(node) = self.literal.get(segment) {
-            node.collect(after, hits);
+            node.collect_hits(after, hits);
         }
         if let Some(node) = &self.capture
             && !segment.is_empty()
         {
-            node.collect(after, hits);
+            node.collect_hits(after, hits);
         }
     }
 }
@@ -269,7 +273,7 @@ impl Regexes {
         }
         // All expressions are equally specific. Between two routes that nothing else tells apart, the
         // longer expression says more.
-        let rank = |id: u32| specs.get(id as usize).map(|spec| spec.rank());
+        let rank = |id: u32| specs.get(id as usize).map(|spec| spec.route_rank());
         let length = |at: usize| expressions.get(at).map(|regex| regex.as_str().len());
         routes.sort_by_key(|(at, id)| (Reverse(rank(*id)), Reverse(length(*at)), *id));
         let set = RegexSetBuilder::new(expressions.iter().map(Regex::as_str))
@@ -279,7 +283,11 @@ impl Regexes {
         Self { expressions: expressions.into(), set, routes: routes.into() }
     }
 
-    fn search(&self, path: &[u8], first: &mut impl FnMut(&[u32]) -> Option<u32>) -> Option<u32> {
+    fn search_regexes(
+        &self,
+        path: &[u8],
+        first: &mut impl FnMut(&[u32]) -> Option<u32>,
+    ) -> Option<u32> {
         if self.routes.is_empty() {
             return None;
         }

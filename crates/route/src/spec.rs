@@ -44,7 +44,7 @@ pub struct RouteSpec {
 impl RouteSpec {
     /// A route for everything.
     #[must_use]
-    pub fn everything(name: &str) -> Self {
+    pub fn match_everything(name: &str) -> Self {
         Self {
             name: name.into(),
             listeners: [].into(),
@@ -61,12 +61,12 @@ impl RouteSpec {
 
     /// Returns what the path captures of a request's that matches, in the route's order.
     #[must_use]
-    pub fn captures(&self, path: &[u8]) -> Captures {
+    pub fn capture_path(&self, path: &[u8]) -> Captures {
         if self.groups {
             return self.path.groups(path);
         }
-        let captures = self.path.captures(path);
-        if self.order.is_empty() { captures } else { captures.ordered(&self.order) }
+        let captures = self.path.capture_path(path);
+        if self.order.is_empty() { captures } else { captures.in_order(&self.order) }
     }
 
     /// Returns whether the method is one of the route's.
@@ -80,7 +80,7 @@ impl RouteSpec {
     pub fn conditions_hold(&self, ask: &impl RouteQuery) -> bool {
         (self.listeners.is_empty() || self.listeners.contains(&ask.listener()))
             && (self.clients.is_empty() || self.admits_client(ask))
-            && self.conditions.iter().all(|condition| condition.holds(ask))
+            && self.conditions.iter().all(|condition| condition.holds_for(ask))
     }
 
     fn admits_client(&self, ask: &impl RouteQuery) -> bool {
@@ -97,11 +97,11 @@ impl RouteSpec {
             }
         };
         let host = self.hosts.iter().filter_map(of).max().unwrap_or((0, 0));
-        (host, self.path.rank(), self.rank())
+        (host, self.path.pattern_rank(), self.route_rank())
     }
 
     /// Tells how specific the route is among those with the same host and path. Higher goes first.
-    pub(super) fn rank(&self) -> Rank {
+    pub(super) fn route_rank(&self) -> Rank {
         Rank {
             methods: !self.methods.is_empty(),
             conditions: self.conditions.len(),

@@ -165,7 +165,7 @@ impl Template {
     }
 
     /// Appends the filled-in text.
-    pub fn write<'a>(
+    pub fn write_filled<'a>(
         &self,
         out: &mut Vec<u8>,
         values: &TemplateValues<'a>,
@@ -243,13 +243,13 @@ pub enum TemplatePiece<'t> {
 
 /// The pieces of a header's value: names in single braces, `{{` is a brace, and every other brace is one too.
 #[must_use]
-pub fn pieces(text: &str) -> Vec<TemplatePiece<'_>> {
+pub fn split_pieces(text: &str) -> Vec<TemplatePiece<'_>> {
     let mut pieces = Vec::new();
     let (mut start, mut rest) = (0, text);
     while let Some((_, after)) = rest.split_once('{') {
         let open = text.len() - after.len() - 1;
         let before = text.get(start..open).unwrap_or_default();
-        let (piece, length) = match (after.strip_prefix('{'), placeholder(after)) {
+        let (piece, length) = match (after.strip_prefix('{'), parse_placeholder(after)) {
             (Some(_), _) => (TemplatePiece::Text("{"), 1),
             (None, Some(name)) => (TemplatePiece::Name(name), name.len() + 1),
             (None, None) => {
@@ -272,7 +272,7 @@ pub fn pieces(text: &str) -> Vec<TemplatePiece<'_>> {
 }
 
 /// The name before the brace that closes it.
-fn placeholder(after: &str) -> Option<&str> {
+fn parse_placeholder(after: &str) -> Option<&str> {
     let (name, _) = after.split_once('}')?;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let first = name.as_bytes().first();
@@ -338,7 +338,7 @@ pub const PLACES: [(&str, FieldPlace); 10] = [
 /// The place that a name stands for in the value of a header of a route with these captures; `None` for an unknown
 /// name. Captures go first, as they are the route's own.
 #[must_use]
-pub fn place(name: &str, captures: &[&str]) -> Option<FieldPlace> {
+pub fn field_place(name: &str, captures: &[&str]) -> Option<FieldPlace> {
     if let Some(n) = captures.iter().position(|capture| *capture == name) {
         return Some(FieldPlace::Capture(n));
     }
@@ -368,7 +368,7 @@ mod tests {
         let values =
             TemplateValues { host: b"a.test", path: b"/p/7", query: Some(b"q=1"), rest: b"" };
         let mut out = Vec::new();
-        template.write(&mut out, &values, |_| b"7");
+        template.write_filled(&mut out, &values, |_| b"7");
         String::from_utf8(out).unwrap()
     }
 
@@ -391,13 +391,13 @@ mod tests {
     fn c9_header_values_are_text_and_names_in_single_braces() {
         use TemplatePiece::{Name, Text};
         let names = [Text("a"), Name("id"), Text("b"), Name("jwt.sub"), Name("header.x-y")];
-        assert_eq!(pieces("a{id}b{jwt.sub}{header.x-y}"), names);
-        assert_eq!(pieces("{{id}"), [Text("{"), Text("id}")]);
-        assert_eq!(pieces("x{{{id}"), [Text("x"), Text("{"), Name("id")]);
+        assert_eq!(split_pieces("a{id}b{jwt.sub}{header.x-y}"), names);
+        assert_eq!(split_pieces("{{id}"), [Text("{"), Text("id}")]);
+        assert_eq!(split_pieces("x{{{id}"), [Text("x"), Text("{"), Name("id")]);
         for text in ["{\"group\":[1]}", "{", "{}", "{ id }", "{1}", "}{", "a{b", "plain"] {
-            assert_eq!(pieces(text), [Text(text)], "{text}");
+            assert_eq!(split_pieces(text), [Text(text)], "{text}");
         }
-        assert_eq!(pieces(""), []);
+        assert_eq!(split_pieces(""), []);
     }
 
     #[test]

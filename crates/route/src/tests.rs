@@ -71,9 +71,9 @@ fn route(name: &str, host: &str, path: &str) -> RouteSpec {
     let path = match path.strip_prefix('~') {
         Some(regex) => PathPattern::Regex(regex::Regex::new(regex).unwrap()),
         None if path.is_empty() => PathPattern::Any,
-        None => PathPattern::parse(path).unwrap(),
+        None => PathPattern::parse_pattern(path).unwrap(),
     };
-    RouteSpec { hosts: hosts.into(), path, ..RouteSpec::everything(name) }
+    RouteSpec { hosts: hosts.into(), path, ..RouteSpec::match_everything(name) }
 }
 
 fn table(routes: &[RouteSpec]) -> RouteTable<String> {
@@ -278,14 +278,14 @@ fn specificity(route: &RouteSpec, request: &Request) -> Option<Specificity> {
     let path = match &route.path {
         PathPattern::Exact(_) => (4, none),
         PathPattern::Prefix(prefix) => (3, (prefix.len(), 0, false)),
-        PathPattern::Segments(segments) => (2, segments.rank()),
+        PathPattern::Segments(segments) => (2, segments.segment_rank()),
         PathPattern::Regex(_) => (1, none),
         PathPattern::Any => (0, none),
     };
-    let matches = route.path.matches(request.path.as_bytes())
+    let matches = route.path.matches_path(request.path.as_bytes())
         && route.admits_method(request.method.as_bytes())
         && route.conditions_hold(request);
-    matches.then(|| (host, path, route.rank()))
+    matches.then(|| (host, path, route.route_rank()))
 }
 
 const HOSTS: [&[&str]; 6] =
@@ -390,7 +390,7 @@ proptest! {
 
     #[test]
     fn what_is_reported_shadowed_never_matches_and_what_ties_is_reported(routes in routes()) {
-        let conflicts = conflicts::conflicts(&routes);
+        let conflicts = conflicts::find_conflicts(&routes);
         let table = table(&routes);
         for request in requests() {
             let found = find(&table, &request).ok();

@@ -4,38 +4,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::MetricsText;
-use crate::admin::stats::held;
+use crate::admin::stats::held_servers;
 use crate::discovery::registry::{Registry, View};
 use crate::snapshot::Snapshot;
 
 /// Writes them.
-pub(super) fn write(text: &mut MetricsText, snapshot: &Snapshot, registry: &Registry) {
+pub(super) fn write_members(text: &mut MetricsText, snapshot: &Snapshot, registry: &Registry) {
     let name = "tidegate_upstream_members";
-    text.family(name, "gauge", "Servers by where they come from.");
+    text.write_family(name, "gauge", "Servers by where they come from.");
     for upstream in &snapshot.upstreams {
         let labels = [("upstream", &*upstream.name), ("source", upstream.source)];
-        text.sample(name, &labels, upstream.members().members().len() as f64);
+        text.write_sample(name, &labels, upstream.members().members().len() as f64);
     }
     let name = "tidegate_upstream_members_held";
     let help = "Servers that are kept though their source has them no longer.";
-    text.family(name, "gauge", help);
+    text.write_family(name, "gauge", help);
     for upstream in &snapshot.upstreams {
-        text.sample(name, &[("upstream", &upstream.name)], held(upstream) as f64);
+        text.write_sample(name, &[("upstream", &upstream.name)], held_servers(upstream) as f64);
     }
     let name = "tidegate_upstream_members_waiting";
     let help = "Servers that wait because their source has too many at once.";
-    text.family(name, "gauge", help);
+    text.write_family(name, "gauge", help);
     for upstream in &snapshot.upstreams {
         let waiting = upstream.state.waiting.load(Relaxed);
-        text.sample(name, &[("upstream", &upstream.name)], waiting as f64);
+        text.write_sample(name, &[("upstream", &upstream.name)], waiting as f64);
     }
     let name = "tidegate_upstream_source_fault";
     let help = "1 while the source of an upstream's servers has a fault, and what it told last stays in use.";
-    text.family(name, "gauge", help);
+    text.write_family(name, "gauge", help);
     for upstream in &snapshot.upstreams {
         if let Some(supply) = &*upstream.state.supply.load() {
             let labels = [("upstream", &*upstream.name), ("source", upstream.source)];
-            text.sample(name, &labels, f64::from(u8::from(supply.fault.is_some())));
+            text.write_sample(name, &labels, f64::from(u8::from(supply.fault.is_some())));
         }
     }
     let views = snapshot.upstreams.iter().filter_map(|upstream| {
@@ -44,13 +44,13 @@ pub(super) fn write(text: &mut MetricsText, snapshot: &Snapshot, registry: &Regi
     });
     let views: Vec<(&str, Arc<View>)> = views.collect();
     if !views.is_empty() {
-        registrations(text, &views);
+        write_registrations(text, &views);
     }
 }
 
-fn registrations(text: &mut MetricsText, views: &[(&str, Arc<View>)]) {
+fn write_registrations(text: &mut MetricsText, views: &[(&str, Arc<View>)]) {
     let name = "tidegate_registry_events_total";
-    text.family(name, "counter", "What became of registrations, renewals and leases.");
+    text.write_family(name, "counter", "What became of registrations, renewals and leases.");
     for (upstream, view) in views {
         let counts = &view.counts;
         for (event, count) in [
@@ -61,19 +61,19 @@ fn registrations(text: &mut MetricsText, views: &[(&str, Arc<View>)]) {
             ("removed", &counts.removed),
         ] {
             let labels = [("upstream", *upstream), ("event", event)];
-            text.sample(name, &labels, count.load(Relaxed) as f64);
+            text.write_sample(name, &labels, count.load(Relaxed) as f64);
         }
     }
     let name = "tidegate_registry_leases";
-    text.family(name, "gauge", "Servers that are registered.");
+    text.write_family(name, "gauge", "Servers that are registered.");
     for (upstream, view) in views {
-        text.sample(name, &[("upstream", upstream)], view.leases.len() as f64);
+        text.write_sample(name, &[("upstream", upstream)], view.leases.len() as f64);
     }
     let name = "tidegate_registry_alone";
     let help = "1 while other instances cannot be heard, and no lease runs out.";
-    text.family(name, "gauge", help);
+    text.write_family(name, "gauge", help);
     for (upstream, view) in views.iter().filter(|(_, view)| view.settings.shared) {
         let alone = u8::from(view.counts.alone.load(Relaxed));
-        text.sample(name, &[("upstream", upstream)], f64::from(alone));
+        text.write_sample(name, &[("upstream", upstream)], f64::from(alone));
     }
 }

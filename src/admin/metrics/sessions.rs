@@ -53,15 +53,15 @@ pub(super) fn write(text: &mut MetricsText, snapshot: &Snapshot) {
         return;
     }
     for (kind, name, help, read) in FAMILIES {
-        text.family(name, kind, help);
+        text.write_family(name, kind, help);
         for (upstream, all) in &members {
             if let Some(learned) = learned(all) {
-                text.sample(name, &[("upstream", &upstream.name)], read(learned) as f64);
+                text.write_sample(name, &[("upstream", &upstream.name)], read(learned) as f64);
             }
         }
     }
 }
 
 fn learned(all: &Membership) -> Option<&LearnedAffinity> {
-    all.sticky.as_ref().and_then(Affinity::learned)
+    all.sticky.as_ref().and_then(Affinity::as_learned)
 }

@@ -55,12 +55,12 @@ fn decide(case: &OracleCase) -> Decision {
     let response = fields(&case.lines());
     let OracleCase { status, asked_at, at, now, .. } = *case;
     let received = Received { status, fields: &response, asked_at, at };
-    let judged = policy::judge(received, &query(&case.first), &CacheSettings::default());
+    let judged = policy::judge_response(received, &query(&case.first), &CacheSettings::default());
     let Ok(timing) = judged else { return Decision::default() };
-    let usability = timing.usability(&query(&case.next), now);
+    let usability = timing.usability_for(&query(&case.next), now);
     let asked = matches!(usability, Usability::Validate { .. });
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let conditions = policy::conditions(&response).filter(|_| asked);
+    let conditions = policy::revalidation_fields(&response).filter(|_| asked);
     Decision {
         stored: true,
         age: timing.age(now).min(OLDEST),

@@ -37,7 +37,7 @@ if not sound then
   redis.call('XADD', KEYS[2], '*', 'lineage', ARGV[1])
 end";
 
-pub(super) async fn add(
+pub(super) async fn add_purge(
     tier: &Tier,
     connections: &RedisConnections,
     pending: &PendingPurge,
@@ -47,7 +47,7 @@ pub(super) async fn add(
     let mut call = Pipeline::new();
     // What has made the stream unusable must not keep a purge out of it.
     begin_lineage(&mut call, tier, None);
-    let command = call.cmd("XADD").arg(stream(tier)).arg("MAXLEN").arg(history::MOST).arg("*");
+    let command = call.cmd("XADD").arg(stream_key(tier)).arg("MAXLEN").arg(history::MOST).arg("*");
     for (name, value) in PurgeEntry::fields(cache, id, invalid) {
         command.arg(name).arg(value);
     }
@@ -56,16 +56,16 @@ pub(super) async fn add(
     told
 }
 
-fn stream(tier: &Tier) -> String {
-    format!("{}:purges", tier.redis.together(PREFIX))
+fn stream_key(tier: &Tier) -> String {
+    format!("{}:purges", tier.redis.joint_prefix(PREFIX))
 }
 
 fn lineage_key(tier: &Tier) -> String {
-    format!("{}:lineage", tier.redis.together(PREFIX))
+    format!("{}:lineage", tier.redis.joint_prefix(PREFIX))
 }
 
 /// Reads purges as they come, and what was missed.
-pub(super) async fn follow(tier: Weak<Tier>) {
+pub(super) async fn follow_purges(tier: Weak<Tier>) {
     let connections = RedisConnections::default();
     let began = clock::now();
     let mut linked_before = false;
@@ -77,9 +77,9 @@ pub(super) async fn follow(tier: Weak<Tier>) {
         let before = clock::millis(clock::now()).max(1);
         let fine = if link_again {
             let late = began.elapsed() > Duration::from_secs(5);
-            link(&tier, &connections, linked_before, late).await
+            link_history(&tier, &connections, linked_before, late).await
         } else {
-            listen(&tier, &connections).await
+            await_news(&tier, &connections).await
         };
         match fine {
             Some(true) => {
@@ -105,57 +105,57 @@ pub(super) async fn follow(tier: Weak<Tier>) {
 
 /// Waits for more. `Some(false)` when this is not the Redis that it was, or no longer has what was read last; `None` without
 /// an answer.
-async fn listen(tier: &Tier, connections: &RedisConnections) -> Option<bool> {
+async fn await_news(tier: &Tier, connections: &RedisConnections) -> Option<bool> {
     let news = tier.news.load_full();
-    let last = news.history.last().to_string();
+    let last = news.history.last_epoch().to_string();
     let mut call = Pipeline::new();
     call.cmd("GET").arg(lineage_key(tier));
     // A replica that took over without the last purges may have newer ones already: their places alone tell nothing.
-    call.cmd("XRANGE").arg(stream(tier)).arg(&last).arg(&last);
+    call.cmd("XRANGE").arg(stream_key(tier)).arg(&last).arg(&last);
     call.cmd("XREAD").arg("COUNT").arg(1000).arg("BLOCK").arg(LISTEN.as_millis() as u64);
-    call.arg("STREAMS").arg(stream(tier)).arg(&last);
+    call.arg("STREAMS").arg(stream_key(tier)).arg(&last);
     let within = PATIENCE + LISTEN;
     let (lineage, there, read) = tier
         .redis
         .query_patiently::<(Option<String>, Reply, Reply)>(connections, &call, within)
         .await
         .ok()?;
-    if read_lineage(lineage.as_deref()) != Some(news.lineage) || array(&there).is_empty() {
+    if read_lineage(lineage.as_deref()) != Some(news.lineage) || as_array(&there).is_empty() {
         return Some(false);
     }
-    let streams = array(&read);
-    let entries = streams.iter().filter_map(|stream| array(stream).get(1)).flat_map(array);
-    let told = StreamNews::read(entries);
+    let streams = as_array(&read);
+    let entries = streams.iter().filter_map(|stream| as_array(stream).get(1)).flat_map(as_array);
+    let told = StreamNews::read_replies(entries);
     let goes_on = told.newest < Epoch::HIGHEST;
-    take(tier, &news, told).await;
+    take_news(tier, &news, told).await;
     Some(goes_on)
 }
 
 /// Reads all that is known of purges, and doubts what is in memory where some may have been missed.
-async fn link(
+async fn link_history(
     tier: &Tier,
     connections: &RedisConnections,
     linked_before: bool,
     late: bool,
 ) -> Option<bool> {
     // What it had taken and does not tell now, it has lost.
-    let taken = tier.taken();
+    let taken = tier.taken_numbers();
     let mut call = Pipeline::new();
     begin_lineage(&mut call, tier, None);
     call.cmd("GET").arg(lineage_key(tier));
-    call.cmd("XRANGE").arg(stream(tier)).arg("-").arg("+").arg("COUNT").arg(history::MOST);
+    call.cmd("XRANGE").arg(stream_key(tier)).arg("-").arg("+").arg("COUNT").arg(history::MOST);
     let (_, lineage, read) = tier
         .redis
         .query_patiently::<(Reply, Option<String>, Reply)>(connections, &call, PATIENCE)
         .await
         .ok()?;
     let lineage = read_lineage(lineage.as_deref())?;
-    let told = StreamNews::read(array(&read).iter());
+    let told = StreamNews::read_replies(as_array(&read).iter());
     let news = tier.news.load_full();
     let full = told.count >= history::MOST;
     let whole = full || told.lineage == Some(lineage);
     let known_before = linked_before && lineage == news.lineage;
-    let last = news.history.last();
+    let last = news.history.last_epoch();
     // Where so many came meanwhile that it has left the stream, memory is doubted below.
     let left = full && told.entries.first().is_some_and(|first| first.at > last);
     let tells = |number| told.entries.iter().any(|entry| entry.id == (tier.who, number));
@@ -171,27 +171,27 @@ async fn link(
         if left {
             tier.doubt_memory(false).await;
         }
-        take(tier, &news, told).await;
-        tier.settle(&taken);
+        take_news(tier, &news, told).await;
+        tier.settle_pending(&taken);
         return Some(true);
     }
     let mut history = PurgeHistory::default();
     let own = told.entries.iter().filter(|entry| entry.id.0 == tier.who);
     let own: Vec<u64> = own.map(|entry| entry.id.1).collect();
-    told.entries.into_iter().for_each(|entry| history.add(entry));
-    history.pass(told.newest);
+    told.entries.into_iter().for_each(|entry| history.add_purge(entry));
+    history.pass_over(told.newest);
     if full {
         history.begin_at_oldest();
     }
-    let others: Vec<_> = history.since(Epoch::default()).cloned().collect();
+    let others: Vec<_> = history.entries_since(Epoch::default()).cloned().collect();
     tier.news.store(Arc::new(TierNews { lineage, history }));
     if linked_before || late {
         tier.doubt_memory(true).await;
         // What is known to be purged is more than doubtful.
         carry_out(tier, others.iter().map(|entry| &**entry)).await;
     }
-    tier.settle(&own);
-    tier.settle(&taken);
+    tier.settle_pending(&own);
+    tier.settle_pending(&taken);
     Some(true)
 }
 
@@ -200,26 +200,26 @@ async fn link(
 fn begin_lineage(call: &mut Pipeline, tier: &Tier, lost: Option<u64>) {
     let fresh = Random::from_entropy().next_u64() | 1;
     let lost = lost.map_or_else(String::new, |lost| format!("{lost:016x}"));
-    call.cmd("EVAL").arg(BEGIN).arg(2).arg(lineage_key(tier)).arg(stream(tier));
+    call.cmd("EVAL").arg(BEGIN).arg(2).arg(lineage_key(tier)).arg(stream_key(tier));
     call.arg(format!("{fresh:016x}")).arg(lost).arg(Epoch::HIGHEST.to_string());
 }
 
 /// Carries out purges of others, and knows of them from now on.
-async fn take(tier: &Tier, news: &TierNews, told: StreamNews) {
+async fn take_news(tier: &Tier, news: &TierNews, told: StreamNews) {
     let StreamNews { entries, newest, .. } = told;
-    let last = news.history.last();
+    let last = news.history.last_epoch();
     if newest <= last {
         return;
     }
     let mut news = news.clone();
     for entry in entries.iter().filter(|entry| entry.at > last) {
-        news.history.add(entry.clone());
+        news.history.add_purge(entry.clone());
     }
-    news.history.pass(newest);
+    news.history.pass_over(newest);
     // First what counts for what is read, then what is in memory already.
     tier.news.store(Arc::new(news));
     let own = entries.iter().filter(|entry| entry.id.0 == tier.who);
-    tier.settle(&own.map(|entry| entry.id.1).collect::<Vec<_>>());
+    tier.settle_pending(&own.map(|entry| entry.id.1).collect::<Vec<_>>());
     carry_out(tier, entries.iter().filter(|entry| entry.at > last)).await;
 }
 
@@ -228,18 +228,18 @@ async fn carry_out(tier: &Tier, entries: impl Iterator<Item = &PurgeEntry>) {
     let stores = tier.stores();
     for entry in entries.filter(|entry| entry.id.0 != tier.who) {
         for store in stores.iter().filter(|store| *store.name == *entry.cache) {
-            apply(store, &entry.invalid).await;
+            apply_purge(store, &entry.invalid).await;
         }
     }
 }
 
-pub(super) async fn apply(store: &Arc<CacheStore>, invalid: &Invalid) {
+pub(super) async fn apply_purge(store: &Arc<CacheStore>, invalid: &Invalid) {
     match invalid {
-        Invalid::Key(key) => store.invalidate(key, clock::unix_millis(), PurgeSource::Instance),
+        Invalid::Key(key) => store.invalidate_key(key, clock::unix_millis(), PurgeSource::Instance),
         Invalid::Matching(purge) => {
             // A queue that is full empties in milliseconds.
             let done = loop {
-                match store.purge(purge.clone(), PurgeSource::Instance) {
+                match store.order_purge(purge.clone(), PurgeSource::Instance) {
                     Some(done) => break done,
                     None => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
@@ -252,22 +252,23 @@ pub(super) async fn apply(store: &Arc<CacheStore>, invalid: &Invalid) {
 
 /// Returns whether a stream has an entry at a place.
 fn has_place(stream: &Reply, place: Epoch) -> bool {
-    let at = |entry: &Reply| array(entry).first().and_then(|at| Epoch::read(bytes(at)));
-    array(stream).iter().any(|entry| at(entry) == Some(place))
+    let at =
+        |entry: &Reply| as_array(entry).first().and_then(|at| Epoch::parse_epoch(as_bytes(at)));
+    as_array(stream).iter().any(|entry| at(entry) == Some(place))
 }
 
 fn read_lineage(text: Option<&str>) -> Option<u64> {
     u64::from_str_radix(text?, 16).ok()
 }
 
-fn array(reply: &Reply) -> &[Reply] {
+fn as_array(reply: &Reply) -> &[Reply] {
     match reply {
         Reply::Array(items) => items,
         _ => &[],
     }
 }
 
-fn bytes(reply: &Reply) -> &[u8] {
+fn as_bytes(reply: &Reply) -> &[u8] {
     match reply {
         Reply::BulkString(bytes) => bytes,
         Reply::SimpleString(text) => text.as_bytes(),
@@ -289,13 +290,13 @@ struct StreamNews {
 }
 
 impl StreamNews {
-    fn read<'r>(replies: impl Iterator<Item = &'r Reply>) -> Self {
+    fn read_replies<'r>(replies: impl Iterator<Item = &'r Reply>) -> Self {
         let mut told = Self::default();
         for reply in replies {
-            let [at, fields] = array(reply) else { continue };
-            let Some(at) = Epoch::read(bytes(at)) else { continue };
-            let fields = array(fields).as_chunks::<2>().0.iter();
-            let mut fields = fields.map(|[name, value]| (bytes(name), bytes(value)));
+            let [at, fields] = as_array(reply) else { continue };
+            let Some(at) = Epoch::parse_epoch(as_bytes(at)) else { continue };
+            let fields = as_array(fields).as_chunks::<2>().0.iter();
+            let mut fields = fields.map(|[name, value]| (as_bytes(name), as_bytes(value)));
             if let Some((b"lineage", value)) = fields.clone().next() {
                 if told.count == 0 {
                     told.lineage = read_lineage(std::str::from_utf8(value).ok());

@@ -29,7 +29,7 @@ pub(super) enum LoadRoom {
 
 impl LoadRoom {
     /// The part of an instance that is used at the peak.
-    fn share(self) -> (u128, u128) {
+    fn used_share(self) -> (u128, u128) {
         match self {
             LoadRoom::Utilisation(share) => (share, MILLION),
             LoadRoom::HeadRoom(times) => (MILLION, times),
@@ -50,8 +50,8 @@ pub(super) enum Bound {
 
 impl Bound {
     /// Instances that this bound asks for at a load, without any to spare; `None` beyond a thousand million.
-    pub(super) fn instances(self, load: &PlannedLoad) -> Option<u64> {
-        let (used, whole) = load.room.share();
+    pub(super) fn needed_instances(self, load: &PlannedLoad) -> Option<u64> {
+        let (used, whole) = load.room.used_share();
         let needed = match self {
             Bound::Service { nanos, at_a_time } => {
                 let done = u128::from(at_a_time) * SECOND * used * MILLION;
@@ -76,16 +76,16 @@ pub(super) fn with_spare(needed: u64, load: &PlannedLoad) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::plan::figures::{rate, share, time, times};
+    use crate::cli::plan::figures::{parse_rate, parse_share, parse_time, parse_times};
 
     fn load(per_second: &str, room: LoadRoom) -> PlannedLoad {
-        PlannedLoad { rate: rate(per_second).unwrap(), room, spare: 0, zones: 1 }
+        PlannedLoad { rate: parse_rate(per_second).unwrap(), room, spare: 0, zones: 1 }
     }
 
     fn by_formula(per_second: &str, service: &str, used: &str) -> u64 {
-        let room = LoadRoom::Utilisation(share(used).unwrap());
-        let bound = Bound::Service { nanos: time(service).unwrap(), at_a_time: 1 };
-        bound.instances(&load(per_second, room)).unwrap()
+        let room = LoadRoom::Utilisation(parse_share(used).unwrap());
+        let bound = Bound::Service { nanos: parse_time(service).unwrap(), at_a_time: 1 };
+        bound.needed_instances(&load(per_second, room)).unwrap()
     }
 
     #[test]
@@ -104,21 +104,21 @@ mod tests {
 
     #[test]
     fn s5_7_a_thousand_an_instance_and_five_thousand_at_the_peak_twice_are_ten() {
-        let twice = load("5000/s", LoadRoom::HeadRoom(times("2").unwrap()));
-        let bound = Bound::Capacity(rate("1000/s").unwrap());
-        assert_eq!(bound.instances(&twice), Some(10));
-        assert_eq!(bound.instances(&load("5000/s", LoadRoom::HeadRoom(MILLION))), Some(5));
-        assert_eq!(bound.instances(&load("5001/s", LoadRoom::HeadRoom(MILLION))), Some(6));
+        let twice = load("5000/s", LoadRoom::HeadRoom(parse_times("2").unwrap()));
+        let bound = Bound::Capacity(parse_rate("1000/s").unwrap());
+        assert_eq!(bound.needed_instances(&twice), Some(10));
+        assert_eq!(bound.needed_instances(&load("5000/s", LoadRoom::HeadRoom(MILLION))), Some(5));
+        assert_eq!(bound.needed_instances(&load("5001/s", LoadRoom::HeadRoom(MILLION))), Some(6));
     }
 
     #[test]
     fn several_at_a_time_do_as_many_times_more() {
         let all = load("1000/s", LoadRoom::Utilisation(MILLION));
-        let of = |at_a_time| Bound::Service { nanos: 20_000_000, at_a_time }.instances(&all);
+        let of = |at_a_time| Bound::Service { nanos: 20_000_000, at_a_time }.needed_instances(&all);
         assert_eq!((of(1), of(4), of(20), of(21)), (Some(20), Some(5), Some(1), Some(1)));
         let held = Bound::Holds { all: 100_000, each: 20_000 };
-        assert_eq!(held.instances(&all), Some(5));
-        assert_eq!(held.instances(&load("1/s", LoadRoom::HeadRoom(2 * MILLION))), Some(10));
+        assert_eq!(held.needed_instances(&all), Some(5));
+        assert_eq!(held.needed_instances(&load("1/s", LoadRoom::HeadRoom(2 * MILLION))), Some(10));
     }
 
     #[test]
@@ -140,7 +140,10 @@ mod tests {
     #[test]
     fn what_no_fleet_can_carry_is_no_number() {
         let most = load("999999999/s", LoadRoom::HeadRoom(100 * MILLION));
-        assert_eq!(Bound::Service { nanos: 3600 * SECOND, at_a_time: 1 }.instances(&most), None);
-        assert_eq!(Bound::Capacity(1).instances(&most), None);
+        assert_eq!(
+            Bound::Service { nanos: 3600 * SECOND, at_a_time: 1 }.needed_instances(&most),
+            None
+        );
+        assert_eq!(Bound::Capacity(1).needed_instances(&most), None);
     }
 }

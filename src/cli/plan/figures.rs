@@ -20,7 +20,7 @@ const TIMES: [(&str, u128); 7] = [
 ];
 
 /// Reads requests per second, in millionths: `5000`, `5000/s`, `2.5/s`, `300000/min`.
-pub(super) fn rate(text: &str) -> Result<u128, String> {
+pub(super) fn parse_rate(text: &str) -> Result<u128, String> {
     let wrong =
         || format!("`{text}` is no rate: write requests per time, such as 5000/s or 90000/min");
     let (number, unit) = text.split_once('/').unwrap_or((text, "s"));
@@ -30,7 +30,7 @@ pub(super) fn rate(text: &str) -> Result<u128, String> {
         "h" => 3600,
         _ => return Err(wrong()),
     };
-    let millionths = decimal(number.trim(), MILLION).ok_or_else(wrong)? / seconds;
+    let millionths = parse_decimal(number.trim(), MILLION).ok_or_else(wrong)? / seconds;
     match millionths {
         0 => Err(format!("`{text}` is no rate to plan for: it must be more than nothing")),
         MOST_RATE.. => Err(format!("`{text}` is more than 1000000000/s")),
@@ -39,16 +39,16 @@ pub(super) fn rate(text: &str) -> Result<u128, String> {
 }
 
 /// Reads a time in nanoseconds: `26us`, `20ms`, `1.5s`.
-pub(super) fn time(text: &str) -> Result<u128, String> {
+pub(super) fn parse_time(text: &str) -> Result<u128, String> {
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
     let wrong =
         || format!("`{text}` is no time: write a number and ns, us, ms, s, m or h, such as 20ms");
-    if unit.is_empty() && decimal(number, 1).is_some() {
+    if unit.is_empty() && parse_decimal(number, 1).is_some() {
         return Err(format!("`{text}` has no unit: write {text}ms or {text}s"));
     }
     let (_, scale) = TIMES.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
-    match decimal(number, *scale).ok_or_else(wrong)? {
+    match parse_decimal(number, *scale).ok_or_else(wrong)? {
         0 => Err(format!("`{text}` is no time that a request can take")),
         nanos if nanos > MOST_TIME => Err(format!("`{text}` is more than an hour")),
         nanos => Ok(nanos),
@@ -56,10 +56,10 @@ pub(super) fn time(text: &str) -> Result<u128, String> {
 }
 
 /// Reads a part of the whole in millionths: `0.7` or `70%`, more than nothing and at most all.
-pub(super) fn share(text: &str) -> Result<u128, String> {
+pub(super) fn parse_share(text: &str) -> Result<u128, String> {
     let read = match text.strip_suffix('%') {
-        Some(number) => decimal(number.trim(), MILLION / 100),
-        None => decimal(text, MILLION),
+        Some(number) => parse_decimal(number.trim(), MILLION / 100),
+        None => parse_decimal(text, MILLION),
     };
     let read = read.filter(|millionths| (1..=MILLION).contains(millionths));
     read.ok_or_else(|| {
@@ -68,20 +68,20 @@ pub(super) fn share(text: &str) -> Result<u128, String> {
 }
 
 /// Reads how many times the peak is planned for, in millionths: from 1 to 100.
-pub(super) fn times(text: &str) -> Result<u128, String> {
-    let read = decimal(text.strip_suffix('x').unwrap_or(text), MILLION);
+pub(super) fn parse_times(text: &str) -> Result<u128, String> {
+    let read = parse_decimal(text.strip_suffix('x').unwrap_or(text), MILLION);
     let read = read.filter(|millionths| (MILLION..=100 * MILLION).contains(millionths));
     read.ok_or_else(|| format!("`{text}` is no head-room: write a number from 1 to 100, such as 2"))
 }
 
 /// Reads a number of things within bounds.
-pub(super) fn count(text: &str, least: u64, most: u64) -> Result<u64, String> {
+pub(super) fn parse_count(text: &str, least: u64, most: u64) -> Result<u64, String> {
     let read = text.parse().ok().filter(|number| (least..=most).contains(number));
     read.ok_or_else(|| format!("`{text}` is no number from {least} to {most}"))
 }
 
 /// A decimal number as so many parts of one; digits that are finer than a part are cut off.
-fn decimal(text: &str, scale: u128) -> Option<u128> {
+fn parse_decimal(text: &str, scale: u128) -> Option<u128> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || whole.len() > 18 || part.len() > 9 || !digits(whole) || !digits(part) {
@@ -134,42 +134,42 @@ mod tests {
 
     #[test]
     fn figures_are_read_exactly() {
-        assert_eq!(rate("5000"), Ok(5_000_000_000));
-        assert_eq!(rate("2.5/s"), Ok(2_500_000));
-        assert_eq!(rate("300000/min"), Ok(5_000_000_000));
-        assert_eq!(rate("3600/h"), Ok(1_000_000));
-        assert_eq!(time("13.5us"), Ok(13_500));
-        assert_eq!(time("20ms"), Ok(20_000_000));
-        assert_eq!(time("1.5s"), Ok(1_500_000_000));
+        assert_eq!(parse_rate("5000"), Ok(5_000_000_000));
+        assert_eq!(parse_rate("2.5/s"), Ok(2_500_000));
+        assert_eq!(parse_rate("300000/min"), Ok(5_000_000_000));
+        assert_eq!(parse_rate("3600/h"), Ok(1_000_000));
+        assert_eq!(parse_time("13.5us"), Ok(13_500));
+        assert_eq!(parse_time("20ms"), Ok(20_000_000));
+        assert_eq!(parse_time("1.5s"), Ok(1_500_000_000));
         assert_eq!(
-            (share("0.7"), share("70%"), share("12.5%")),
+            (parse_share("0.7"), parse_share("70%"), parse_share("12.5%")),
             (Ok(700_000), Ok(700_000), Ok(125_000))
         );
         assert_eq!(
-            (times("2"), times("1.5"), times("2x")),
+            (parse_times("2"), parse_times("1.5"), parse_times("2x")),
             (Ok(2_000_000), Ok(1_500_000), Ok(2_000_000))
         );
-        assert_eq!(count("7", 1, 9), Ok(7));
+        assert_eq!(parse_count("7", 1, 9), Ok(7));
     }
 
     #[test]
     fn what_is_no_figure_is_refused() {
         for bad in ["", "x", "-1", "1e3", "0", "0/s", "5/day", "5 000", "1.", ".5", "2000000000"] {
-            assert!(rate(bad).is_err(), "{bad}");
+            assert!(parse_rate(bad).is_err(), "{bad}");
         }
         for bad in ["", "ms", "20", "0ms", "2h", "-1s", "1.2.3s", "5x", "NaNs", "inf"] {
-            assert!(time(bad).is_err(), "{bad}");
+            assert!(parse_time(bad).is_err(), "{bad}");
         }
         for bad in ["", "0", "0%", "1.1", "101%", "-1", "x"] {
-            assert!(share(bad).is_err(), "{bad}");
+            assert!(parse_share(bad).is_err(), "{bad}");
         }
         for bad in ["", "0.9", "101", "-2", "two"] {
-            assert!(times(bad).is_err(), "{bad}");
+            assert!(parse_times(bad).is_err(), "{bad}");
         }
         for bad in ["", "0", "10", "1.5", "-1"] {
-            assert!(count(bad, 1, 9).is_err(), "{bad}");
+            assert!(parse_count(bad, 1, 9).is_err(), "{bad}");
         }
-        assert!(time("20").unwrap_err().contains("20ms"));
+        assert!(parse_time("20").unwrap_err().contains("20ms"));
     }
 
     #[test]

@@ -28,17 +28,17 @@ pub(super) struct PastLoad {
 ///
 /// # Errors
 /// A message for the operator.
-pub(super) fn look(target: &CallTarget) -> Result<PastLoad, String> {
-    let call = |path: &str| match target.call(Method::GET, path)? {
+pub(super) fn look_up(target: &CallTarget) -> Result<PastLoad, String> {
+    let call = |path: &str| match target.call_admin(Method::GET, path)? {
         (200, body) => Ok(body),
         (status, body) => Err(format!("GET {path} answers {status}: {}", body.trim_end())),
     };
     let history = call("/history?points=2160&of=all")?;
-    read(&history, &call("/metrics")?)
+    read_history(&history, &call("/metrics")?)
 }
 
 /// Reads a history and metrics.
-fn read(history: &str, metrics: &str) -> Result<PastLoad, String> {
+fn read_history(history: &str, metrics: &str) -> Result<PastLoad, String> {
     let wrong = || "the history is not what this version of tidegate keeps".to_owned();
     let history: Json = serde_json::from_str(history).map_err(|_| wrong())?;
     let seconds = history["point_seconds"].as_u64().filter(|n| *n > 0).ok_or_else(wrong)?;
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_busiest_ten_seconds_are_the_peak() {
-        let past = read(HISTORY, METRICS).unwrap();
+        let past = read_history(HISTORY, METRICS).unwrap();
         assert_eq!((past.rate, past.median), (5_000_000_000, 12_500_000));
         assert_eq!(past.proxy_nanos, Some(30_000));
         assert_eq!(past.notes.len(), 1);
@@ -100,16 +100,19 @@ mod tests {
     #[test]
     fn few_requests_say_nothing_about_cpu() {
         let few = METRICS.replace("50100", "9999");
-        assert_eq!(read(HISTORY, &few).unwrap().proxy_nanos, None);
+        assert_eq!(read_history(HISTORY, &few).unwrap().proxy_nanos, None);
     }
 
     #[test]
     fn no_requests_and_no_history_are_told_apart() {
         let none =
             r#"{"point_seconds": 10, "all": {"classes": [[0,0,0,0,0,0]], "p50_ms": [null]}}"#;
-        assert!(read(none, METRICS).unwrap_err().contains("no history of requests yet"));
+        assert!(read_history(none, METRICS).unwrap_err().contains("no history of requests yet"));
         for other in ["", "[]", "{}", r#"{"point_seconds": 0, "all": {"classes": []}}"#] {
-            assert!(read(other, METRICS).unwrap_err().contains("not what this version"), "{other}");
+            assert!(
+                read_history(other, METRICS).unwrap_err().contains("not what this version"),
+                "{other}"
+            );
         }
     }
 }

@@ -18,7 +18,7 @@ use self::capacity::{Bound, LoadRoom, PlannedLoad};
 use self::figures::MILLION;
 use self::report::{Assumption, CapacityPlan, PlannedTier, TierNeed};
 use super::admin::CallTarget;
-use super::{print, print_error};
+use super::{print_error, print_text};
 use crate::config::read::WordReader as _;
 use crate::config::schema::units::Bytes;
 
@@ -104,8 +104,8 @@ pub(super) struct PlanArguments {
 }
 
 /// Exit code 0 with a plan, 1 when a proxy or a server could not be asked, 2 when the flags make none.
-pub(super) fn run(arguments: &PlanArguments) -> ExitCode {
-    let said = match Said::read(arguments) {
+pub(super) fn run_plan(arguments: &PlanArguments) -> ExitCode {
+    let said = match Said::read_flags(arguments) {
         Ok(said) => said,
         Err(wrong) => {
             let mut text: String = wrong.iter().map(|why| format!("error: {why}\n")).collect();
@@ -116,12 +116,30 @@ pub(super) fn run(arguments: &PlanArguments) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match said.ask(arguments).and_then(|said| said.plan()) {
+    match said.ask_missing(arguments).and_then(|said| said.compute_plan()) {
         Ok(plan) => {
             let json = || serde_json::to_string_pretty(&plan).unwrap_or_default() + "\n";
-            print(&if arguments.json { json() } else { plan.text() }, ExitCode::SUCCESS)
+            print_text(&if arguments.json { json() } else { plan.plan_text() }, ExitCode::SUCCESS)
         }
         Err(error) => print_error(&format!("error: {}\n", error.trim_end())),
+    }
+}
+
+/// The room to leave: what `--head-room` says, or else `--utilisation`, or else 70 % of use.
+fn choose_room(
+    used: Option<PlanFigure<u128>>,
+    times: Option<PlanFigure<u128>>,
+) -> PlanFigure<LoadRoom> {
+    match (used, times) {
+        (_, Some(times)) => {
+            PlanFigure { value: LoadRoom::HeadRoom(times.value), source: times.source }
+        }
+        (Some(used), None) => {
+            PlanFigure { value: LoadRoom::Utilisation(used.value), source: used.source }
+        }
+        (None, None) => {
+            PlanFigure::from_assumption(LoadRoom::Utilisation(MILLION * 7 / 10), "--utilisation")
+        }
     }
 }
 
@@ -133,7 +151,7 @@ pub(super) struct PlanFigure<T> {
 }
 
 impl<T> PlanFigure<T> {
-    fn assumed(value: T, flag: &str) -> Self {
+    fn from_assumption(value: T, flag: &str) -> Self {
         Self { value, source: format!("assumed, {flag}") }
     }
 }
@@ -166,7 +184,7 @@ struct ArgumentReader {
 }
 
 impl ArgumentReader {
-    fn flag<T>(
+    fn read_flag<T>(
         &mut self,
         flag: &str,
         text: Option<&String>,
@@ -181,7 +199,7 @@ impl ArgumentReader {
         }
     }
 
-    fn number(
+    fn read_number(
         &mut self,
         flag: &str,
         text: Option<&String>,
@@ -189,8 +207,8 @@ impl ArgumentReader {
         default: u64,
         most: u64,
     ) -> PlanFigure<u64> {
-        let said = self.flag(flag, text, |text| figures::count(text, least, most));
-        said.unwrap_or_else(|| PlanFigure::assumed(default, flag))
+        let said = self.read_flag(flag, text, |text| figures::parse_count(text, least, most));
+        said.unwrap_or_else(|| PlanFigure::from_assumption(default, flag))
     }
 }
 
@@ -199,25 +217,25 @@ impl Said {
     ///
     /// # Errors
     /// All that is wrong with them.
-    fn read(of: &PlanArguments) -> Result<Self, Vec<String>> {
+    fn read_flags(of: &PlanArguments) -> Result<Self, Vec<String>> {
         let mut reader = ArgumentReader::default();
-        let rate = reader.flag("--rate", of.rate.as_ref(), figures::rate);
+        let rate = reader.read_flag("--rate", of.rate.as_ref(), figures::parse_rate);
         if of.rate.is_none() && !of.from_history {
             reader.wrong.push(
                 "--rate is missing: say how many requests the peak has, such as --rate 5000/s, or --from-history"
                     .to_owned(),
             );
         }
-        let service = reader.flag("--service", of.service.as_ref(), figures::time);
-        let capacity = reader.flag("--capacity", of.capacity.as_ref(), figures::rate);
+        let service = reader.read_flag("--service", of.service.as_ref(), figures::parse_time);
+        let capacity = reader.read_flag("--capacity", of.capacity.as_ref(), figures::parse_rate);
         if of.service.is_none() && of.capacity.is_none() && of.load.is_none() && !of.from_history {
             reader.wrong.push(
                 "what a server does is missing: --service 20ms, --capacity 1000/s, --load URL or --from-history"
                     .to_owned(),
             );
         }
-        let used = reader.flag("--utilisation", of.utilisation.as_ref(), figures::share);
-        let times = reader.flag("--head-room", of.head_room.as_ref(), figures::times);
+        let used = reader.read_flag("--utilisation", of.utilisation.as_ref(), figures::parse_share);
+        let times = reader.read_flag("--head-room", of.head_room.as_ref(), figures::parse_times);
         if of.utilisation.is_some() && of.head_room.is_some() {
             reader
                 .wrong
@@ -233,40 +251,47 @@ impl Said {
         if of.force && of.load.is_none() {
             reader.wrong.push("--force is for --load URL only".to_owned());
         }
-        if let Some(Err(why)) = of.load.as_deref().map(trial::target) {
+        if let Some(Err(why)) = of.load.as_deref().map(trial::parse_target) {
             reader.wrong.push(format!("--load: {why}"));
         }
-        let memory = reader.flag("--memory", of.memory.as_ref(), size);
-        let room = match (used, times) {
-            (_, Some(times)) => {
-                PlanFigure { value: LoadRoom::HeadRoom(times.value), source: times.source }
-            }
-            (Some(used), None) => {
-                PlanFigure { value: LoadRoom::Utilisation(used.value), source: used.source }
-            }
-            (None, None) => {
-                PlanFigure::assumed(LoadRoom::Utilisation(MILLION * 7 / 10), "--utilisation")
-            }
-        };
+        let memory = reader.read_flag("--memory", of.memory.as_ref(), parse_size);
+        let room = choose_room(used, times);
         let connections = of.connections.as_ref();
-        let connections = reader
-            .flag("--connections", connections, |text| figures::count(text, 1, 1_000_000_000));
+        let connections = reader.read_flag("--connections", connections, |text| {
+            figures::parse_count(text, 1, 1_000_000_000)
+        });
         let said = Self {
             rate,
             service,
             capacity,
-            at_a_time: reader.number("--concurrency", of.concurrency.as_ref(), 1, 1, 1_000_000),
+            at_a_time: reader.read_number(
+                "--concurrency",
+                of.concurrency.as_ref(),
+                1,
+                1,
+                1_000_000,
+            ),
             room,
-            spare: reader.number("--spare", of.spare.as_ref(), 0, 0, 1_000_000),
-            zones: reader.number("--zones", of.zones.as_ref(), 1, 1, 1000),
-            cores: reader.number("--cores", of.cores.as_ref(), 1, 1, 4096),
-            memory: memory.unwrap_or_else(|| PlanFigure::assumed(512 << 20, "--memory")),
+            spare: reader.read_number("--spare", of.spare.as_ref(), 0, 0, 1_000_000),
+            zones: reader.read_number("--zones", of.zones.as_ref(), 1, 1, 1000),
+            cores: reader.read_number("--cores", of.cores.as_ref(), 1, 1, 4096),
+            memory: memory.unwrap_or_else(|| PlanFigure::from_assumption(512 << 20, "--memory")),
             connections,
-            proxy_nanos: reader.flag("--proxy-cpu", of.proxy_cpu.as_ref(), figures::time),
-            proxy_cores: reader.number("--proxy-cores", of.proxy_cores.as_ref(), 1, 2, 4096),
-            proxy_spare: reader.number("--proxy-spare", of.proxy_spare.as_ref(), 0, 1, 1_000_000),
-            seconds: reader.number("--seconds", of.seconds.as_ref(), 1, 5, 30).value,
-            clients: reader.number("--clients", of.clients.as_ref(), 1, 16, 256).value,
+            proxy_nanos: reader.read_flag(
+                "--proxy-cpu",
+                of.proxy_cpu.as_ref(),
+                figures::parse_time,
+            ),
+            proxy_cores: reader.read_number("--proxy-cores", of.proxy_cores.as_ref(), 1, 2, 4096),
+            proxy_spare: reader.read_number(
+                "--proxy-spare",
+                of.proxy_spare.as_ref(),
+                0,
+                1,
+                1_000_000,
+            ),
+            seconds: reader.read_number("--seconds", of.seconds.as_ref(), 1, 5, 30).value,
+            clients: reader.read_number("--clients", of.clients.as_ref(), 1, 16, 256).value,
             notes: Vec::new(),
         };
         if reader.wrong.is_empty() { Ok(said) } else { Err(reader.wrong) }
@@ -276,9 +301,9 @@ impl Said {
     ///
     /// # Errors
     /// A message for the operator.
-    fn ask(mut self, of: &PlanArguments) -> Result<Self, String> {
+    fn ask_missing(mut self, of: &PlanArguments) -> Result<Self, String> {
         if of.from_history {
-            let past = history::look(&of.target)?;
+            let past = history::look_up(&of.target)?;
             let from = |what: &str| format!("{what} of the history");
             self.rate.get_or_insert(PlanFigure { value: past.rate, source: from("peak") });
             if self.service.is_none() && self.capacity.is_none() && of.load.is_none() {
@@ -292,9 +317,9 @@ impl Said {
             self.notes.extend(past.notes);
         }
         if let Some(url) = &of.load {
-            let found = trial::run(url, (self.seconds, self.clients), of.force)?;
-            self.capacity = Some(PlanFigure { value: found.rate, source: found.source() });
-            self.notes.push(found.note());
+            let found = trial::run_trial(url, (self.seconds, self.clients), of.force)?;
+            self.capacity = Some(PlanFigure { value: found.rate, source: found.figure_source() });
+            self.notes.push(found.figure_note());
         }
         Ok(self)
     }
@@ -303,7 +328,7 @@ impl Said {
     ///
     /// # Errors
     /// There are more instances than anybody has.
-    fn plan(self) -> Result<CapacityPlan, String> {
+    fn compute_plan(self) -> Result<CapacityPlan, String> {
         let rate = self.rate.clone().ok_or("--rate is missing")?;
         let load = PlannedLoad {
             rate: rate.value,
@@ -311,21 +336,21 @@ impl Said {
             spare: self.spare.value,
             zones: self.zones.value,
         };
-        let servers = self.servers(&load)?;
-        let tidegate = self.proxies(&load)?;
+        let servers = self.plan_servers(&load)?;
+        let tidegate = self.plan_proxies(&load)?;
         Ok(CapacityPlan {
             servers,
             tidegate,
-            assumptions: self.assumptions(&rate),
+            assumptions: self.list_assumptions(&rate),
             notes: self.notes,
         })
     }
 
-    fn servers(&self, load: &PlannedLoad) -> Result<PlannedTier, String> {
+    fn plan_servers(&self, load: &PlannedLoad) -> Result<PlannedTier, String> {
         let mut needs = Vec::new();
         if let Some(capacity) = &self.capacity {
             let because = format!("{}/s each", figures::show_number(capacity.value, MILLION));
-            needs.push(need(
+            needs.push(tier_need(
                 "capacity",
                 Bound::Capacity(capacity.value),
                 load,
@@ -338,16 +363,17 @@ impl Said {
             let because =
                 format!("{} a request, {at_a_time} at a time", figures::show_time(service.value));
             let bound = Bound::Service { nanos: service.value, at_a_time };
-            needs.push(need("service", bound, load, because, &service.source)?);
+            needs.push(tier_need("service", bound, load, because, &service.source)?);
         }
         let memory = u128::from(self.memory.value);
-        PlannedTier::of(needs, load, (self.cores.value, memory))
+        PlannedTier::from_needs(needs, load, (self.cores.value, memory))
     }
 
-    fn proxies(&self, load: &PlannedLoad) -> Result<PlannedTier, String> {
+    fn plan_proxies(&self, load: &PlannedLoad) -> Result<PlannedTier, String> {
         let nanos = self.proxy_nanos.clone();
-        let nanos = nanos.unwrap_or_else(|| PlanFigure::assumed(PROXY_NANOS, "--proxy-cpu"));
-        let connections = self.connections();
+        let nanos =
+            nanos.unwrap_or_else(|| PlanFigure::from_assumption(PROXY_NANOS, "--proxy-cpu"));
+        let connections = self.assumed_connections();
         let load = PlannedLoad { spare: self.proxy_spare.value, ..*load };
         let cores = self.proxy_cores.value;
         let because =
@@ -356,58 +382,69 @@ impl Said {
         let (all, each) = (u128::from(connections.value), u128::from(CONNECTIONS));
         let held = format!("{all} connections, {CONNECTIONS} each");
         let needs = vec![
-            need("cpu", cpu, &load, because, &nanos.source)?,
-            need("connections", Bound::Holds { all, each }, &load, held, &connections.source)?,
+            tier_need("cpu", cpu, &load, because, &nanos.source)?,
+            tier_need("connections", Bound::Holds { all, each }, &load, held, &connections.source)?,
         ];
         let without = needs.iter().map(|need| need.instances).max().unwrap_or(1);
         let memory = BASE_BYTES + all.div_ceil(u128::from(without)) * CONNECTION_BYTES;
-        PlannedTier::of(needs, &load, (cores, memory))
+        PlannedTier::from_needs(needs, &load, (cores, memory))
     }
 
-    fn connections(&self) -> PlanFigure<u64> {
+    fn assumed_connections(&self) -> PlanFigure<u64> {
         let one_each = || {
             let rate = self.rate.as_ref().map_or(1, |rate| rate.value.div_ceil(MILLION));
-            PlanFigure::assumed(u64::try_from(rate).unwrap_or(u64::MAX), "--connections")
+            PlanFigure::from_assumption(u64::try_from(rate).unwrap_or(u64::MAX), "--connections")
         };
         self.connections.clone().unwrap_or_else(one_each)
     }
 
-    fn assumptions(&self, rate: &PlanFigure<u128>) -> Vec<Assumption> {
-        fn row<T>(name: &'static str, of: &PlanFigure<T>, value: impl Display) -> Assumption {
+    fn list_assumptions(&self, rate: &PlanFigure<u128>) -> Vec<Assumption> {
+        fn assumption_row<T>(
+            name: &'static str,
+            of: &PlanFigure<T>,
+            value: impl Display,
+        ) -> Assumption {
             Assumption { name, value: value.to_string(), source: of.source.clone() }
         }
         let per_second = |rate: u128| format!("{}/s", figures::show_number(rate, MILLION));
-        let mut rows = vec![row("rate", rate, per_second(rate.value))];
-        rows.extend(self.capacity.as_ref().map(|c| row("capacity", c, per_second(c.value))));
+        let mut rows = vec![assumption_row("rate", rate, per_second(rate.value))];
+        rows.extend(
+            self.capacity.as_ref().map(|c| assumption_row("capacity", c, per_second(c.value))),
+        );
         if let Some(service) = &self.service {
-            rows.push(row("service", service, figures::show_time(service.value)));
-            rows.push(row("concurrency", &self.at_a_time, self.at_a_time.value));
+            rows.push(assumption_row("service", service, figures::show_time(service.value)));
+            rows.push(assumption_row("concurrency", &self.at_a_time, self.at_a_time.value));
         }
         rows.push(match self.room.value {
             LoadRoom::Utilisation(share) => {
                 let percent = figures::show_number(share * 100, MILLION);
-                row("utilisation", &self.room, format!("{percent}%"))
+                assumption_row("utilisation", &self.room, format!("{percent}%"))
             }
             LoadRoom::HeadRoom(times) => {
-                row("head-room", &self.room, figures::show_number(times, MILLION))
+                assumption_row("head-room", &self.room, figures::show_number(times, MILLION))
             }
         });
-        rows.push(row("spare", &self.spare, self.spare.value));
-        rows.push(row("zones", &self.zones, self.zones.value));
-        rows.push(row("cores", &self.cores, self.cores.value));
-        rows.push(row("memory", &self.memory, figures::show_size(u128::from(self.memory.value))));
+        rows.push(assumption_row("spare", &self.spare, self.spare.value));
+        rows.push(assumption_row("zones", &self.zones, self.zones.value));
+        rows.push(assumption_row("cores", &self.cores, self.cores.value));
+        rows.push(assumption_row(
+            "memory",
+            &self.memory,
+            figures::show_size(u128::from(self.memory.value)),
+        ));
         let nanos = self.proxy_nanos.clone();
-        let nanos = nanos.unwrap_or_else(|| PlanFigure::assumed(PROXY_NANOS, "--proxy-cpu"));
-        rows.push(row("proxy-cpu", &nanos, figures::show_time(nanos.value)));
-        rows.push(row("proxy-cores", &self.proxy_cores, self.proxy_cores.value));
-        rows.push(row("proxy-spare", &self.proxy_spare, self.proxy_spare.value));
-        let connections = self.connections();
-        rows.push(row("connections", &connections, connections.value));
+        let nanos =
+            nanos.unwrap_or_else(|| PlanFigure::from_assumption(PROXY_NANOS, "--proxy-cpu"));
+        rows.push(assumption_row("proxy-cpu", &nanos, figures::show_time(nanos.value)));
+        rows.push(assumption_row("proxy-cores", &self.proxy_cores, self.proxy_cores.value));
+        rows.push(assumption_row("proxy-spare", &self.proxy_spare, self.proxy_spare.value));
+        let connections = self.assumed_connections();
+        rows.push(assumption_row("connections", &connections, connections.value));
         rows
     }
 }
 
-fn size(text: &str) -> Result<u64, String> {
+fn parse_size(text: &str) -> Result<u64, String> {
     let read = Bytes::parse_word(text).map(|bytes| bytes.get());
     match read {
         Ok(0) => Err(format!("`{text}` is no memory to run with")),
@@ -418,14 +455,14 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-fn need(
+fn tier_need(
     by: &'static str,
     bound: Bound,
     load: &PlannedLoad,
     because: String,
     source: &str,
 ) -> Result<TierNeed, String> {
-    let instances = bound.instances(load).ok_or_else(|| {
+    let instances = bound.needed_instances(load).ok_or_else(|| {
         format!(
             "{because} would take more than 1000000000 instances: look at {source} and --rate again"
         )

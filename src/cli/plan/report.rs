@@ -55,7 +55,7 @@ impl PlannedTier {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn of(
+    pub(super) fn from_needs(
         needs: Vec<TierNeed>,
         load: &PlannedLoad,
         (cores, memory): (u64, u128),
@@ -78,7 +78,7 @@ impl PlannedTier {
         })
     }
 
-    fn text(&self) -> String {
+    fn tier_text(&self) -> String {
         let TierNeed { by, because, source, .. } = &self.decides;
         let spare = match self.spare {
             0 => String::new(),
@@ -100,9 +100,9 @@ impl PlannedTier {
 
 impl CapacityPlan {
     /// The plan for people.
-    pub(super) fn text(&self) -> String {
-        let mut text = format!("servers\n{}", self.servers.text());
-        text.push_str(&format!("tidegate in front of them\n{}", self.tidegate.text()));
+    pub(super) fn plan_text(&self) -> String {
+        let mut text = format!("servers\n{}", self.servers.tier_text());
+        text.push_str(&format!("tidegate in front of them\n{}", self.tidegate.tier_text()));
         text.push_str("assumptions\n");
         for Assumption { name, value, source } in &self.assumptions {
             text.push_str(&format!("  {name:<12} {value:<10} {source}\n"));

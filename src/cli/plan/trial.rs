@@ -40,12 +40,12 @@ pub(super) struct TrialFigures {
 
 impl TrialFigures {
     /// Returns where the figure comes from.
-    pub(super) fn source(&self) -> String {
+    pub(super) fn figure_source(&self) -> String {
         format!("measured in {} s on {} connections", self.seconds, self.clients)
     }
 
     /// Returns what is to be known about it.
-    pub(super) fn note(&self) -> String {
+    pub(super) fn figure_note(&self) -> String {
         format!(
             "{} requests were answered, in {} on average; the load shared this machine with the server if it is here, so \
              that the server alone does more",
@@ -59,27 +59,27 @@ impl TrialFigures {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn target(url: &str) -> Result<Remote, String> {
-    Remote::parse(url)
+pub(super) fn parse_target(url: &str) -> Result<Remote, String> {
+    Remote::parse_url(url)
 }
 
 /// Loads a server.
 ///
 /// # Errors
 /// A message for the operator: it is elsewhere, cannot be reached, or does not answer with success.
-pub(super) fn run(
+pub(super) fn run_trial(
     url: &str,
     (seconds, clients): (u64, u64),
     force: bool,
 ) -> Result<TrialFigures, String> {
-    let remote = target(url)?;
+    let remote = parse_target(url)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         if !force {
             stay_here(&remote).await?;
         }
-        load(Rc::new(remote), seconds, clients).await
+        run_load(Rc::new(remote), seconds, clients).await
     })
 }
 
@@ -113,18 +113,19 @@ struct TrialCounts {
 }
 
 impl TrialCounts {
-    fn fail(&self, why: String) {
+    fn count_failure(&self, why: String) {
         self.failed.set(self.failed.get() + 1);
         self.wrong.set(self.wrong.take().or(Some(why)));
     }
 }
 
-async fn load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<TrialFigures, String> {
+async fn run_load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<TrialFigures, String> {
     let counts = Rc::new(TrialCounts::default());
     // Connections first: they are not what is measured.
     let mut open = Vec::new();
     for _ in 0..clients {
-        let connected = tokio::time::timeout(PATIENCE, remote.connect::<Empty<Bytes>>()).await;
+        let connected =
+            tokio::time::timeout(PATIENCE, remote.open_connection::<Empty<Bytes>>()).await;
         let sender = connected
             .map_err(|_| "no connection within 5 s".to_owned())
             .and_then(|c| c.map_err(|error| error.to_string()));
@@ -139,21 +140,26 @@ async fn load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<TrialFig
             while clock::now() < end && counts.answered.get() + counts.failed.get() < MOST {
                 let before = clock::now();
                 let patience = end.saturating_duration_since(before) + PATIENCE;
-                match tokio::time::timeout(patience, ask(&remote, &mut sender)).await {
+                match tokio::time::timeout(patience, send_request(&remote, &mut sender)).await {
                     Ok(Ok(status)) if status.is_success() || status.is_redirection() => {
                         counts.answered.set(counts.answered.get() + 1);
                         counts.nanos.set(counts.nanos.get() + before.elapsed().as_nanos());
                     }
-                    Ok(Ok(status)) => counts.fail(format!("it answered {}", status.as_u16())),
+                    Ok(Ok(status)) => {
+                        counts.count_failure(format!("it answered {}", status.as_u16()))
+                    }
                     Ok(Err(error)) => {
-                        counts.fail(error.to_string());
+                        counts.count_failure(error.to_string());
                         // The connection may have had its number of requests.
-                        match tokio::time::timeout(PATIENCE, remote.connect()).await {
+                        match tokio::time::timeout(PATIENCE, remote.open_connection()).await {
                             Ok(Ok(fresh)) => sender = fresh,
                             Ok(Err(_)) | Err(_) => return,
                         }
                     }
-                    Err(_) => return counts.fail("no answer within 5 s after the end".to_owned()),
+                    Err(_) => {
+                        return counts
+                            .count_failure("no answer within 5 s after the end".to_owned());
+                    }
                 }
             }
         });
@@ -175,13 +181,13 @@ async fn load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<TrialFig
 }
 
 /// Sends one request and reads its answer.
-async fn ask(
+async fn send_request(
     remote: &Remote,
     sender: &mut SendRequest<Empty<Bytes>>,
 ) -> Result<StatusCode, FetchError> {
     sender.ready().await?;
     let mut request = Request::new(Empty::new());
-    *request.uri_mut() = remote.target();
+    *request.uri_mut() = remote.request_target();
     let host = HeaderValue::from_str(remote.authority())?;
     request.headers_mut().insert(header::HOST, host);
     let response = sender.send_request(request).await?;

@@ -29,7 +29,7 @@ fn names(ids: impl IntoIterator<Item = usize>) -> Vec<String> {
 /// A guard that has believed in so many servers for long.
 fn settled(servers: usize, now: Instant) -> Guarded {
     let mut guarded = Guarded::default();
-    assert_eq!(guarded.hear(update(0..servers, &[]), BOUNDS, now, |_| true), None);
+    assert_eq!(guarded.hear_update(update(0..servers, &[]), BOUNDS, now, |_| true), None);
     guarded
 }
 
@@ -37,14 +37,17 @@ fn settled(servers: usize, now: Instant) -> Guarded {
 fn half_of_them_may_go_and_no_more() {
     let now = clock::now();
     let mut guarded = settled(10, now);
-    assert_eq!(guarded.hear(update(0..5, &[]), BOUNDS, now, |_| true), None);
+    assert_eq!(guarded.hear_update(update(0..5, &[]), BOUNDS, now, |_| true), None);
     assert_eq!(used(&guarded), names(0..5));
     let mut guarded = settled(10, now);
-    assert_eq!(guarded.hear(update(0..4, &[]), BOUNDS, now, |_| true), Some(Note::Holds(6)));
+    assert_eq!(guarded.hear_update(update(0..4, &[]), BOUNDS, now, |_| true), Some(Note::Holds(6)));
     assert_eq!(used(&guarded), names(0..10));
     assert_eq!(guarded.used().iter().filter(|entry| entry.held).count(), 6);
     // They are back: all is well.
-    assert_eq!(guarded.hear(update(0..10, &[]), BOUNDS, now, |_| true), Some(Note::Believes));
+    assert_eq!(
+        guarded.hear_update(update(0..10, &[]), BOUNDS, now, |_| true),
+        Some(Note::Believes)
+    );
     assert!(guarded.used().iter().all(|entry| !entry.held));
 }
 
@@ -54,7 +57,7 @@ fn leaving_one_by_one_is_no_better_than_at_once() {
     let mut guarded = settled(10, now);
     for left in (0..10).rev() {
         now += Duration::from_secs(2);
-        let _note = guarded.hear(update(0..left, &[]), BOUNDS, now, |_| true);
+        let _note = guarded.hear_update(update(0..left, &[]), BOUNDS, now, |_| true);
     }
     // Five went, the others are held.
     assert_eq!(used(&guarded), names(0..5));
@@ -62,7 +65,7 @@ fn leaving_one_by_one_is_no_better_than_at_once() {
     let mut guarded = settled(10, now);
     for left in (1..10).rev() {
         now += Duration::from_secs(61);
-        assert_eq!(guarded.hear(update(0..left, &[]), BOUNDS, now, |_| true), None);
+        assert_eq!(guarded.hear_update(update(0..left, &[]), BOUNDS, now, |_| true), None);
     }
     assert_eq!(used(&guarded), names(0..1));
 }
@@ -72,9 +75,9 @@ fn who_does_not_answer_goes_at_once() {
     let now = clock::now();
     let mut guarded = settled(4, now);
     let well = |id: &str| id == "s1";
-    assert_eq!(guarded.hear(update([], &[]), BOUNDS, now, well), Some(Note::Holds(1)));
+    assert_eq!(guarded.hear_update(update([], &[]), BOUNDS, now, well), Some(Note::Holds(1)));
     assert_eq!(used(&guarded), ["s1"]);
-    assert_eq!(guarded.decide(BOUNDS, now, |_| false), Some(Note::Believes));
+    assert_eq!(guarded.decide_again(BOUNDS, now, |_| false), Some(Note::Believes));
     assert_eq!(used(&guarded), names([]));
 }
 
@@ -83,11 +86,11 @@ fn an_empty_list_is_never_believed_at_once() {
     let now = clock::now();
     let all = Bounds { shrink: 1.0, ..BOUNDS };
     let mut guarded = settled(1, now);
-    assert_eq!(guarded.hear(update([], &[]), all, now, |_| true), Some(Note::Holds(1)));
+    assert_eq!(guarded.hear_update(update([], &[]), all, now, |_| true), Some(Note::Holds(1)));
     let almost = now + BOUNDS.hold.saturating_sub(Duration::from_millis(1));
-    assert_eq!(guarded.decide(all, almost, |_| true), None);
+    assert_eq!(guarded.decide_again(all, almost, |_| true), None);
     assert_eq!(used(&guarded), ["s0"]);
-    assert_eq!(guarded.decide(all, now + BOUNDS.hold, |_| true), Some(Note::Believes));
+    assert_eq!(guarded.decide_again(all, now + BOUNDS.hold, |_| true), Some(Note::Believes));
     assert_eq!(used(&guarded), names([]));
 }
 
@@ -95,16 +98,16 @@ fn an_empty_list_is_never_believed_at_once() {
 fn goodbyes_and_replacements_are_no_loss() {
     let now = clock::now();
     let mut guarded = settled(4, now);
-    assert_eq!(guarded.hear(update([3], &[0, 1, 2]), BOUNDS, now, |_| true), None);
+    assert_eq!(guarded.hear_update(update([3], &[0, 1, 2]), BOUNDS, now, |_| true), None);
     assert_eq!(used(&guarded), ["s3"]);
     let mut guarded = settled(4, now);
-    assert_eq!(guarded.hear(update(4..8, &[]), BOUNDS, now, |_| true), None);
+    assert_eq!(guarded.hear_update(update(4..8, &[]), BOUNDS, now, |_| true), None);
     assert_eq!(used(&guarded), names(4..8), "a deployment replaces all");
     // At the address of one that is missed there is another one now.
     let mut guarded = settled(4, now);
     let moved = Entry { id: "moved".into(), ..entry(0) };
     let said = Update { entries: Some([moved].into()), ..update([], &[]) };
-    assert_eq!(guarded.hear(said, BOUNDS, now, |_| true), Some(Note::Holds(3)));
+    assert_eq!(guarded.hear_update(said, BOUNDS, now, |_| true), Some(Note::Holds(3)));
     assert_eq!(used(&guarded), ["moved", "s1", "s2", "s3"]);
 }
 
@@ -112,9 +115,9 @@ fn goodbyes_and_replacements_are_no_loss() {
 fn an_operator_is_believed() {
     let now = clock::now();
     let mut guarded = settled(4, now);
-    assert_eq!(guarded.release(), None);
-    assert_eq!(guarded.hear(update([], &[]), BOUNDS, now, |_| true), Some(Note::Holds(4)));
-    assert_eq!(guarded.release(), Some(Note::Believes));
+    assert_eq!(guarded.believe_source(), None);
+    assert_eq!(guarded.hear_update(update([], &[]), BOUNDS, now, |_| true), Some(Note::Holds(4)));
+    assert_eq!(guarded.believe_source(), Some(Note::Believes));
     assert_eq!(used(&guarded), names([]));
     assert!(!guarded.is_waiting());
 }
@@ -125,20 +128,23 @@ fn ten_times_as_many_is_too_many_above_a_thousand() {
     // However many there are when there were none.
     assert_eq!(settled(5000, now).used().len(), 5000);
     let mut guarded = settled(50, now);
-    assert_eq!(guarded.hear(update(0..1000, &[]), BOUNDS, now, |_| true), None);
+    assert_eq!(guarded.hear_update(update(0..1000, &[]), BOUNDS, now, |_| true), None);
     assert_eq!(guarded.used().len(), 1000);
     let mut guarded = settled(200, now);
-    assert_eq!(guarded.hear(update(0..2001, &[]), BOUNDS, now, |_| true), Some(Note::Waits(1)));
+    assert_eq!(
+        guarded.hear_update(update(0..2001, &[]), BOUNDS, now, |_| true),
+        Some(Note::Waits(1))
+    );
     assert_eq!((guarded.used().len(), guarded.waiting()), (2000, 1));
     // What is used meanwhile makes no more of them acceptable.
     let later = now + Duration::from_secs(1);
-    assert_eq!(guarded.decide(BOUNDS, later, |_| true), None);
+    assert_eq!(guarded.decide_again(BOUNDS, later, |_| true), None);
     assert_eq!(
-        guarded.hear(update(0..3000, &[]), BOUNDS, later, |_| true),
+        guarded.hear_update(update(0..3000, &[]), BOUNDS, later, |_| true),
         Some(Note::Waits(1000))
     );
     assert_eq!(guarded.used().len(), 2000);
-    let note = guarded.decide(BOUNDS, now + BOUNDS.hold, |_| true);
+    let note = guarded.decide_again(BOUNDS, now + BOUNDS.hold, |_| true);
     assert_eq!((note, guarded.used().len()), (Some(Note::Believes), 3000));
 }
 
@@ -154,7 +160,7 @@ proptest! {
         for (listed, dismissed, seconds) in steps {
             now += Duration::from_secs(seconds);
             let dismissed: Vec<usize> = dismissed.difference(&listed).copied().collect();
-            let _note = guarded.hear(update(listed.iter().copied(), &dismissed), BOUNDS, now, |id| id != "s7");
+            let _note = guarded.hear_update(update(listed.iter().copied(), &dismissed), BOUNDS, now, |id| id != "s7");
             let all = used(&guarded);
             let once: BTreeSet<&String> = all.iter().collect();
             prop_assert_eq!(once.len(), all.len());
@@ -166,7 +172,7 @@ proptest! {
             prop_assert!(all.len() <= 12);
         }
         // Given time, the source is believed.
-        let _note = guarded.decide(BOUNDS, now + BOUNDS.hold, |_| true);
+        let _note = guarded.decide_again(BOUNDS, now + BOUNDS.hold, |_| true);
         prop_assert!(!guarded.is_waiting());
     }
 }

@@ -112,7 +112,7 @@ impl Book {
     ///
     /// # Errors
     /// [`Refused`]: everything stays as it was.
-    pub fn register(
+    pub fn register_server(
         &mut self,
         id: &Arc<str>,
         said: Registration,
@@ -123,11 +123,11 @@ impl Book {
             self.leases.get(id).filter(|lease| !lease.run_out(now) && !lease.is_over()).cloned();
         let Some(before) = before else {
             let known = Known::new(said, clock::unix_seconds()).ok_or(Refused::Unknown)?;
-            self.admit(id, known.address)?;
+            self.admit_address(id, known.address)?;
             if self.leases.len() >= self.settings.most && !self.leases.contains_key(id) {
                 return Err(Refused::Full(self.settings.most));
             }
-            self.put(id, Lease::new(known, now));
+            self.put_lease(id, Lease::new(known, now));
             return Ok(Registered::New);
         };
         if before.renew(&said, now) {
@@ -138,18 +138,18 @@ impl Book {
         if known == before.known && !renews {
             return Ok(Registered::Renewed);
         }
-        self.admit(id, known.address)?;
+        self.admit_address(id, known.address)?;
         let lease = match renews {
             true => Lease::new(known, now),
             false => Lease::with_left(known, before.left(now), now),
         };
         before.end();
-        self.put(id, lease);
+        self.put_lease(id, lease);
         Ok(Registered::Changed)
     }
 
     /// Returns whether a server may be at an address.
-    fn admit(&self, id: &str, address: SocketAddr) -> Result<(), Refused> {
+    fn admit_address(&self, id: &str, address: SocketAddr) -> Result<(), Refused> {
         if !is_allowed(address.ip(), &self.settings.allow) {
             return Err(Refused::Foreign(address));
         }
@@ -159,13 +159,13 @@ impl Book {
         }
     }
 
-    fn put(&mut self, id: &Arc<str>, lease: Lease) {
+    fn put_lease(&mut self, id: &Arc<str>, lease: Lease) {
         self.next = self.next.min(lease.ends());
         lease.mark();
-        self.place(id, Arc::new(lease));
+        self.place_lease(id, Arc::new(lease));
     }
 
-    fn place(&mut self, id: &Arc<str>, lease: Arc<Lease>) {
+    fn place_lease(&mut self, id: &Arc<str>, lease: Arc<Lease>) {
         self.take_address(id);
         self.addresses.entry(lease.known.address).or_insert_with(|| id.clone());
         self.leases.insert(id.clone(), lease);
@@ -180,13 +180,19 @@ impl Book {
 
     /// Takes in what another instance knows of a server, with what is left of its lease. True if the list of servers
     /// is another one now.
-    pub fn learn(&mut self, id: &Arc<str>, known: Known, left: Duration, now: Instant) -> bool {
+    pub fn learn_server(
+        &mut self,
+        id: &Arc<str>,
+        known: Known,
+        left: Duration,
+        now: Instant,
+    ) -> bool {
         if let Some(lease) = self.leases.get(id).filter(|lease| lease.known == known) {
             lease.grant(left, now);
             return false;
         }
         let room = self.leases.len() < self.settings.most || self.leases.contains_key(id);
-        if !room || self.admit(id, known.address).is_err() {
+        if !room || self.admit_address(id, known.address).is_err() {
             return false;
         }
         if let Some(before) = self.leases.get(id) {
@@ -194,12 +200,12 @@ impl Book {
         }
         let lease = Lease::with_left(known, left, now);
         self.next = self.next.min(lease.ends());
-        self.place(id, Arc::new(lease));
+        self.place_lease(id, Arc::new(lease));
         true
     }
 
     /// Removes a server; its lease, if it had one.
-    pub fn remove(&mut self, id: &str) -> Option<Arc<Lease>> {
+    pub fn remove_server(&mut self, id: &str) -> Option<Arc<Lease>> {
         self.take_address(id);
         let lease = self.leases.remove(id)?;
         lease.end();
@@ -213,7 +219,7 @@ impl Book {
     }
 
     /// Removes the servers whose leases are over. Those that were renewed meanwhile stay.
-    pub fn expire(&mut self, now: Instant) -> Vec<Arc<str>> {
+    pub fn expire_leases(&mut self, now: Instant) -> Vec<Arc<str>> {
         if clock::millis(now) < self.next {
             return Vec::new();
         }
@@ -227,20 +233,20 @@ impl Book {
             }
         }
         for id in &over {
-            self.remove(id);
+            self.remove_server(id);
         }
         over
     }
 
     /// Lets all leases last at least as long as they are from now: nobody could renew them elsewhere.
-    pub fn spare(&self, now: Instant) {
+    pub fn extend_leases(&self, now: Instant) {
         for lease in self.leases.values() {
             lease.grant(lease.known.ttl(), now);
         }
     }
 
     /// Has other settings. Removes what they do not allow.
-    pub fn set(&mut self, settings: Settings) -> Vec<Arc<str>> {
+    pub fn set_settings(&mut self, settings: Settings) -> Vec<Arc<str>> {
         self.settings = settings;
         let foreign = self
             .leases
@@ -248,7 +254,7 @@ impl Book {
             .filter(|(_, lease)| !is_allowed(lease.known.address.ip(), &self.settings.allow));
         let foreign: Vec<Arc<str>> = foreign.map(|(id, _)| id.clone()).collect();
         for id in &foreign {
-            self.remove(id);
+            self.remove_server(id);
         }
         foreign
     }

@@ -101,38 +101,38 @@ impl Keeper {
     }
 
     /// Keeps books until nobody can give orders any more.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    pub(super) async fn run_keeper(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
-            let due = self.due(clock::now());
+            let due = self.next_due(clock::now());
             let mut answers = Vec::new();
             let mut exchange = self.exchange.take();
             tokio::select! {
                 order = orders.recv() => {
                     let Some(order) = order else { return };
                     self.exchange = exchange;
-                    self.obey(order, &mut answers);
+                    self.obey_order(order, &mut answers);
                     for _ in 1..BATCH {
                         let Ok(order) = orders.try_recv() else { break };
-                        self.obey(order, &mut answers);
+                        self.obey_order(order, &mut answers);
                     }
                 }
                 exchanged = under_way(&mut exchange) => {
                     self.take_in(exchanged, clock::now());
                     if let Some(tell) = self.waiting.take() {
-                        answers.push(told(tell));
+                        answers.push(told_answer(tell));
                     }
                 }
                 () = tokio::time::sleep_until(due) => self.exchange = exchange,
             }
-            self.expire(clock::now());
-            self.show(clock::now());
+            self.expire_leases(clock::now());
+            self.show_news(clock::now());
             answers.into_iter().for_each(|answer: Answer| answer());
             self.begin_exchange(clock::now());
         }
     }
 
     /// The moment at which there is something to do. Leases that are shared run out when an exchange has ended.
-    fn due(&self, now: Instant) -> Instant {
+    fn next_due(&self, now: Instant) -> Instant {
         let left = |kept: &Kept| {
             Duration::from_millis(kept.book.next_end().saturating_sub(clock::millis(now)))
         };
@@ -151,50 +151,50 @@ impl Keeper {
         self.redis.is_some() && self.books.values().any(|kept| kept.book.settings.shared)
     }
 
-    fn obey(&mut self, order: Order, answers: &mut Vec<Answer>) {
+    fn obey_order(&mut self, order: Order, answers: &mut Vec<Answer>) {
         match order {
             Order::Follow { upstreams, redis, hear, tell } => {
-                self.follow(upstreams, redis.map(|redis| *redis));
+                self.follow_upstreams(upstreams, redis.map(|redis| *redis));
                 if hear == Hear::First && self.shares() {
                     self.waiting = Some(tell);
                 } else {
-                    answers.push(told(tell));
+                    answers.push(told_answer(tell));
                 }
             }
             Order::Register(upstream, id, said, reply) => {
                 let Some(kept) = self.books.get_mut(&upstream) else {
-                    answers.push(answer(reply, Err(Refused::NoRegistry)));
+                    answers.push(reply_answer(reply, Err(Refused::NoRegistry)));
                     return;
                 };
-                let registered = kept.book.register(&id, said, clock::now());
-                kept.note(&upstream, &id, &registered);
+                let registered = kept.book.register_server(&id, said, clock::now());
+                kept.note_registration(&upstream, &id, &registered);
                 if matches!(registered, Ok(Registered::New | Registered::Changed)) {
                     self.next = self.next.min(kept.turn(clock::now()));
                 }
-                kept.answers.push(answer(reply, registered));
+                kept.answers.push(reply_answer(reply, registered));
             }
             Order::Remove(upstream, id, reply) => {
                 let Some(kept) = self.books.get_mut(&upstream) else {
-                    answers.push(answer(reply, false));
+                    answers.push(reply_answer(reply, false));
                     return;
                 };
-                let removed = kept.remove(&upstream, &id);
+                let removed = kept.remove_leaving(&upstream, &id);
                 if removed {
                     self.next = self.next.min(kept.turn(clock::now()));
                 }
-                kept.answers.push(answer(reply, removed));
+                kept.answers.push(reply_answer(reply, removed));
             }
         }
     }
 
     /// Keeps books for these upstreams and no others.
-    fn follow(&mut self, upstreams: BTreeMap<Arc<str>, Settings>, redis: Option<Redis>) {
+    fn follow_upstreams(&mut self, upstreams: BTreeMap<Arc<str>, Settings>, redis: Option<Redis>) {
         self.books.retain(|upstream, _| upstreams.contains_key(upstream));
         for (upstream, settings) in upstreams {
             match self.books.get_mut(&upstream) {
                 Some(kept) if kept.book.settings == settings => {}
                 Some(kept) => {
-                    for id in kept.book.set(settings) {
+                    for id in kept.book.set_settings(settings) {
                         tell_news(ServerNews::Disallowed, &upstream, &id, None);
                         kept.dismissed.insert(id);
                     }
@@ -223,7 +223,7 @@ impl Keeper {
 
     /// Removes servers whose leases are over. One that is shared is over when the others were heard after its end: it
     /// may have been renewed with them.
-    fn expire(&mut self, now: Instant) {
+    fn expire_leases(&mut self, now: Instant) {
         let (linked, heard) = (self.linked, self.heard.min(now));
         for (upstream, kept) in &mut self.books {
             let shared = kept.book.settings.shared;
@@ -231,7 +231,7 @@ impl Keeper {
             if shared && !linked || kept.turn(now) > now {
                 continue;
             }
-            for id in kept.book.expire(if shared { heard } else { now }) {
+            for id in kept.book.expire_leases(if shared { heard } else { now }) {
                 kept.counts.expired.fetch_add(1, Relaxed);
                 kept.change();
                 tell_news(ServerNews::RanOut, upstream, &id, None);
@@ -240,7 +240,7 @@ impl Keeper {
     }
 
     /// Lets others see what is new where it is time for that, and sends lists of servers that are.
-    fn show(&mut self, now: Instant) {
+    fn show_news(&mut self, now: Instant) {
         let shown = self.shown.upstreams.load();
         let same = shown.len() == self.books.len()
             && self.books.iter().all(|(name, kept)| !kept.shows(now) && shown.contains_key(name));
@@ -261,7 +261,7 @@ impl Keeper {
             let dismissed = std::mem::take(&mut kept.dismissed);
             let entries = Some(kept.book.entries());
             let update = Update { entries, dismissed, ..Update::default() };
-            self.updates.send(name, &Origin::registry(), &update);
+            self.updates.send_update(name, &Origin::of_registry(), &update);
         }
         self.books.values_mut().for_each(Kept::answer);
     }
@@ -332,7 +332,7 @@ impl Keeper {
             }
             if linked {
                 // What was renewed elsewhere meanwhile is told by the next renewal.
-                kept.book.spare(now);
+                kept.book.extend_leases(now);
             }
             tell_link(upstream, linked);
             kept.counts.alone.store(!linked, Relaxed);
@@ -347,14 +347,14 @@ async fn under_way(exchange: &mut Option<UnderWay>) -> Result<Vec<News>, Vec<Tol
     }
 }
 
-fn told(tell: SyncSender<()>) -> Answer {
+fn told_answer(tell: SyncSender<()>) -> Answer {
     Box::new(move || {
         // Who waited may have gone.
         let _gone = tell.try_send(());
     })
 }
 
-fn answer<T: 'static>(reply: oneshot::Sender<T>, what: T) -> Answer {
+fn reply_answer<T: 'static>(reply: oneshot::Sender<T>, what: T) -> Answer {
     Box::new(move || {
         // Who asked may have gone.
         let _gone = reply.send(what);
@@ -409,7 +409,12 @@ impl Kept {
     }
 
     /// Notes what came of a registration.
-    fn note(&mut self, upstream: &str, id: &Arc<str>, registered: &Result<Registered, Refused>) {
+    fn note_registration(
+        &mut self,
+        upstream: &str,
+        id: &Arc<str>,
+        registered: &Result<Registered, Refused>,
+    ) {
         let news = match registered {
             Ok(Registered::New) => ServerNews::Registered,
             Ok(Registered::Changed) => ServerNews::Changed,
@@ -421,8 +426,8 @@ impl Kept {
     }
 
     /// Removes a server that leaves on purpose.
-    fn remove(&mut self, upstream: &str, id: &Arc<str>) -> bool {
-        let removed = self.book.remove(id).is_some();
+    fn remove_leaving(&mut self, upstream: &str, id: &Arc<str>) -> bool {
+        let removed = self.book.remove_server(id).is_some();
         if removed {
             tell_news(ServerNews::Deregistered, upstream, id, None);
             self.untold.insert(id.clone());
@@ -439,7 +444,7 @@ impl Kept {
         self.since = news.since;
         for (id, known, left) in news.servers {
             let Some(known) = known else {
-                if !self.untold.contains(&id) && self.book.remove(&id).is_some() {
+                if !self.untold.contains(&id) && self.book.remove_server(&id).is_some() {
                     tell_news(ServerNews::DeregisteredElsewhere, &news.upstream, &id, None);
                     self.dismissed.insert(id);
                     self.change();
@@ -456,7 +461,7 @@ impl Kept {
             if newer || left.is_zero() || !known.is_fit() || shown.is_own(known.address) {
                 continue;
             }
-            if self.book.learn(&id, known, left, now) {
+            if self.book.learn_server(&id, known, left, now) {
                 let lease = self.book.leases().get(&id);
                 tell_news(ServerNews::RegisteredElsewhere, &news.upstream, &id, lease);
                 self.change();

@@ -124,7 +124,7 @@ impl Registry {
         let seen = shown.clone();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("registry".into()).spawn(move || {
-            runtime.block_on(Keeper::new(seen, updates).run(received));
+            runtime.block_on(Keeper::new(seen, updates).run_keeper(received));
         })?;
         Ok(Self { shown, orders })
     }
@@ -217,7 +217,7 @@ impl Registry {
 impl Shown {
     /// Returns whether the proxy itself listens there.
     fn is_own(&self, address: SocketAddr) -> bool {
-        self.own.load().iter().any(|listens| own::same(*listens, address, own::is_local))
+        self.own.load().iter().any(|listens| own::is_same_place(*listens, address, own::is_local))
     }
 }
 

@@ -40,24 +40,24 @@ async fn a_lease_lasts_as_long_as_it_is_renewed() {
     let _epoch = clock::millis(clock::now());
     let mut book = Book::new(settings(10));
     let id: Arc<str> = "a".into();
-    assert_eq!(book.register(&id, said(1, 10), clock::now()), Ok(Registered::New));
+    assert_eq!(book.register_server(&id, said(1, 10), clock::now()), Ok(Registered::New));
     for _ in 0..5 {
         tokio::time::advance(9 * SECOND).await;
-        assert_eq!(book.expire(clock::now()), Vec::<Arc<str>>::new());
+        assert_eq!(book.expire_leases(clock::now()), Vec::<Arc<str>>::new());
         assert!(book.leases()["a"].renew(&said(1, 10), clock::now()));
     }
     tokio::time::advance(10 * SECOND - Duration::from_millis(1)).await;
-    assert_eq!(book.expire(clock::now()), Vec::<Arc<str>>::new());
+    assert_eq!(book.expire_leases(clock::now()), Vec::<Arc<str>>::new());
     let lease = book.leases()["a"].clone();
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(book.expire(clock::now()), std::slice::from_ref(&id));
+    assert_eq!(book.expire_leases(clock::now()), std::slice::from_ref(&id));
     // A renewal that comes a moment late is a new registration.
     assert!(lease.is_over() && !lease.renew(&said(1, 10), clock::now()));
-    assert_eq!(book.register(&id, said(1, 10), clock::now()), Ok(Registered::New));
+    assert_eq!(book.register_server(&id, said(1, 10), clock::now()), Ok(Registered::New));
     // So is one that comes before anybody has noticed.
     tokio::time::advance(11 * SECOND).await;
-    assert_eq!(book.register(&id, said(1, 10), clock::now()), Ok(Registered::New));
-    assert_eq!(book.expire(clock::now()), Vec::<Arc<str>>::new());
+    assert_eq!(book.register_server(&id, said(1, 10), clock::now()), Ok(Registered::New));
+    assert_eq!(book.expire_leases(clock::now()), Vec::<Arc<str>>::new());
     assert_eq!(ids(&book), ["a"]);
 }
 
@@ -67,13 +67,13 @@ async fn lists_of_registrations(number: u16, apart: Duration) -> Vec<usize> {
     let (updates, lists) = (Updates::default(), Arc::new(ArcSwap::from_pointee(Vec::new())));
     let (taken, sent) = (updates.clone(), lists.clone());
     updates.wake_by(move || {
-        let all = taken.take().into_values().filter_map(|update| update.entries);
+        let all = taken.take_all().into_values().filter_map(|update| update.entries);
         let all: Vec<usize> = all.map(|entries| entries.len()).collect();
         sent.rcu(|before| [before.as_slice(), &all].concat());
     });
     let (orders, received) = mpsc::channel(2);
     let keeper = tokio::task::LocalSet::new();
-    keeper.spawn_local(Keeper::new(Arc::default(), updates).run(received));
+    keeper.spawn_local(Keeper::new(Arc::default(), updates).run_keeper(received));
     let registering = async {
         let (tell, _told) = std::sync::mpsc::sync_channel(1);
         let upstreams = BTreeMap::from([("app".into(), settings(10_000))]);
@@ -120,22 +120,22 @@ async fn only_a_word_of_where_it_is_or_for_how_long_renews() {
     let now = clock::now();
     let weight =
         |n| Registration { weight: std::num::NonZeroU16::new(n), ..Registration::default() };
-    assert_eq!(book.register(&id, weight(2), now), Err(Refused::Unknown));
-    assert_eq!(book.register(&id, said(1, 10), now), Ok(Registered::New));
+    assert_eq!(book.register_server(&id, weight(2), now), Err(Refused::Unknown));
+    assert_eq!(book.register_server(&id, said(1, 10), now), Ok(Registered::New));
     tokio::time::advance(4 * SECOND).await;
     let now = clock::now();
     assert!(!book.leases()["a"].renew(&weight(1), now));
-    assert_eq!(book.register(&id, weight(5), now), Ok(Registered::Changed));
+    assert_eq!(book.register_server(&id, weight(5), now), Ok(Registered::Changed));
     assert_eq!(book.leases()["a"].left(now), 6 * SECOND);
     let ttl = Registration { ttl: Some(10 * SECOND), ..Registration::default() };
-    assert_eq!(book.register(&id, ttl, now), Ok(Registered::Renewed));
+    assert_eq!(book.register_server(&id, ttl, now), Ok(Registered::Renewed));
     assert_eq!(book.leases()["a"].left(now), 10 * SECOND);
     assert_eq!(book.leases()["a"].known.weight.get(), 5);
     // It moves, and its old address is free.
-    assert_eq!(book.register(&id, said(2, 10), now), Ok(Registered::Changed));
-    assert_eq!(book.register(&"b".into(), said(1, 10), now), Ok(Registered::New));
+    assert_eq!(book.register_server(&id, said(2, 10), now), Ok(Registered::Changed));
+    assert_eq!(book.register_server(&"b".into(), said(1, 10), now), Ok(Registered::New));
     let taken = Refused::Taken { address: at(2), id };
-    assert_eq!(book.register(&"b".into(), said(2, 10), now), Err(taken));
+    assert_eq!(book.register_server(&"b".into(), said(2, 10), now), Err(taken));
     assert_eq!(ids(&book), ["a", "b"]);
 }
 
@@ -159,14 +159,20 @@ fn bounds_are_kept() {
     let mut book = Book::new(settings(2));
     let now = clock::now();
     for n in 0..2 {
-        assert_eq!(book.register(&format!("{n}").into(), said(n, 10), now), Ok(Registered::New));
+        assert_eq!(
+            book.register_server(&format!("{n}").into(), said(n, 10), now),
+            Ok(Registered::New)
+        );
     }
-    assert_eq!(book.register(&"2".into(), said(7, 10), now), Err(Refused::Full(2)));
+    assert_eq!(book.register_server(&"2".into(), said(7, 10), now), Err(Refused::Full(2)));
     let known = book.leases()["1"].known.clone();
     let other = super::lease::Known { address: at(9), ..known.clone() };
-    assert!(!book.learn(&"2".into(), other.clone(), SECOND, now), "others bring no more than fit");
-    assert!(book.learn(&"1".into(), other, SECOND, now));
-    assert!(!book.learn(&"0".into(), known, SECOND, now) || book.leases().len() == 2);
+    assert!(
+        !book.learn_server(&"2".into(), other.clone(), SECOND, now),
+        "others bring no more than fit"
+    );
+    assert!(book.learn_server(&"1".into(), other, SECOND, now));
+    assert!(!book.learn_server(&"0".into(), known, SECOND, now) || book.leases().len() == 2);
 }
 
 /// What a book must say, kept in the simplest way.
@@ -200,12 +206,12 @@ fn simulate(seed: u64) {
         let ttl = 1 + random.below(5);
         match random.below(10) {
             0 => {
-                let there = book.remove(&name).is_some_and(|_| true);
+                let there = book.remove_server(&name).is_some_and(|_| true);
                 assert!(there || !model.0.contains_key(&id));
                 model.0.remove(&id);
             }
             1..=3 => {
-                let over = book.expire(now);
+                let over = book.expire_leases(now);
                 let ended: Vec<u64> = model
                     .0
                     .iter()
@@ -218,7 +224,7 @@ fn simulate(seed: u64) {
                 model.0.retain(|_, (_, ends)| *ends > at_now);
             }
             _ => {
-                let registered = book.register(&name, said(port, ttl), now);
+                let registered = book.register_server(&name, said(port, ttl), now);
                 let known = model.0.get(&id).copied().filter(|(_, ends)| *ends > at_now);
                 let owner =
                     model.0.iter().find(|(other, (taken, _))| **other != id && *taken == port);

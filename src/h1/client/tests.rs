@@ -70,15 +70,15 @@ async fn w1_the_last_words_of_tls_wait_for_no_one_who_does_not_read() {
         let (near, mut far) = secure().await;
         tokio::io::AsyncWriteExt::write_all(&mut far, request.as_bytes()).await.unwrap();
         fill(near.get_ref().0).await;
-        let stream = Stream::secure(near);
+        let stream = Stream::from_tls(near);
         let mut client = H1Client::new(stream, clock::now(), Default::default(), 0);
         client.begun = true;
         if !request.is_empty() {
-            client.inbox = Inbox::holding(rest.as_bytes());
+            client.inbox = Inbox::with_bytes(rest.as_bytes());
         }
         let begun = clock::now();
         let mut timer = Timer::default();
-        let closed = client.close(&mut timer, Some(Duration::from_millis(200)));
+        let closed = client.close_gracefully(&mut timer, Some(Duration::from_millis(200)));
         let ended = tokio::time::timeout(Duration::from_secs(10), closed).await;
         assert!(ended.is_ok(), "it waits for ever");
         assert!(begun.elapsed() >= Duration::from_millis(200), "there was room");

@@ -93,7 +93,7 @@ pub(super) fn drive(
         poll_fn(|cx| socket.poll(cx, &shared, &mut accept)).await;
         let ended = shared.borrow().ended();
         shared.borrow_mut().lose();
-        socket.close(ended, &mut Timer::default()).await;
+        socket.close_socket(ended, &mut Timer::default()).await;
     });
 }
 
@@ -144,12 +144,12 @@ async fn send(
         }
     }
     if breaks.is_some() {
-        stream.borrow().reset(ErrorCode::CANCEL);
+        stream.borrow().reset_stream(ErrorCode::CANCEL);
         return false;
     }
     let mut fields = Fields::default();
     fields.push(b"x-sum", b"1");
-    stream.borrow_mut().finish(trailers.then_some(&fields)).is_ok()
+    stream.borrow_mut().finish_message(trailers.then_some(&fields)).is_ok()
 }
 
 /// Writes down how a body comes.
@@ -164,11 +164,11 @@ async fn receive(schedule: &Schedule, stream: &RefCell<Handle>, body: usize, not
         match filled {
             Ok(Fill::Data) => {
                 let mut stream = stream.borrow_mut();
-                let n = stream.data().len();
+                let n = stream.body_data().len();
                 let n = if hurry { n } else { 1 + schedule.below(n as u64) as usize };
                 let n = n.min(LONGEST - at);
-                let wrong = n == 0 || stream.data()[..n] != *part(body, at, n);
-                stream.consume(n);
+                let wrong = n == 0 || stream.body_data()[..n] != *part(body, at, n);
+                stream.consume_body(n);
                 at += n;
                 note(&mut |got| {
                     got.bytes = at;
@@ -176,7 +176,7 @@ async fn receive(schedule: &Schedule, stream: &RefCell<Handle>, body: usize, not
                 });
             }
             Ok(Fill::End) => {
-                let trailers = stream.borrow_mut().trailers().is_some();
+                let trailers = stream.borrow_mut().body_trailers().is_some();
                 note(&mut |got| {
                     got.whole = true;
                     got.trailers = trailers;
@@ -236,12 +236,12 @@ pub(super) async fn ask(
 
 /// Sends the head of the request with this number.
 fn begin(stream: &mut Handle, n: usize) {
-    stream.head(BodyFraming::UntilClose, false, &mut |block| {
-        block.encoder.pseudo(block.out, Pseudo::Method, b"POST");
-        block.encoder.pseudo(block.out, Pseudo::Scheme, b"http");
-        block.encoder.pseudo(block.out, Pseudo::Authority, b"a.test");
-        block.encoder.pseudo(block.out, Pseudo::Path, format!("/{n}").as_bytes());
-        block.put(b"user-agent", b"simulation", Known::Other);
+    stream.send_head(BodyFraming::UntilClose, false, &mut |block| {
+        block.encoder.put_pseudo(block.out, Pseudo::Method, b"POST");
+        block.encoder.put_pseudo(block.out, Pseudo::Scheme, b"http");
+        block.encoder.put_pseudo(block.out, Pseudo::Authority, b"a.test");
+        block.encoder.put_pseudo(block.out, Pseudo::Path, format!("/{n}").as_bytes());
+        block.put_field(b"user-agent", b"simulation", Known::Other);
     });
 }
 
@@ -261,7 +261,7 @@ pub(super) async fn answer(
     };
     let down = async {
         poll_fn(|_| if answered.get() { Poll::Ready(()) } else { Poll::Pending }).await;
-        stream.borrow_mut().head(BodyFraming::UntilClose, false, &mut |block| {
+        stream.borrow_mut().send_head(BodyFraming::UntilClose, false, &mut |block| {
             block.encoder.status(block.out, 200);
         });
         let breaks = (plan.breaks == Breaks::Server).then_some(plan.after);
@@ -279,16 +279,16 @@ impl Source for Upstream {
         self.0.poll_fill(cx)
     }
 
-    fn data(&self) -> &[u8] {
-        self.0.data()
+    fn body_data(&self) -> &[u8] {
+        self.0.body_data()
     }
 
-    fn consume(&mut self, n: usize) {
-        self.0.consume(n);
+    fn consume_body(&mut self, n: usize) {
+        self.0.consume_body(n);
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        Ok(self.0.trailers().cloned())
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        Ok(self.0.body_trailers().cloned())
     }
 }
 
@@ -306,7 +306,7 @@ impl Sink for Upstream {
         _: &mut Context<'_>,
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.finish(trailers))
+        Poll::Ready(self.0.finish_message(trailers))
     }
 }
 
@@ -319,7 +319,7 @@ pub(super) async fn relay(
     let n = number(&head);
     let mut client = H2Client::new(front.clone(), stream, Some(&head));
     let slot = back.borrow_mut().open();
-    let Some(slot) = slot else { return client.cut() };
+    let Some(slot) = slot else { return client.cut_response() };
     let mut until_refused = (plan.breaks == Breaks::Proxy).then(|| schedule.below(12));
     let mut server = Upstream(Handle::new(back, slot));
     begin(&mut server.0, n);
@@ -337,23 +337,23 @@ pub(super) async fn relay(
             && let Poll::Ready(Err(error)) = up.poll(cx, &mut client, &mut server)
         {
             match error {
-                PumpError::Source(_) => server.0.reset(ErrorCode::CANCEL),
-                PumpError::Sink(_) | PumpError::Announced(_) => client.cut(),
+                PumpError::Source(_) => server.0.reset_stream(ErrorCode::CANCEL),
+                PumpError::Sink(_) | PumpError::Announced(_) => client.cut_response(),
             }
             return Poll::Ready(());
         }
-        if !client.begun() {
+        if !client.has_begun() {
             match server.0.poll_head(cx, &mut answer) {
                 Poll::Pending if client.poll_gone(cx).is_ready() => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => client.begin(&Outgoing {
+                Poll::Ready(Ok(())) => client.begin_response(&Outgoing {
                     status: answer.status,
                     reason: b"",
-                    fields: &|out| out.field(b"x-by", b"proxy"),
+                    fields: &|out| out.emit_field(b"x-by", b"proxy"),
                     length: Length::Unknown,
                 }),
                 Poll::Ready(Err(_)) => {
-                    client.cut();
+                    client.cut_response();
                     return Poll::Ready(());
                 }
             }
@@ -362,7 +362,7 @@ pub(super) async fn relay(
             match down.poll(cx, &mut server, &mut client) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
-                    client.cut();
+                    client.cut_response();
                     return Poll::Ready(());
                 }
                 Poll::Pending if client.poll_gone(cx).is_ready() => return Poll::Ready(()),

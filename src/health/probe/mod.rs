@@ -114,7 +114,7 @@ async fn write_proxy_header(
     check: &Check,
     stream: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), ProbeError> {
-    let header = check.announce.map(Ends::nobody).unwrap_or_default();
+    let header = check.announce.map(Ends::anonymous_header).unwrap_or_default();
     stream.write_all(header).await.map_err(ProbeError::Connect)
 }
 
@@ -126,7 +126,10 @@ async fn shake_hands(
     let Some(TlsTarget { outgoing, name }) = &check.secured else {
         return Ok((Box::new(stream), offer == AlpnOffer::Http2));
     };
-    let secure = outgoing.secure(stream, name.clone(), offer).await.map_err(ProbeError::Connect)?;
+    let secure = outgoing
+        .secure_connection(stream, name.clone(), offer)
+        .await
+        .map_err(ProbeError::Connect)?;
     let h2 = secure.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok((Box::new(secure), h2))
 }

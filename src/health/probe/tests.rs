@@ -26,7 +26,7 @@ fn check(health: &str) -> Check {
     let config = crate::config::load_str("test.toml", &text).unwrap().config;
     let upstream: &UpstreamConfig = config.upstream.values().next().unwrap();
     let check = Check::new(upstream.health.as_ref().unwrap(), AlpnOffer::Http1, None);
-    check.of("a.test:80", None)
+    check.for_host("a.test:80", None)
 }
 
 /// A server that answers every connection with these bytes and closes; returns what it was asked.

@@ -45,12 +45,13 @@ impl<'a> CompressedBody<'a> {
     }
 
     /// The body of `source`, compressed.
-    pub(super) fn of<'s, S>(&'s mut self, source: &'s mut S) -> BodyReader<'s, 'a, S> {
+    pub(super) fn reader_of<'s, S>(&'s mut self, source: &'s mut S) -> BodyReader<'s, 'a, S> {
         BodyReader { source, body: self }
     }
 
-    fn flush(&mut self, then: BodyState) -> Result<(), BodyError> {
-        let (made, all) = self.compressor.flush(&mut self.room, then == BodyState::Ended)?;
+    fn flush_compressor(&mut self, then: BodyState) -> Result<(), BodyError> {
+        let (made, all) =
+            self.compressor.flush_encoder(&mut self.room, then == BodyState::Ended)?;
         self.ready = 0..made;
         if all {
             self.state = then;
@@ -81,14 +82,14 @@ impl<S: Source> Source for BodyReader<'_, '_, S> {
                             cx.waker().wake_by_ref();
                             return Poll::Pending;
                         }
-                        let data = source.data();
+                        let data = source.body_data();
                         let piece = data.get(..ROOM).unwrap_or(data);
-                        let (taken, made) = body.compressor.encode(piece, &mut body.room)?;
+                        let (taken, made) = body.compressor.encode_piece(piece, &mut body.room)?;
                         if taken == 0 && made == 0 {
                             let stuck = std::io::Error::from(std::io::ErrorKind::WriteZero);
                             return Poll::Ready(Err(stuck.into()));
                         }
-                        source.consume(taken);
+                        source.consume_body(taken);
                         body.spent += taken;
                         body.ready = 0..made;
                         body.held = true;
@@ -98,23 +99,23 @@ impl<S: Source> Source for BodyReader<'_, '_, S> {
                     Poll::Pending if body.held => body.state = BodyState::Flushing,
                     Poll::Pending => return Poll::Pending,
                 },
-                BodyState::Flushing => body.flush(BodyState::Taking)?,
-                BodyState::Ending => body.flush(BodyState::Ended)?,
+                BodyState::Flushing => body.flush_compressor(BodyState::Taking)?,
+                BodyState::Ending => body.flush_compressor(BodyState::Ended)?,
                 BodyState::Ended => return Poll::Ready(Ok(Fill::End)),
             }
         }
     }
 
-    fn data(&self) -> &[u8] {
+    fn body_data(&self) -> &[u8] {
         self.body.room.get(self.body.ready.clone()).unwrap_or_default()
     }
 
-    fn consume(&mut self, n: usize) {
+    fn consume_body(&mut self, n: usize) {
         let ready = &mut self.body.ready;
         ready.start = ready.end.min(ready.start + n);
     }
 
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        self.source.trailers()
+    fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        self.source.read_trailers()
     }
 }

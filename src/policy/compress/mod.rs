@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use self::body::{BodyReader, CompressedBody};
 use super::{Policies, PolicyMetric};
-use crate::exchange::accept::weight;
+use crate::exchange::accept::parse_weight;
 use crate::exchange::stage::{BodyStage, ResponseStage};
 use crate::exchange::{Emit, Length, Source};
 use crate::wire::ResponseHead;
@@ -58,14 +58,14 @@ impl ContentCoding {
         }
     }
 
-    fn is(self, name: &[u8]) -> bool {
+    fn is_named(self, name: &[u8]) -> bool {
         // RFC 9110 §8.4.1.3: `x-gzip` is the same.
         name.eq_ignore_ascii_case(self.name())
             || self == Self::Gzip && name.eq_ignore_ascii_case(b"x-gzip")
     }
 
     /// Levels that a proxy can afford at line speed.
-    fn encoder(self) -> Box<dyn EncodeV2> {
+    fn new_encoder(self) -> Box<dyn EncodeV2> {
         match self {
             Self::Zstd => {
                 Box::new(ZstdEncoder::new_with_params(3, &[CParameter::window_log(WINDOW)]))
@@ -113,25 +113,28 @@ struct Acceptance<'a> {
 impl Compress {
     /// The stage for the response of a request with these fields.
     #[must_use]
-    pub fn stage<'a>(&'a self, request: &'a Fields) -> CompressStage<'a> {
-        let coding = accepted(request).filter(|_| !forbidden(request));
+    pub fn stage_for<'a>(&'a self, request: &'a Fields) -> CompressStage<'a> {
+        let coding = best_accepted(request).filter(|_| !forbids_transform(request));
         let wanted = Acceptance { coding, counts: &self.counts, request };
         CompressStage { wanted, plan: None, body: None }
     }
 
     /// Begins to compress the body of one response apart from any exchange; `None` if it is to go out as it is.
     #[must_use]
-    pub fn begin<'a>(
+    pub fn begin_detached<'a>(
         &'a self,
         request: &'a Fields,
         head: &ResponseHead,
         length: Length,
     ) -> Option<Compressor<'a>> {
-        self.stage(request).wanted.plan(head, length, SentShare::of(head.status))?.begin()
+        self.stage_for(request)
+            .wanted
+            .plan_response(head, length, SentShare::of(head.status))?
+            .begin_compressor()
     }
 
     /// The counts, for `/stats`.
-    pub(super) fn stats(&self) -> CompressionStats {
+    pub(super) fn read_stats(&self) -> CompressionStats {
         let CompressionCounts { responses, skipped, taken, made } = &*self.counts;
         CompressionStats {
             responses: responses.load(Relaxed),
@@ -152,31 +155,31 @@ pub(super) struct CompressionStats {
     bytes_out: u64,
 }
 
-fn counts(policies: &Policies) -> Option<&CompressionCounts> {
+fn counts_of(policies: &Policies) -> Option<&CompressionCounts> {
     policies.compress.as_ref().map(|compress| &*compress.counts)
 }
 
 /// The counters for `/metrics`.
 pub(super) const METRICS: &[PolicyMetric] = &[
-    PolicyMetric::counter(
+    PolicyMetric::counter_row(
         "tidegate_route_compressed_total",
         "Responses that were compressed.",
-        |policies| Some(counts(policies)?.responses.load(Relaxed) as f64),
+        |policies| Some(counts_of(policies)?.responses.load(Relaxed) as f64),
     ),
-    PolicyMetric::counter(
+    PolicyMetric::counter_row(
         "tidegate_route_compression_skipped_total",
         "Responses that were not, because too many were under way.",
-        |policies| Some(counts(policies)?.skipped.load(Relaxed) as f64),
+        |policies| Some(counts_of(policies)?.skipped.load(Relaxed) as f64),
     ),
-    PolicyMetric::counter(
+    PolicyMetric::counter_row(
         "tidegate_route_compression_in_bytes_total",
         "Bytes before compression.",
-        |policies| Some(counts(policies)?.taken.load(Relaxed) as f64),
+        |policies| Some(counts_of(policies)?.taken.load(Relaxed) as f64),
     ),
-    PolicyMetric::counter(
+    PolicyMetric::counter_row(
         "tidegate_route_compression_out_bytes_total",
         "Bytes after compression.",
-        |policies| Some(counts(policies)?.made.load(Relaxed) as f64),
+        |policies| Some(counts_of(policies)?.made.load(Relaxed) as f64),
     ),
 ];
 
@@ -210,13 +213,13 @@ pub struct CompressStage<'a> {
 }
 
 impl ResponseStage for CompressStage<'_> {
-    fn announce(&mut self, head: &ResponseHead, length: Length) -> Length {
+    fn announce_length(&mut self, head: &ResponseHead, length: Length) -> Length {
         self.announce_share(head, length, SentShare::of(head.status))
     }
 
     fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
         match &self.plan {
-            Some(plan) => plan.fields(out, inner),
+            Some(plan) => plan.write_changed(out, inner),
             None => inner(out),
         }
     }
@@ -231,12 +234,12 @@ impl CompressStage<'_> {
         length: Length,
         share: SentShare,
     ) -> Length {
-        let Some(plan) = self.wanted.plan(head, length, share) else { return length };
+        let Some(plan) = self.wanted.plan_response(head, length, share) else { return length };
         if !matches!(length, Length::Bodiless(_)) {
-            self.body = plan.begin().map(CompressedBody::new);
+            self.body = plan.begin_compressor().map(CompressedBody::new);
         }
         self.plan = Some(plan);
-        plan.length(length)
+        plan.sent_length(length)
     }
 }
 
@@ -247,19 +250,19 @@ impl<'a> BodyStage for CompressStage<'a> {
         Self: 's;
 
     fn wrap_body<'s, S: Source>(&'s mut self, source: &'s mut S) -> Option<Self::Body<'s, S>> {
-        self.body.as_mut().map(|body| body.of(source))
+        self.body.as_mut().map(|body| body.reader_of(source))
     }
 }
 
 impl<'a> Acceptance<'a> {
     /// Decides how a response is to be passed on; `None` is as it is.
-    fn plan(
+    fn plan_response(
         &self,
         head: &ResponseHead,
         length: Length,
         share: SentShare,
     ) -> Option<CompressPlan<'a>> {
-        if !compressible(head, length, share) {
+        if !is_compressible(head, length, share) {
             return None;
         }
         if share != SentShare::Whole {
@@ -306,7 +309,7 @@ struct CompressPlan<'a> {
 
 impl<'a> CompressPlan<'a> {
     /// The length of what is sent instead.
-    fn length(&self, length: Length) -> Length {
+    fn sent_length(&self, length: Length) -> Length {
         match (self.coding, length) {
             (None, length) => length,
             // RFC 9110 §8.6: what `GET` would send is not known.
@@ -316,23 +319,23 @@ impl<'a> CompressPlan<'a> {
     }
 
     /// Begins to compress a body, if this one is to be.
-    fn begin(&self) -> Option<Compressor<'a>> {
+    fn begin_compressor(&self) -> Option<Compressor<'a>> {
         let coding = self.coding?;
         self.counts.responses.fetch_add(1, Relaxed);
         UNDER_WAY.set(UNDER_WAY.get() + 1);
-        Some(Compressor { encoder: coding.encoder(), counts: self.counts })
+        Some(Compressor { encoder: coding.new_encoder(), counts: self.counts })
     }
 
     /// Writes the fields of the response through `write` with what compression changes about them.
-    fn fields(&self, out: &mut dyn Emit, write: impl FnOnce(&mut dyn Emit)) {
+    fn write_changed(&self, out: &mut dyn Emit, write: impl FnOnce(&mut dyn Emit)) {
         let mut recoded = Recoded { out, coding: self.coding, weak: self.weak, varies: false };
         write(&mut recoded);
         let Recoded { out, varies, .. } = recoded;
         if !varies {
-            out.field(b"vary", b"accept-encoding");
+            out.emit_field(b"vary", b"accept-encoding");
         }
         if let Some(coding) = self.coding {
-            out.field(b"content-encoding", coding.name());
+            out.emit_field(b"content-encoding", coding.name());
         }
     }
 }
@@ -358,7 +361,11 @@ impl Compressor<'_> {
     ///
     /// # Errors
     /// Those of the encoder.
-    pub fn encode(&mut self, input: &[u8], output: &mut [u8]) -> std::io::Result<(usize, usize)> {
+    pub fn encode_piece(
+        &mut self,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> std::io::Result<(usize, usize)> {
         let mut input = PartialBuffer::new(input);
         let mut output = WriteBuffer::new_initialized(output);
         self.encoder.encode(&mut input, &mut output)?;
@@ -372,7 +379,11 @@ impl Compressor<'_> {
     ///
     /// # Errors
     /// Those of the encoder.
-    pub fn flush(&mut self, output: &mut [u8], end: bool) -> std::io::Result<(usize, bool)> {
+    pub fn flush_encoder(
+        &mut self,
+        output: &mut [u8],
+        end: bool,
+    ) -> std::io::Result<(usize, bool)> {
         let mut output = WriteBuffer::new_initialized(output);
         let encoder = &mut self.encoder;
         let all = if end { encoder.finish(&mut output) } else { encoder.flush(&mut output) }?;
@@ -388,15 +399,15 @@ impl Drop for Compressor<'_> {
 }
 
 /// The best coding that a request accepts; `None` when it accepts none, or prefers none.
-fn accepted(request: &Fields) -> Option<ContentCoding> {
+fn best_accepted(request: &Fields) -> Option<ContentCoding> {
     let mut weights = [None; 3];
     let (mut any, mut identity) = (None, None);
     for item in request.named(b"accept-encoding").flat_map(list_items) {
         let mut parts = item.split(|byte| *byte == b';');
         let name = parts.next().unwrap_or_default().trim_ascii();
-        let weight = weight(parts);
+        let weight = parse_weight(parts);
         for (coding, known) in ContentCoding::ALL.iter().zip(&mut weights) {
-            if coding.is(name) {
+            if coding.is_named(name) {
                 *known = Some(weight);
             }
         }
@@ -442,13 +453,13 @@ pub fn turned_back(request: &Fields) -> Option<Vec<u8>> {
 }
 
 /// Returns whether a message may not be transformed (RFC 9110 §7.7).
-fn forbidden(fields: &Fields) -> bool {
+fn forbids_transform(fields: &Fields) -> bool {
     let mut directives = fields.named(b"cache-control").flat_map(list_items);
     directives.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
 }
 
 /// Returns whether a whole response, of which one with this head is a share, may be compressed as far as its fields tell.
-fn compressible(head: &ResponseHead, length: Length, share: SentShare) -> bool {
+fn is_compressible(head: &ResponseHead, length: Length, share: SentShare) -> bool {
     let fields = &head.fields;
     let long_enough = match length {
         // What a server says of a part, or with a 304, is not the length of the whole.
@@ -459,9 +470,9 @@ fn compressible(head: &ResponseHead, length: Length, share: SentShare) -> bool {
     };
     let kind = fields.named(b"content-type").next();
     let shrinks = match share {
-        SentShare::Whole => kind.is_some_and(shrinks),
-        SentShare::Part => kind.is_none_or(|kind| shrinks(kind) || is_multipart(kind)),
-        SentShare::Unmodified => kind.is_none_or(shrinks),
+        SentShare::Whole => kind.is_some_and(is_text_type),
+        SentShare::Part => kind.is_none_or(|kind| is_text_type(kind) || is_multipart(kind)),
+        SentShare::Unmodified => kind.is_none_or(is_text_type),
     };
     // Encoded already, a part of something, or sealed by a digest of the bytes as they are (RFC 9530 §2, §3; RFC 3230;
     // RFC 1864).
@@ -473,7 +484,7 @@ fn compressible(head: &ResponseHead, length: Length, share: SentShare) -> bool {
         && !part
         && !matches!(head.status, 100..=199 | 204 | 205)
         && !untouchable.iter().any(|name| fields.named(name).next().is_some())
-        && !forbidden(fields)
+        && !forbids_transform(fields)
 }
 
 /// Returns whether a media type is that of several parts (RFC 9110 §14.6), which hides the one of the whole.
@@ -483,7 +494,7 @@ fn is_multipart(media_type: &[u8]) -> bool {
 }
 
 /// Returns whether a media type is text in one form or another.
-fn shrinks(media_type: &[u8]) -> bool {
+fn is_text_type(media_type: &[u8]) -> bool {
     const TYPES: [&[u8]; 14] = [
         b"application/json",
         b"application/javascript",
@@ -515,7 +526,7 @@ struct Recoded<'o> {
 }
 
 impl Emit for Recoded<'_> {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
+    fn emit_field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"vary") {
             let named = |item: &[u8]| item == b"*" || item.eq_ignore_ascii_case(b"accept-encoding");
             self.varies |= list_items(value).any(named);
@@ -525,9 +536,9 @@ impl Emit for Recoded<'_> {
         }
         if self.weak && name.eq_ignore_ascii_case(b"etag") && value.starts_with(b"\"") {
             // RFC 9110 §8.8.1: the same content, but not byte for byte.
-            return self.out.field(name, &[b"W/", value].concat());
+            return self.out.emit_field(name, &[b"W/", value].concat());
         }
-        self.out.field(name, value);
+        self.out.emit_field(name, value);
     }
 }
 
@@ -563,9 +574,9 @@ mod tests {
             ("gzip;q=NaN", None),
             ("", None),
         ] {
-            assert_eq!(accepted(&fields(&[("Accept-Encoding", accept)])), coding, "{accept}");
+            assert_eq!(best_accepted(&fields(&[("Accept-Encoding", accept)])), coding, "{accept}");
         }
-        assert_eq!(accepted(&fields(&[])), None);
+        assert_eq!(best_accepted(&fields(&[])), None);
     }
 
     #[test]
@@ -584,28 +595,28 @@ mod tests {
     #[test]
     fn text_shrinks_and_events_do_not_wait() {
         for yes in ["text/html", "Application/JSON; charset=utf-8", "image/svg+xml", "a/b+json"] {
-            assert!(shrinks(yes.as_bytes()), "{yes}");
+            assert!(is_text_type(yes.as_bytes()), "{yes}");
         }
         for no in ["text/event-stream", "image/png", "application/grpc", "", "application/zip"] {
-            assert!(!shrinks(no.as_bytes()), "{no}");
+            assert!(!is_text_type(no.as_bytes()), "{no}");
         }
     }
 
     fn decoded(coding: ContentCoding, mut rest: &[u8], step: usize, room: usize) -> Vec<u8> {
         let counts = CompressionCounts::default();
         let mut compressor = CompressPlan { coding: Some(coding), weak: true, counts: &counts }
-            .begin()
+            .begin_compressor()
             .expect("a coding");
         let mut out = vec![0; room];
         let mut all = Vec::new();
         while !rest.is_empty() {
             let piece = &rest[..step.min(rest.len())];
-            let (taken, made) = compressor.encode(piece, &mut out).unwrap();
+            let (taken, made) = compressor.encode_piece(piece, &mut out).unwrap();
             all.extend_from_slice(&out[..made]);
             rest = &rest[taken..];
         }
         loop {
-            let (made, done) = compressor.flush(&mut out, true).unwrap();
+            let (made, done) = compressor.flush_encoder(&mut out, true).unwrap();
             all.extend_from_slice(&out[..made]);
             if done {
                 break;

@@ -13,9 +13,9 @@ use redis::{Arg, Cmd, Pipeline, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::all_values;
 use super::connector::{ConnectError, NodeAddress, RedisConnector};
 use super::node::RedisNode;
-use super::values;
 use crate::clock;
 
 /// How many slots there are.
@@ -49,7 +49,7 @@ pub(super) struct ClusterNodes {
 struct SlotTable(Vec<(u16, u16, Arc<RedisNode>)>);
 
 impl SlotTable {
-    fn find(&self, slot: u16) -> Option<&Arc<RedisNode>> {
+    fn find_node(&self, slot: u16) -> Option<&Arc<RedisNode>> {
         let at = self.0.partition_point(|(_, last, _)| *last < slot);
         self.0.get(at).filter(|(first, ..)| *first <= slot).map(|(.., node)| node)
     }
@@ -78,7 +78,7 @@ impl SlotTable {
         self.0.iter().map(|(.., node)| node)
     }
 
-    fn at(&self, address: &NodeAddress) -> Option<&Arc<RedisNode>> {
+    fn node_at(&self, address: &NodeAddress) -> Option<&Arc<RedisNode>> {
         self.nodes().find(|node| node.address == *address)
     }
 }
@@ -102,7 +102,7 @@ impl ClusterNodes {
     }
 
     /// Another one of the same Cluster, which knows nothing yet.
-    pub(super) fn again(&self) -> Arc<Self> {
+    pub(super) fn new_sibling(&self) -> Arc<Self> {
         Self::new(self.seeds.clone())
     }
 
@@ -112,28 +112,28 @@ impl ClusterNodes {
     }
 
     /// The server that has a slot, by a table that is waited for where there is none yet; `None` when nobody tells.
-    pub(super) async fn find(
+    pub(super) async fn find_node(
         self: &Arc<Self>,
         slot: u16,
         (connector, whole): (&Arc<RedisConnector>, &Arc<RedisNode>),
         deadline: Instant,
     ) -> Option<Arc<RedisNode>> {
-        if let Some(node) = self.table.load().find(slot) {
+        if let Some(node) = self.table.load().find_node(slot) {
             return Some(node.clone());
         }
         let mut rounds = self.rounds.subscribe();
-        self.ask(connector, whole);
+        self.ask_table(connector, whole);
         if !self.asking.load(Relaxed) && !rounds.has_changed().unwrap_or(true) {
             return None;
         }
         // Without an answer there is none in the table either.
         let _asked = timeout_at(deadline, rounds.changed()).await;
-        self.table.load().find(slot).cloned()
+        self.table.load().find_node(slot).cloned()
     }
 
     /// The server at an address, which the table may not have yet.
-    pub(super) fn at(&self, address: NodeAddress) -> Arc<RedisNode> {
-        if let Some(known) = self.known(&address) {
+    pub(super) fn node_at(&self, address: NodeAddress) -> Arc<RedisNode> {
+        if let Some(known) = self.known_node(&address) {
             return known;
         }
         let node = RedisNode::new(address);
@@ -149,21 +149,25 @@ impl ClusterNodes {
     /// The server that has a slot from now on, as another one says. The whole table may be asked for a moment later only,
     /// and the one that had the slot may be gone by then.
     pub(super) fn move_slot(&self, slot: u16, to: NodeAddress) -> Arc<RedisNode> {
-        let node = self.at(to);
-        self.table.rcu(|table| match table.find(slot) {
+        let node = self.node_at(to);
+        self.table.rcu(|table| match table.find_node(slot) {
             Some(known) if Arc::ptr_eq(known, &node) => table.clone(),
             _ => Arc::new(table.with_slot_at(slot, &node)),
         });
         node
     }
 
-    fn known(&self, address: &NodeAddress) -> Option<Arc<RedisNode>> {
-        let known = self.table.load().at(address).cloned();
+    fn known_node(&self, address: &NodeAddress) -> Option<Arc<RedisNode>> {
+        let known = self.table.load().node_at(address).cloned();
         known.or_else(|| self.named.load().iter().find(|node| node.address == *address).cloned())
     }
 
     /// Has the table asked for, unless that is under way or was done a moment ago.
-    pub(super) fn ask(self: &Arc<Self>, connector: &Arc<RedisConnector>, whole: &Arc<RedisNode>) {
+    pub(super) fn ask_table(
+        self: &Arc<Self>,
+        connector: &Arc<RedisConnector>,
+        whole: &Arc<RedisNode>,
+    ) {
         let now = clock::millis(clock::now());
         let pause = u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX);
         let asked = self.asked.load(Relaxed);
@@ -174,25 +178,25 @@ impl ClusterNodes {
         let (round, connector, whole) =
             (TableRound(self.clone()), connector.clone(), whole.clone());
         tokio::spawn(async move {
-            match round.0.read(&connector).await {
+            match round.0.read_table(&connector).await {
                 Ok(table) => {
-                    whole.reached();
+                    whole.note_reached();
                     round.0.table.store(Arc::new(table));
                 }
-                Err(error) => whole.tell(&error),
+                Err(error) => whole.tell_once(&error),
             }
         });
     }
 
-    async fn read(&self, connector: &RedisConnector) -> Result<SlotTable, ConnectError> {
+    async fn read_table(&self, connector: &RedisConnector) -> Result<SlotTable, ConnectError> {
         let table = self.table.load_full();
         let known = table.nodes().map(|node| &node.address);
         let mut asked: Vec<&NodeAddress> = Vec::new();
         let mut last = ConnectError::from("no server has been named".to_owned());
         // Those that answered last first, so that one that hangs costs little.
-        let (well, down): (Vec<_>, Vec<_>) = known
-            .chain(&self.seeds)
-            .partition(|address| !table.at(address).is_some_and(|node| node.down.load(Relaxed)));
+        let (well, down): (Vec<_>, Vec<_>) = known.chain(&self.seeds).partition(|address| {
+            !table.node_at(address).is_some_and(|node| node.down.load(Relaxed))
+        });
         for address in well.into_iter().chain(down) {
             if asked.contains(&address) {
                 continue;
@@ -201,7 +205,7 @@ impl ClusterNodes {
                 break;
             }
             asked.push(address);
-            match timeout(PATIENCE, tell(connector, address)).await {
+            match timeout(PATIENCE, ask_slots(connector, address)).await {
                 Ok(Ok(ranges)) => return Ok(self.table_of(ranges)),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = format!("{address}: no table within {PATIENCE:?}").into(),
@@ -214,7 +218,7 @@ impl ClusterNodes {
     fn table_of(&self, ranges: Vec<(u16, u16, NodeAddress)>) -> SlotTable {
         let mut table = SlotTable::default();
         for (first, last, address) in ranges.into_iter().take(MOST) {
-            let node = table.at(&address).cloned().or_else(|| self.known(&address));
+            let node = table.node_at(&address).cloned().or_else(|| self.known_node(&address));
             table.0.push((first, last, node.unwrap_or_else(|| RedisNode::new(address))));
         }
         table.0.sort_by_key(|(first, ..)| *first);
@@ -223,14 +227,14 @@ impl ClusterNodes {
 }
 
 /// Asks one server for the ranges of slots and who has them.
-async fn tell(
+async fn ask_slots(
     connector: &RedisConnector,
     address: &NodeAddress,
 ) -> Result<Vec<(u16, u16, NodeAddress)>, ConnectError> {
-    let mut connection = connector.connect(address).await?;
+    let mut connection = connector.connect_to(address).await?;
     let mut call = Pipeline::new();
     call.cmd("CLUSTER").arg("SLOTS");
-    let answer = connection.req_packed_commands(&call, 0, 1).await.and_then(values);
+    let answer = connection.req_packed_commands(&call, 0, 1).await.and_then(all_values);
     let answer = answer.map_err(|error| format!("{address}: {error}"))?;
     let Some(Value::Array(ranges)) = answer.first() else {
         return Err(format!("{address}: its answer to CLUSTER SLOTS is none").into());
@@ -281,11 +285,11 @@ pub(super) fn slot_of(command: &Cmd) -> Option<u16> {
     } else {
         words.next()?
     };
-    Some(slot(key))
+    Some(key_slot(key))
 }
 
 /// The slot of a key: of what is in its first braces if there is anything, else of all of it.
-pub(super) fn slot(key: &[u8]) -> u16 {
+pub(super) fn key_slot(key: &[u8]) -> u16 {
     let open = key.iter().position(|byte| *byte == b'{').map(|at| at + 1);
     let tag = open.and_then(|open| key.get(open..)).and_then(|rest| {
         let close = rest.iter().position(|byte| *byte == b'}')?;
@@ -316,7 +320,7 @@ mod tests {
             ("{}foo", 9500),
             ("", 0),
         ] {
-            assert_eq!(slot(key.as_bytes()), expected, "{key}");
+            assert_eq!(key_slot(key.as_bytes()), expected, "{key}");
         }
     }
 
@@ -345,14 +349,14 @@ mod tests {
             (0, 50, address(1)),
             (201, 300, address(1)),
         ]);
-        let port = |slot| match table.find(slot).map(|node| &node.address) {
+        let port = |slot| match table.find_node(slot).map(|node| &node.address) {
             Some(NodeAddress::Tcp(_, port)) => Some(*port),
             _ => None,
         };
         let found = [0, 50, 51, 99, 100, 200, 201, 300, 301].map(port);
         let expected = [Some(1), Some(1), None, None, Some(2), Some(2), Some(1), Some(1), None];
         assert_eq!(found, expected);
-        assert!(Arc::ptr_eq(table.find(0).unwrap(), table.find(300).unwrap()));
+        assert!(Arc::ptr_eq(table.find_node(0).unwrap(), table.find_node(300).unwrap()));
     }
 
     #[test]
@@ -364,7 +368,8 @@ mod tests {
             (10, 10, address(2)),
             (11, 20, address(3)),
         ])));
-        let at = |slot| match cluster.table.load().find(slot).map(|node| node.address.clone()) {
+        let at = |slot| match cluster.table.load().find_node(slot).map(|node| node.address.clone())
+        {
             Some(NodeAddress::Tcp(_, port)) => Some(port),
             _ => None,
         };

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::values;
+use super::all_values;
 use crate::tls::client::{AlpnOffer, OutgoingTls};
 
 /// The time in which a connection must be there: name, TCP, TLS and greeting.
@@ -61,7 +61,7 @@ impl RedisUrl {
     ///
     /// # Errors
     /// It is none; the message does not contain it, and with it a password.
-    pub(super) fn read(url: &str) -> Result<Self, String> {
+    pub(super) fn parse_url(url: &str) -> Result<Self, String> {
         let secure = ["rediss://", "valkeys://"].iter().find_map(|scheme| url.strip_prefix(scheme));
         let plain = match secure {
             Some(rest) => format!("redis://{rest}"),
@@ -116,14 +116,14 @@ impl RedisConnector {
     ///
     /// # Errors
     /// What went wrong, in words that contain no password.
-    pub(super) async fn connect(
+    pub(super) async fn connect_to(
         &self,
         address: &NodeAddress,
     ) -> Result<MultiplexedConnection, ConnectError> {
         if matches!(address, NodeAddress::Primary) {
             return self.connect_primary().await;
         }
-        self.open(address, &self.login).await
+        self.open_connection(address, &self.login).await
     }
 
     /// Asks the Sentinels one after the other, as their guidelines for clients have it: the first one that answers and
@@ -145,7 +145,7 @@ impl RedisConnector {
                     continue;
                 }
             };
-            match self.open(&primary, &self.login).await {
+            match self.open_connection(&primary, &self.login).await {
                 Ok(connection) => match is_primary(connection, &primary).await {
                     Ok(connection) => return Ok(connection),
                     Err(error) => last = error.into(),
@@ -163,11 +163,11 @@ impl RedisConnector {
     ) -> Result<NodeAddress, ConnectError> {
         let said =
             |error: String| ConnectError::from(format!("Sentinel {}: {error}", sentinel.address));
-        let mut connection = self.open(&sentinel.address, &sentinel.login).await?;
+        let mut connection = self.open_connection(&sentinel.address, &sentinel.login).await?;
         let mut call = Pipeline::new();
         call.cmd("SENTINEL").arg("get-master-addr-by-name").arg(master);
         let answer = connection.req_packed_commands(&call, 0, 1).await;
-        let answer = answer.and_then(values).map_err(|error| said(error.to_string()))?;
+        let answer = answer.and_then(all_values).map_err(|error| said(error.to_string()))?;
         let known: (Option<(String, u16)>,) = redis::from_redis_value(Value::Array(answer))
             .map_err(|error| said(error.to_string()))?;
         let (host, port) =
@@ -175,7 +175,7 @@ impl RedisConnector {
         Ok(NodeAddress::Tcp(host, port))
     }
 
-    async fn open(
+    async fn open_connection(
         &self,
         address: &NodeAddress,
         login: &RedisConnectionInfo,
@@ -195,31 +195,32 @@ impl RedisConnector {
             NodeAddress::Tcp(host, port) => (host, *port),
             NodeAddress::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|error| said(&error))?;
-                return greet(stream, login).await.map_err(|error| said(&error));
+                return log_in(stream, login).await.map_err(|error| said(&error));
             }
             NodeAddress::Primary => return Err(said(&"its address is not known")),
         };
         let stream = TcpStream::connect((&**host, port)).await.map_err(|error| said(&error))?;
         stream.set_nodelay(true).map_err(|error| said(&error))?;
         let Some(tls) = &self.tls else {
-            return greet(stream, login).await.map_err(|error| said(&error));
+            return log_in(stream, login).await.map_err(|error| said(&error));
         };
         let name = match host.parse::<IpAddr>() {
             Ok(ip) => ServerName::IpAddress(ip.into()),
             Err(_) => ServerName::try_from(host.clone()).map_err(|error| said(&error))?,
         };
-        let stream = tls.secure(stream, name, AlpnOffer::Nothing).await.map_err(|error| {
-            let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-            let certificate = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
-            let key = if certificate { "redis.ca" } else { "redis" };
-            ConnectError { key, ..said(&error) }
-        })?;
-        greet(stream, login).await.map_err(|error| said(&error))
+        let stream =
+            tls.secure_connection(stream, name, AlpnOffer::Nothing).await.map_err(|error| {
+                let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+                let certificate = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
+                let key = if certificate { "redis.ca" } else { "redis" };
+                ConnectError { key, ..said(&error) }
+            })?;
+        log_in(stream, login).await.map_err(|error| said(&error))
     }
 }
 
 /// Logs in on a fresh connection and lets it run.
-async fn greet<S>(
+async fn log_in<S>(
     stream: S,
     login: &RedisConnectionInfo,
 ) -> redis::RedisResult<MultiplexedConnection>
@@ -242,7 +243,7 @@ async fn is_primary(
     call.cmd("ROLE");
     let asked = timeout(CONNECT, connection.req_packed_commands(&call, 0, 1)).await;
     let answer = asked.map_err(|_| format!("{address}: no answer within {CONNECT:?}"))?;
-    let answer = answer.and_then(values).map_err(|error| format!("{address}: {error}"))?;
+    let answer = answer.and_then(all_values).map_err(|error| format!("{address}: {error}"))?;
     let role = match answer.first() {
         Some(Value::Array(role)) => role.first(),
         _ => None,
@@ -266,14 +267,14 @@ mod tests {
             ("sentinel.test:26379", "sentinel.test:26379", false),
             ("unix:/run/redis.sock", "unix:/run/redis.sock", false),
         ] {
-            let target = RedisUrl::read(url).unwrap();
+            let target = RedisUrl::parse_url(url).unwrap();
             assert_eq!(
                 (target.address.to_string(), target.tls),
                 (address.to_owned(), tls),
                 "{url}"
             );
         }
-        let login = RedisUrl::read("rediss://anna:secret@cache.test/2").unwrap().login;
+        let login = RedisUrl::parse_url("rediss://anna:secret@cache.test/2").unwrap().login;
         assert_eq!(
             (login.username(), login.password(), login.db()),
             (Some("anna"), Some("secret"), 2)
@@ -289,7 +290,7 @@ mod tests {
             "rediss://:secret@x/#insecure",
             ":secret@",
         ] {
-            let Err(error) = RedisUrl::read(url) else { panic!("{url}") };
+            let Err(error) = RedisUrl::parse_url(url) else { panic!("{url}") };
             assert!(!error.contains("secret"), "{error}");
         }
     }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::connector::{ConnectError, NodeAddress, RedisConnector};
-use super::{OnError, values};
+use super::{OnError, all_values};
 use crate::clock;
 use crate::quota::LineQuota;
 
@@ -74,12 +74,12 @@ impl RedisNode {
         self.resting.load(Relaxed) > clock::millis(clock::now())
     }
 
-    pub(super) fn rest(&self) {
+    pub(super) fn start_rest(&self) {
         self.resting.store(clock::millis(clock::now() + REST), Relaxed);
     }
 
     /// Notes that it has answered, and tells where that is news.
-    pub(super) fn answered(&self) {
+    pub(super) fn note_answered(&self) {
         if self.down.load(Relaxed) && self.down.swap(false, Relaxed) {
             self.resting.store(0, Relaxed);
             self.changes.fetch_add(1, Relaxed);
@@ -92,7 +92,7 @@ impl RedisNode {
 
     /// Notes that it has not answered, and tells where that is news; without an error, that has been told.
     pub(super) fn failed(&self, error: Option<&str>, goes_on: OnError) {
-        self.rest();
+        self.start_rest();
         if !self.down.swap(true, Relaxed) {
             self.changes.fetch_add(1, Relaxed);
         }
@@ -125,12 +125,12 @@ impl RedisNode {
     }
 
     /// Notes that it can be reached.
-    pub(super) fn reached(&self) {
+    pub(super) fn note_reached(&self) {
         self.told.store(0, Relaxed);
     }
 
     /// Tells why there is no connection, unless that has just been told.
-    pub(super) fn tell(&self, ConnectError { error, key }: &ConnectError) {
+    pub(super) fn tell_once(&self, ConnectError { error, key }: &ConnectError) {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(error) | 1;
         if self.told.load(Relaxed) == hash {
             return;
@@ -165,7 +165,7 @@ pub(super) enum CallFailure {
 
 impl CallFailure {
     /// What a log line says of it; `None` when it has been told.
-    pub(super) fn text(self) -> Option<String> {
+    pub(super) fn log_text(self) -> Option<String> {
         Some(match self {
             Self::NoConnection => return None,
             Self::Late => "no answer in time".to_owned(),
@@ -205,14 +205,14 @@ impl std::fmt::Debug for RedisConnections {
 
 impl RedisConnections {
     /// Makes calls to one server, after `ASKING` for those that it has only for the time being.
-    pub(super) async fn call(
+    pub(super) async fn call_server(
         &self,
         (connector, node): (&Arc<RedisConnector>, &Arc<RedisNode>),
         calls: &Pipeline,
         asking: bool,
         deadline: Instant,
     ) -> Result<Vec<Value>, CallFailure> {
-        let (ready, mut made, silent) = self.link(connector, node);
+        let (ready, mut made, silent) = self.link_to(connector, node);
         let connection = match ready {
             Some(ready) => Some(ready),
             None => match timeout_at(deadline, made.wait_for(Option::is_some)).await {
@@ -226,7 +226,7 @@ impl RedisConnections {
             self.give_up(node, &silent);
             return Err(CallFailure::NoConnection);
         };
-        self.keep(node, &connection);
+        self.keep_connection(node, &connection);
         let count = calls.len();
         let sent = async {
             if !asking {
@@ -243,8 +243,8 @@ impl RedisConnections {
         match timeout_at(deadline, sent).await {
             Ok(answer) => {
                 silent.store(0, Relaxed);
-                answer.and_then(values).map_err(|error| {
-                    let failure = failure(&error, &node.address);
+                answer.and_then(all_values).map_err(|error| {
+                    let failure = classify_error(&error, &node.address);
                     if matches!(failure, CallFailure::Lost(_)) {
                         self.give_up(node, &silent);
                     }
@@ -261,7 +261,7 @@ impl RedisConnections {
     }
 
     /// The connection to a server, which is begun where there is none.
-    fn link(
+    fn link_to(
         &self,
         connector: &Arc<RedisConnector>,
         node: &Arc<RedisNode>,
@@ -273,10 +273,10 @@ impl RedisConnections {
         let (tell, made) = watch::channel(None);
         let (own_connector, own_node) = (connector.clone(), node.clone());
         tokio::spawn(async move {
-            let connected = own_connector.connect(&own_node.address).await;
+            let connected = own_connector.connect_to(&own_node.address).await;
             match &connected {
-                Ok(_) => own_node.reached(),
-                Err(error) => own_node.tell(error),
+                Ok(_) => own_node.note_reached(),
+                Err(error) => own_node.tell_once(error),
             }
             // Whoever asked may have left.
             let _left = tell.send(Some(connected));
@@ -296,7 +296,7 @@ impl RedisConnections {
     }
 
     /// Keeps a connection at hand.
-    fn keep(&self, node: &RedisNode, connection: &MultiplexedConnection) {
+    fn keep_connection(&self, node: &RedisNode, connection: &MultiplexedConnection) {
         let mut all = self.0.borrow_mut();
         if let Some(link) = all.iter_mut().find(|link| link.id == node.id && link.ready.is_none()) {
             link.ready = Some(connection.clone());
@@ -310,7 +310,7 @@ impl RedisConnections {
     }
 }
 
-fn failure(error: &RedisError, asked: &NodeAddress) -> CallFailure {
+fn classify_error(error: &RedisError, asked: &NodeAddress) -> CallFailure {
     let elsewhere = || error.redirect_node().and_then(|(address, _)| address_of(address, asked));
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::Moved) => match elsewhere() {
@@ -355,7 +355,7 @@ mod tests {
             let before = node.told_down.load(Relaxed);
             match down {
                 true => node.failed(Some("it is gone"), OnError::Local),
-                false => node.answered(),
+                false => node.note_answered(),
             }
             assert_eq!(node.down.load(Relaxed), down);
             if node.told_down.load(Relaxed) != before {
@@ -381,7 +381,7 @@ mod tests {
         let node = RedisNode::new(NodeAddress::Tcp("redis.test".to_owned(), 6379));
         node.failed(None, OnError::Local);
         assert!(node.told_down.load(Relaxed), "the line about the connection has said so");
-        node.answered();
+        node.note_answered();
         assert!(!node.told_down.load(Relaxed));
     }
 }

@@ -55,7 +55,7 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    pub(super) fn of(message: impl Into<String>) -> Self {
+    pub(super) fn from_message(message: impl Into<String>) -> Self {
         Self { at: None, message: message.into() }
     }
 }
@@ -70,7 +70,7 @@ pub(super) struct Resolved {
 }
 
 impl RedisSettings {
-    pub(super) fn resolve(&self) -> Result<Resolved, SettingsError> {
+    pub(super) fn resolve_urls(&self) -> Result<Resolved, SettingsError> {
         let written: &[String] = match &self.topology {
             RedisTopology::Url(url) => std::slice::from_ref(url),
             RedisTopology::Sentinel { nodes, .. } => nodes,
@@ -79,8 +79,8 @@ impl RedisSettings {
         let mut urls: Vec<RedisUrl> = Vec::with_capacity(written.len());
         for (at, text) in written.iter().enumerate() {
             let wrong = |message| SettingsError { at: Some(at), message };
-            let url = RedisUrl::read(text).map_err(wrong)?;
-            if let Some(message) = self.objection(&url, urls.first()) {
+            let url = RedisUrl::parse_url(text).map_err(wrong)?;
+            if let Some(message) = self.objection_to(&url, urls.first()) {
                 return Err(wrong(message.to_owned()));
             }
             urls.push(url);
@@ -102,7 +102,7 @@ impl RedisSettings {
     }
 
     /// What is wrong with one of several URLs beside the first one.
-    fn objection(&self, url: &RedisUrl, first: Option<&RedisUrl>) -> Option<&'static str> {
+    fn objection_to(&self, url: &RedisUrl, first: Option<&RedisUrl>) -> Option<&'static str> {
         if first.is_some_and(|first| first.tls != url.tls) {
             return Some("either all URLs begin with rediss:// or none");
         }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn wrong(topology: RedisTopology) -> (Option<usize>, String) {
-        let Err(SettingsError { at, message }) = settings(topology).resolve() else {
+        let Err(SettingsError { at, message }) = settings(topology).resolve_urls() else {
             return (None, "nothing".to_owned());
         };
         (at, message)

@@ -11,7 +11,7 @@ use crate::balance::BalanceKey;
 use crate::cache::fill::{Answer, FillOrder, Filling, INTERIMS};
 use crate::cache::flight::Flight;
 use crate::cache::object::Object;
-use crate::cache::policy::conditions;
+use crate::cache::policy::revalidation_fields;
 use crate::cache::route::{KeyInput, RouteCache};
 use crate::cache::status::Forwarded;
 use crate::clock;
@@ -78,7 +78,7 @@ impl<'a> MatchedRoute<'a, '_> {
         };
         let now = clock::unix_millis();
         let flight = Arc::new(Flight::new(wanted.key.clone(), now));
-        if on.cache.store.lead(&wanted.key, wanted.place(), &flight, now).is_ok() {
+        if on.cache.store.lead_flight(&wanted.key, wanted.fetch_place(), &flight, now).is_ok() {
             let _nobody_waits = self.start_fetch(on, (wanted, flight));
         }
     }
@@ -89,8 +89,8 @@ impl<'a> MatchedRoute<'a, '_> {
         On { cache, split, effects, .. }: On<'_, 'a, '_>,
         (wanted, flight): (WantedFetch, Arc<Flight>),
     ) -> Option<Started> {
-        let Some(index) = self.ex.worker.draw(|random| split.choose_index(random)) else {
-            cache.store.land(&wanted.key, wanted.place(), &flight);
+        let Some(index) = self.ex.worker.draw_random(|random| split.choose_index(random)) else {
+            cache.store.land_flight(&wanted.key, wanted.fetch_place(), &flight);
             return None;
         };
         let target = split.targets.get(index).map(|(_, target)| target)?;
@@ -101,7 +101,7 @@ impl<'a> MatchedRoute<'a, '_> {
             key: target
                 .key
                 .as_ref()
-                .and_then(|source| self.key(source, effects))
+                .and_then(|source| self.balance_key(source, effects))
                 .map(|key| key.to_vec()),
             request_id: self.id.as_str().to_owned(),
             memory: self.ex.snapshot.request_memory,
@@ -115,7 +115,7 @@ impl<'a> MatchedRoute<'a, '_> {
         let order = FillOrder {
             store: cache.store.clone(),
             flight,
-            place: wanted.place(),
+            place: wanted.fetch_place(),
             key: wanted.key,
             exact: wanted.exact,
             request,
@@ -131,7 +131,7 @@ impl<'a> MatchedRoute<'a, '_> {
         let filling = Filling::new(order, sender);
         let under_way = FetchUnderWay::new(self.ex.worker);
         let attempts = fetch.attempts.clone();
-        tokio::task::spawn_local(async move { fetch.run(&under_way.0, filling).await });
+        tokio::task::spawn_local(async move { fetch.run_fetch(&under_way.0, filling).await });
         Some(Started { answer: receiver, interims: heads, attempts })
     }
 
@@ -143,14 +143,14 @@ impl<'a> MatchedRoute<'a, '_> {
         stale: Option<&Object>,
     ) -> Vec<u8> {
         // What cannot be rewritten has been refused.
-        let rewritten = self.rewritten().unwrap_or_default();
+        let rewritten = self.rewritten_path().unwrap_or_default();
         let form = self.form(ReplacedParts { path: &rewritten, if_match: None }, effects);
         let mut hidden: Vec<&[u8]> = form.hidden.to_vec();
         let keyed = |name: &[u8]| {
             cache.vary_on.iter().any(|input| matches!(input, KeyInput::Header(k) if **k == *name))
         };
         hidden.extend(UNKEYED.iter().filter(|name| !keyed(name)));
-        let facts = self.facts(effects.verified.as_deref(), None);
+        let facts = self.request_facts(effects.verified.as_deref(), None);
         let form =
             RequestForm { hidden: &hidden, expects_continue: false, facts: Some(&facts), ..form };
         let mut head = Vec::with_capacity(1024);
@@ -188,7 +188,7 @@ impl<'a> MatchedRoute<'a, '_> {
 
 /// Asks whether a stored response is still what the server would send.
 fn write_conditions(head: &mut Vec<u8>, stale: &Object) {
-    for (name, value) in conditions(&stale.head.fields) {
+    for (name, value) in revalidation_fields(&stale.head.fields) {
         encode::field(head, name, value);
     }
 }
@@ -225,12 +225,12 @@ pub(super) struct Attempts {
 }
 
 impl Fetch {
-    async fn run(&self, worker: &Worker, mut filling: Filling) {
+    async fn run_fetch(&self, worker: &Worker, mut filling: Filling) {
         let Some((_, target)) = self.targets.get(self.index) else {
-            return filling.end(None);
+            return filling.end_fetch(None);
         };
         let knew_stale = filling.stale().is_some();
-        if filling.restore(&worker.cache_tier).await {
+        if filling.restore_from_tier(&worker.cache_tier).await {
             return;
         }
         let mut conditions = Vec::new();
@@ -252,13 +252,13 @@ impl Fetch {
             ForwardOutcome::Refused(refusal) => Some(refusal),
             ForwardOutcome::Answered(_, outcome) => {
                 if let Some(server) = trail.server() {
-                    worker.ledger.fetched(server.id, outcome, client.sent());
+                    worker.ledger.note_fetched(server.id, outcome, client.sent_bytes());
                 }
                 None
             }
             ForwardOutcome::Gone => None,
         };
-        client.receiver.end(refusal);
+        client.receiver.end_fetch(refusal);
     }
 }
 

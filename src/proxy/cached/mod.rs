@@ -64,24 +64,24 @@ impl<'a> MatchedRoute<'a, '_> {
         timer: &mut Timer,
     ) -> Result<CacheStep, Refusal> {
         let on = On { cache, split, effects, told };
-        match self.decide(on) {
+        match self.decide_step(on) {
             CacheDecision::Serve(object, status, result) => {
                 let serving = Serving { status, result, unasked: true, effects };
-                let end = self.serve(on, object, serving, client, timer).await;
+                let end = self.serve_object(on, object, serving, client, timer).await;
                 Ok(CacheStep::Answered(end))
             }
             CacheDecision::Forward(why) => {
-                on.note(CacheResult::Bypass);
+                on.note_result(CacheResult::Bypass);
                 Ok(CacheStep::Forward(CacheStatus::asked(why)))
             }
             CacheDecision::Refuse(refusal) => {
-                on.note(CacheResult::Miss);
+                on.note_result(CacheResult::Miss);
                 Err(refusal)
             }
             CacheDecision::Fetch(wanted) => {
                 let now = clock::unix_millis();
                 let flight = Arc::new(Flight::new(wanted.key.clone(), now));
-                match cache.store.lead(&wanted.key, wanted.place(), &flight, now) {
+                match cache.store.lead_flight(&wanted.key, wanted.fetch_place(), &flight, now) {
                     Ok(()) => self.lead_fetch(on, wanted, flight, client, timer).await,
                     Err(other) => self.join_fetch(on, wanted, other, client, timer).await,
                 }
@@ -90,7 +90,7 @@ impl<'a> MatchedRoute<'a, '_> {
     }
 
     /// Decides what is to be done, by what is stored now.
-    fn decide(&self, on: On<'_, 'a, '_>) -> CacheDecision {
+    fn decide_step(&self, on: On<'_, 'a, '_>) -> CacheDecision {
         if let Some(why) = keyed::bypass_reason(self.ex.head, self.admitted) {
             return CacheDecision::Forward(why);
         }
@@ -100,7 +100,7 @@ impl<'a> MatchedRoute<'a, '_> {
         let mut buffer = self.ex.worker.cache_key.take();
         let exact = self.write_key(&mut buffer, on.cache, on.effects);
         let fields = &self.ex.head.fields;
-        let found = on.cache.store.find(exact, fields);
+        let found = on.cache.store.find_stored(exact, fields);
         let mut other = Vec::new();
         let decision = match found.object {
             Some(_) => self.decide_by(on, (exact, exact), found),
@@ -127,7 +127,8 @@ impl<'a> MatchedRoute<'a, '_> {
             && !self.is_told_apart(cache, on.effects);
         let asked = CacheQuery { directives: RequestDirectives::read(fields), authenticated };
         let now = clock::unix_millis();
-        let usability = found.object.as_ref().map(|object| object.timing().usability(&asked, now));
+        let usability =
+            found.object.as_ref().map(|object| object.timing().usability_for(&asked, now));
         // Purges may have been missed; in a moment they are known.
         let doubtful = cache.tier.as_ref().is_some_and(|tier| tier.tier.is_catching_up());
         let usability = usability.map(|usability| match usability {
@@ -192,7 +193,7 @@ impl<'a> MatchedRoute<'a, '_> {
         effects: &'g PolicyEffects<'_>,
     ) -> Option<&'g [u8]> {
         match input {
-            KeyInput::Header(name) => self.header(name, effects.verified.as_deref()),
+            KeyInput::Header(name) => self.seen_header(name, effects.verified.as_deref()),
             KeyInput::Cookie(name) => keyed::cookie_value(&self.ex.head.fields, name),
             KeyInput::Claim(name) => {
                 let claims = effects.verified.as_ref().map(|verified| verified.claims.iter());
@@ -214,7 +215,7 @@ impl<'a> MatchedRoute<'a, '_> {
         cache.vary_on.iter().any(|input| match input {
             KeyInput::Header(name) => {
                 let policies = self.route.policies.as_ref();
-                let replaced = policies.is_some_and(|policies| policies.replaces(name));
+                let replaced = policies.is_some_and(|policies| policies.replaces_field(name));
                 !replaced && fields.named(name).nth(1).is_some()
             }
             KeyInput::Cookie(name) => keyed::cookies_named(fields, name).nth(1).is_some(),
@@ -253,7 +254,7 @@ impl<'a> MatchedRoute<'a, '_> {
         let had_stale = wanted.stale.is_some();
         let result = if had_stale { CacheResult::Expired } else { CacheResult::Miss };
         let Some(started) = self.start_fetch(on, (wanted, flight)) else {
-            on.note(result);
+            on.note_result(result);
             return Err(Refusal::NoServer(crate::exchange::NoServerReason::Nobody));
         };
         let Started { mut answer, mut interims, attempts } = started;
@@ -262,14 +263,14 @@ impl<'a> MatchedRoute<'a, '_> {
             tokio::select! {
                 biased;
                 Some(head) = interims.recv() => {
-                    client.interim(&head);
+                    client.send_interim(&head);
                     unsent = true;
                 }
                 answer = &mut answer => break answer.unwrap_or(Answer::Refused(Refusal::Internal)),
                 () = poll_fn(|cx| poll_left(cx, client, &mut unsent)) => {
-                    on.note(result);
-                    client.cut();
-                    return Ok(CacheStep::Answered(WalkEnd::gone()));
+                    on.note_result(result);
+                    client.cut_response();
+                    return Ok(CacheStep::Answered(WalkEnd::client_gone()));
                 }
             }
         };
@@ -290,11 +291,11 @@ impl<'a> MatchedRoute<'a, '_> {
         let On { cache, effects, .. } = on;
         let landing = tokio::select! {
             biased;
-            landing = other.landed() => Some(landing),
+            landing = other.wait_landed() => Some(landing),
             () = poll_fn(|cx| client.poll_gone(cx)) => {
-                on.note(CacheResult::Coalesced);
-                client.cut();
-                return Ok(CacheStep::Answered(WalkEnd::gone()));
+                on.note_result(CacheResult::Coalesced);
+                client.cut_response();
+                return Ok(CacheStep::Answered(WalkEnd::client_gone()));
             }
             () = wait_for(timer, cache.lock_timeout) => None,
         };
@@ -309,14 +310,14 @@ impl<'a> MatchedRoute<'a, '_> {
                 let serving =
                     Serving { status, result: CacheResult::Coalesced, unasked: true, effects };
                 return Ok(CacheStep::Answered(
-                    self.serve(on, object, serving, client, timer).await,
+                    self.serve_object(on, object, serving, client, timer).await,
                 ));
             }
             Some(Landing::Stale(object, status)) if wanted.on_error => {
                 (object, status, CacheResult::Stale)
             }
             Some(Landing::Refused(refusal)) => {
-                on.note(CacheResult::Coalesced);
+                on.note_result(CacheResult::Coalesced);
                 return Err(refusal);
             }
             Some(
@@ -324,24 +325,24 @@ impl<'a> MatchedRoute<'a, '_> {
             )
             | None => {
                 let detail = if landing.is_some() { "not-shared" } else { "lock-timeout" };
-                on.note(CacheResult::Bypass);
+                on.note_result(CacheResult::Bypass);
                 return Ok(CacheStep::Forward(CacheStatus::asked(Forwarded::Bypass(detail))));
             }
         };
         let (stored, collapsed, unstorable) = (false, true, None);
         let status = CacheStatus::Asked { why, status, stored, collapsed, unstorable };
         let serving = Serving { status, result, unasked: false, effects };
-        Ok(CacheStep::Answered(self.serve(on, object, serving, client, timer).await))
+        Ok(CacheStep::Answered(self.serve_object(on, object, serving, client, timer).await))
     }
 
     /// Returns whether a response that another request fetched answers this one too.
     fn is_answered_by(&self, wanted: &WantedFetch, object: &Object) -> bool {
         let names = key::vary_names(&object.head.fields);
         let fields = &self.ex.head.fields;
-        let selected = names.is_empty() || key::variant(&names, fields) == object.variant;
-        let usable = object.timing().usability(&wanted.asked, clock::unix_millis());
+        let selected = names.is_empty() || key::variant_hash(&names, fields) == object.variant;
+        let usable = object.timing().usability_for(&wanted.asked, clock::unix_millis());
         // Places are found by hashes, answers by what was hashed.
-        object.answers(&wanted.exact) && selected && usable == Usability::Fresh
+        object.answers_key(&wanted.exact) && selected && usable == Usability::Fresh
     }
 
     /// Sends what a fetch came to.
@@ -375,7 +376,7 @@ impl<'a> MatchedRoute<'a, '_> {
                 (object, serving(asked(status, false), CacheResult::Stale))
             }
             Answer::Refused(refusal) => {
-                on.note(result);
+                on.note_result(result);
                 return Err(refusal);
             }
             Answer::Own(own, unstorable) => {
@@ -391,11 +392,11 @@ impl<'a> MatchedRoute<'a, '_> {
                 return Ok(CacheStep::Answered(end));
             }
         };
-        Ok(CacheStep::Answered(self.serve(on, object, serving, client, timer).await))
+        Ok(CacheStep::Answered(self.serve_object(on, object, serving, client, timer).await))
     }
 
     /// Makes invalid what a successful answer to an unsafe request says is (RFC 9111 §4.4).
-    pub(super) fn invalidate(
+    pub(super) fn invalidate_stored(
         &self,
         cache: &RouteCache,
         effects: &PolicyEffects<'_>,
@@ -406,9 +407,9 @@ impl<'a> MatchedRoute<'a, '_> {
         }
         let now = clock::unix_millis();
         let drop_key = |key: StoreKey| {
-            cache.store.invalidate(&key, now, PurgeSource::Method);
+            cache.store.invalidate_key(&key, now, PurgeSource::Method);
             if let Some(tier) = &cache.tier {
-                tier.announce(Invalid::Key(key));
+                tier.announce_purge(Invalid::Key(key));
             }
         };
         drop_key(self.cache_key(cache, effects));
@@ -425,7 +426,7 @@ impl<'a> MatchedRoute<'a, '_> {
             let named = head.fields.named(name);
             cache.store.invalidate_named(named, host.unwrap_or_default(), |purge| {
                 if let Some(tier) = &cache.tier {
-                    tier.announce(Invalid::Matching(purge.clone()));
+                    tier.announce_purge(Invalid::Matching(purge.clone()));
                 }
             });
         }
@@ -477,8 +478,8 @@ struct On<'l, 'a, 'g> {
 
 impl On<'_, '_, '_> {
     /// Counts what became of the request, for metrics and its line of the log.
-    fn note(&self, result: CacheResult) {
-        self.cache.counts.count(result);
+    fn note_result(&self, result: CacheResult) {
+        self.cache.counts.count_result(result);
         self.told.result.set(Some(result));
     }
 }
@@ -556,7 +557,7 @@ struct FetchedAnswer {
 impl WantedFetch {
     /// The place among the fetches under way: nobody who is known waits for what an unknown client
     /// asked for, nor the other way round.
-    fn place(&self) -> u64 {
+    fn fetch_place(&self) -> u64 {
         if self.asked.authenticated { !self.variant } else { self.variant }
     }
 }

@@ -21,7 +21,7 @@ use crate::wire::ResponseHead;
 
 impl<'a> MatchedRoute<'a, '_> {
     /// Sends a stored response, or one on its way into the store.
-    pub(super) async fn serve<C: Client>(
+    pub(super) async fn serve_object<C: Client>(
         &self,
         on: On<'_, 'a, '_>,
         object: Arc<Object>,
@@ -29,20 +29,20 @@ impl<'a> MatchedRoute<'a, '_> {
         client: &mut C,
         timer: &mut Timer,
     ) -> WalkEnd {
-        on.note(serving.result);
+        on.note_result(serving.result);
         if matches!(serving.result, CacheResult::Miss | CacheResult::Expired) {
             object.count_first_use();
         } else {
             object.count_use();
         }
         if self.intercepts()
-            && let Some(instead) = self.instead(&object.head)
+            && let Some(instead) = self.substitute_for(&object.head)
         {
             return self.serve_instead(&instead, serving, client, timer).await;
         }
         let request = &self.ex.head.fields;
         let head_request = self.ex.head.method() == b"HEAD";
-        let share = answer::share(&object, request);
+        let share = answer::choose_share(&object, request);
         let now = clock::unix_millis();
         let timing = object.timing();
         let (status, length) = match share {
@@ -70,23 +70,23 @@ impl<'a> MatchedRoute<'a, '_> {
             ServedShare::Unsatisfiable(total) => Some(format!("bytes */{total}")),
             ServedShare::Whole | ServedShare::NotModified => None,
         };
-        let told_status = serving.status.write(Some(&timing), now);
+        let told_status = serving.status.write_value(Some(&timing), now);
         let edited = stages.edit_head(&object.head);
         let head = edited.as_ref().unwrap_or(&object.head);
-        client.begin(&Outgoing {
+        client.begin_response(&Outgoing {
             status,
             reason: if share == ServedShare::Whole { object.head.reason() } else { b"" },
             fields: &|out| {
                 stages.write_fields(out, &|out| {
                     stored_fields(head, Some(&object), serving.unasked, out);
                 });
-                out.field(b"cache-status", told_status.as_bytes());
+                out.emit_field(b"cache-status", told_status.as_bytes());
                 if let Some(range) = &content_range {
-                    out.field(b"content-range", range.as_bytes());
+                    out.emit_field(b"content-range", range.as_bytes());
                 }
                 let age = timing.age(now) / 1000;
                 if serving.unasked || age > 0 {
-                    out.field(b"age", itoa::Buffer::new().format(age).as_bytes());
+                    out.emit_field(b"age", itoa::Buffer::new().format(age).as_bytes());
                 }
             },
             length: announced,
@@ -95,9 +95,9 @@ impl<'a> MatchedRoute<'a, '_> {
         let body = match share {
             _ if no_body => None,
             ServedShare::Range(first, last, _) => {
-                Some(StoredBody::range(object.body.read(), first, last))
+                Some(StoredBody::range(object.body.new_reader(), first, last))
             }
-            ServedShare::Whole => Some(StoredBody::whole(object.body.read())),
+            ServedShare::Whole => Some(StoredBody::whole(object.body.new_reader())),
             ServedShare::NotModified | ServedShare::Unsatisfiable(_) => None,
         };
         // What is not stored in the end must be freed as it is read.
@@ -114,25 +114,25 @@ impl<'a> MatchedRoute<'a, '_> {
         client: &mut C,
         timer: &mut Timer,
     ) -> WalkEnd {
-        on.note(serving.result);
+        on.note_result(serving.result);
         let OwnResponse { head, length, reader } = own;
         if self.intercepts()
-            && let Some(instead) = self.instead(&head)
+            && let Some(instead) = self.substitute_for(&head)
         {
             return self.serve_instead(&instead, serving, client, timer).await;
         }
         let stage = self.walk_stage(&serving);
         let mut stages = stage.response_stages();
-        let announced = stages.announce(&head, length);
-        let told_status = serving.status.write(None, clock::unix_millis());
+        let announced = stages.announce_length(&head, length);
+        let told_status = serving.status.write_value(None, clock::unix_millis());
         let edited = stages.edit_head(&head);
         let edited = edited.as_ref().unwrap_or(&head);
-        client.begin(&Outgoing {
+        client.begin_response(&Outgoing {
             status: head.status,
             reason: head.reason(),
             fields: &|out| {
                 stages.write_fields(out, &|out| stored_fields(edited, None, false, out));
-                out.field(b"cache-status", told_status.as_bytes());
+                out.emit_field(b"cache-status", told_status.as_bytes());
             },
             length: announced,
         });
@@ -148,12 +148,12 @@ impl<'a> MatchedRoute<'a, '_> {
         client: &mut C,
         timer: &mut Timer,
     ) -> WalkEnd {
-        let told_status = serving.status.write(None, clock::unix_millis());
+        let told_status = serving.status.write_value(None, clock::unix_millis());
         let stage = self.walk_stage(&serving);
         let stages = stage.response_stages();
         let fields = |out: &mut dyn Emit| {
             stages.write_fields(out, &|out| stored_fields(&instead.head, None, false, out));
-            out.field(b"cache-status", told_status.as_bytes());
+            out.emit_field(b"cache-status", told_status.as_bytes());
         };
         self.send_instead(instead, &fields, client, timer).await
     }
@@ -172,15 +172,15 @@ impl<'a> MatchedRoute<'a, '_> {
     ) -> WalkEnd {
         let mut body = body.unwrap_or_else(StoredBody::empty);
         let write_gap = self.ex.listener.write_gap;
-        let (trailer, to) = (stages.trailer(), (&mut *client, timer));
+        let (trailer, to) = (stages.trailer_filter(), (&mut *client, timer));
         let outcome = match stages.wrap_body(&mut body) {
             Some(mut wrapped) => copy::copy_stored(&mut wrapped, &trailer, to, write_gap).await,
             None => copy::copy_stored(&mut body, &trailer, to, write_gap).await,
         };
         if outcome != Outcome::Whole {
-            client.cut();
+            client.cut_response();
         }
-        WalkEnd::of(outcome, status)
+        WalkEnd::from_outcome(outcome, status)
     }
 }
 
@@ -192,7 +192,7 @@ fn announce(
     length: Length,
 ) -> Length {
     let sent = match share {
-        ServedShare::Whole => return stages.announce(&object.head, length),
+        ServedShare::Whole => return stages.announce_length(&object.head, length),
         ServedShare::NotModified => SentShare::Unmodified,
         ServedShare::Range(..) => SentShare::Part,
         ServedShare::Unsatisfiable(_) => {
@@ -216,12 +216,12 @@ fn stored_fields(
 ) {
     for field in head.fields.iter() {
         let sent = match object {
-            Some(object) if unasked => object.sends(field.name),
+            Some(object) if unasked => object.sends_field(field.name),
             Some(_) => !field.name.eq_ignore_ascii_case(b"age"),
             None => true,
         };
         if sent && !field.name.eq_ignore_ascii_case(b"cache-status") {
-            out.field(field.name, field.value);
+            out.emit_field(field.name, field.value);
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::worker::Worker;
 struct Broken;
 
 impl Balance for Broken {
-    fn pick(&self, _: &[Member], _: &mut PickContext<'_>) -> Option<usize> {
+    fn pick_server(&self, _: &[Member], _: &mut PickContext<'_>) -> Option<usize> {
         panic!("a defect");
     }
 }
@@ -37,9 +37,9 @@ fn broken() -> Snapshot {
         upstream = "app"
     "#;
     let config = crate::config::load_str("test.toml", text).unwrap().config;
-    let snapshot = compile::compile(&config, None, 16).unwrap();
+    let snapshot = compile::compile_config(&config, None, 16).unwrap();
     let upstream = &snapshot.upstreams[0];
-    upstream.replace(upstream.members().with_balance(Box::new(Broken)));
+    upstream.replace_members(upstream.members().with_balance(Box::new(Broken)));
     snapshot
 }
 
@@ -75,7 +75,7 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
             far.read_to_string(&mut answer).await.unwrap();
             answer
         };
-        let seat = local.worker.seats.take(std::task::Waker::noop().clone(), 0);
+        let seat = local.worker.seats.take_seat(std::task::Waker::noop().clone(), 0);
         let (closing, full) = (Rc::default(), false);
         let way = ConnectionEnd {
             seat: &seat,

@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::config;
-use crate::snapshot::compile::compile;
+use crate::snapshot::compile::compile_config;
 use crate::upstream::membership::{Labels, MembershipViews};
 use crate::upstream::{Membership, Upstream};
 
@@ -35,7 +35,7 @@ fn upstream(servers: u32) -> Upstream {
         list.join(", ")
     );
     let config = config::load_str("t.toml", &text).unwrap().config;
-    let mut compiled = compile(&config, None, 16).unwrap();
+    let mut compiled = compile_config(&config, None, 16).unwrap();
     let upstreams = mem::take(&mut compiled.upstreams);
     drop(compiled);
     let first = upstreams.into_iter().next().unwrap();
@@ -45,20 +45,24 @@ fn upstream(servers: u32) -> Upstream {
 #[test]
 fn a_request_keeps_what_it_began_with_and_the_next_one_sees_the_change() {
     let (upstream, mut views) = (upstream(2), MembershipViews::default());
-    let first = views.get(&upstream);
-    assert!(Rc::ptr_eq(&first, &views.get(&upstream)), "without a change it is the same one");
+    let first = views.members_of(&upstream);
+    assert!(
+        Rc::ptr_eq(&first, &views.members_of(&upstream)),
+        "without a change it is the same one"
+    );
     let old = upstream.members();
-    let next = Membership::build(&upstream.arrangement, vec![joiner()], Some(&old)).unwrap();
-    let change = upstream.replace(next);
+    let next =
+        Membership::build_membership(&upstream.arrangement, vec![joiner()], Some(&old)).unwrap();
+    let change = upstream.replace_members(next);
     assert_eq!((change.joined.len(), change.left.len()), (1, 2));
     assert_eq!(first.servers().len(), 2);
-    let second = views.get(&upstream);
+    let second = views.members_of(&upstream);
     assert_eq!(second.servers().len(), 1);
     assert!(change.left.iter().all(|server| server.endpoint.open.is_retired()));
     // A worker without requests keeps nothing.
     drop((first, second));
-    views.sweep();
-    views.sweep();
+    views.drop_unused();
+    views.drop_unused();
     drop((old, change.joined));
     assert_eq!(Arc::strong_count(&change.before), 1);
 }
@@ -68,6 +72,6 @@ fn another_upstream_in_the_same_place_is_not_taken_for_the_one_before() {
     let mut views = MembershipViews::default();
     for n in 1..=3 {
         let upstream = upstream(n);
-        assert_eq!(views.get(&upstream).servers().len(), n as usize);
+        assert_eq!(views.members_of(&upstream).servers().len(), n as usize);
     }
 }

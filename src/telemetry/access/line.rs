@@ -15,7 +15,7 @@ use super::{Extra, LineFormat, LineSource};
 use crate::clock;
 use crate::exchange::Outcome;
 use crate::exchange::outcome::OutcomeRow;
-use crate::wire::pairs::masked;
+use crate::wire::pairs::mask_target;
 use crate::wire::{Known, RequestHead, Version};
 
 /// The most bytes of one thing that a line says besides.
@@ -93,11 +93,11 @@ const COMBINED: &[BorrowedFormatItem<'_>] =
 
 impl WallClock {
     /// Now.
-    pub fn now(&mut self) -> LineTime<'_> {
-        self.at(clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default())
+    pub fn time_now(&mut self) -> LineTime<'_> {
+        self.time_at(clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
-    fn at(&mut self, since: Duration) -> LineTime<'_> {
+    fn time_at(&mut self, since: Duration) -> LineTime<'_> {
         if self.iso.is_empty() || self.seconds != since.as_secs() {
             self.seconds = since.as_secs();
             let seconds = i64::try_from(self.seconds).unwrap_or(i64::MAX);
@@ -112,16 +112,16 @@ impl WallClock {
 
 impl AccessLine<'_> {
     /// Writes the line with its end.
-    pub fn write(
+    pub fn write_line(
         &self,
         out: &mut Vec<u8>,
         (format, extra): (LineFormat, &[Extra]),
         at: LineTime<'_>,
     ) {
         match format {
-            LineFormat::Text => self.text(out, extra, at),
-            LineFormat::Json => self.json(out, extra, at),
-            LineFormat::Combined => self.combined(out, at),
+            LineFormat::Text => self.write_text(out, extra, at),
+            LineFormat::Json => self.write_json(out, extra, at),
+            LineFormat::Combined => self.write_combined(out, at),
         }
         out.push(b'\n');
     }
@@ -136,31 +136,31 @@ impl AccessLine<'_> {
             Version::Http11 => "HTTP/1.1",
             Version::Http2 => "HTTP/2.0",
         };
-        (head.method(), masked(head.target(), self.masked), version)
+        (head.method(), mask_target(head.target(), self.masked), version)
     }
 
-    fn ended(&self) -> OutcomeRow {
-        let row = self.outcome.row();
+    fn outcome_row(&self) -> OutcomeRow {
+        let row = self.outcome.outcome_row();
         OutcomeRow { key: self.key.or(row.key), ..row }
     }
 
-    fn field(&self, known: Known) -> Option<&[u8]> {
+    fn known_field(&self, known: Known) -> Option<&[u8]> {
         self.head.fields.first(known)
     }
 
-    fn named(&self, name: &[u8]) -> Option<&[u8]> {
+    fn named_field(&self, name: &[u8]) -> Option<&[u8]> {
         self.head.fields.named(name).next()
     }
 
     /// Something that the line says besides, all fields of a name together; what is longer than [`LONGEST`] ends with `…`.
-    fn extra(&self, of: &LineSource) -> Option<Cow<'_, [u8]>> {
+    fn extra_value(&self, of: &LineSource) -> Option<Cow<'_, [u8]>> {
         let value = match of {
             LineSource::Header(name) => {
                 let mut all = self.head.fields.named(name);
-                let mut value = masked(all.next()?, self.masked);
+                let mut value = mask_target(all.next()?, self.masked);
                 for other in all {
                     value.to_mut().extend_from_slice(b", ");
-                    value.to_mut().extend_from_slice(&masked(other, self.masked));
+                    value.to_mut().extend_from_slice(&mask_target(other, self.masked));
                     if value.len() > LONGEST {
                         break;
                     }
@@ -182,32 +182,32 @@ impl AccessLine<'_> {
 
     /// Returns where the client says that it comes from, which may be a URL with a token.
     fn referer(&self) -> Option<Cow<'_, [u8]>> {
-        self.named(b"referer").map(|referer| masked(referer, self.masked))
+        self.named_field(b"referer").map(|referer| mask_target(referer, self.masked))
     }
 
     /// `TIME CLIENT "METHOD TARGET VERSION" STATUS SENT TOTALms key=value …`; what does not apply is left out.
-    fn text(&self, out: &mut Vec<u8>, extra: &[Extra], at: LineTime<'_>) {
+    fn write_text(&self, out: &mut Vec<u8>, extra: &[Extra], at: LineTime<'_>) {
         let (method, target, version) = self.request_line();
         out.extend_from_slice(at.iso.as_bytes());
-        put(out, format_args!(".{:03}Z {} \"", at.millis, self.client));
-        quoted(out, method);
+        put_format(out, format_args!(".{:03}Z {} \"", at.millis, self.client));
+        put_quoted(out, method);
         out.push(b' ');
-        quoted(out, &target);
-        put(out, format_args!(" {version}\" {} {} ", self.status, self.sent));
-        millis(out, self.total);
+        put_quoted(out, &target);
+        put_format(out, format_args!(" {version}\" {} {} ", self.status, self.sent));
+        put_millis(out, self.total);
         out.extend_from_slice(b"ms");
         let words = [("route", self.route), ("upstream", self.upstream), ("server", self.server)];
         for (key, value) in words {
             if let Some(value) = value {
-                put(out, format_args!(" {key}="));
-                word(out, value);
+                put_format(out, format_args!(" {key}="));
+                put_word(out, value);
             }
         }
         if let Some(cache) = self.cache {
-            put(out, format_args!(" cache={cache}"));
+            put_format(out, format_args!(" cache={cache}"));
         }
         if self.attempts > 0 {
-            put(out, format_args!(" attempts={}", self.attempts));
+            put_format(out, format_args!(" attempts={}", self.attempts));
         }
         let times = [
             ("queue", Some(self.queue)),
@@ -216,46 +216,46 @@ impl AccessLine<'_> {
         ];
         for (key, time) in times {
             if let Some(time) = time.filter(|time| !time.is_zero()) {
-                put(out, format_args!(" {key}="));
-                millis(out, time);
+                put_format(out, format_args!(" {key}="));
+                put_millis(out, time);
                 out.extend_from_slice(b"ms");
             }
         }
         if self.received > 0 {
-            put(out, format_args!(" received={}", self.received));
+            put_format(out, format_args!(" received={}", self.received));
         }
-        let OutcomeRow { outcome, code, key } = self.ended();
-        put(out, format_args!(" outcome={outcome}"));
+        let OutcomeRow { outcome, code, key } = self.outcome_row();
+        put_format(out, format_args!(" outcome={outcome}"));
         if let Some(code) = code {
-            put(out, format_args!(" code={code}"));
+            put_format(out, format_args!(" code={code}"));
         }
         if let Some(key) = key {
-            put(out, format_args!(" key={key}"));
+            put_format(out, format_args!(" key={key}"));
         }
-        put(out, format_args!(" id={}", self.request_id));
+        put_format(out, format_args!(" id={}", self.request_id));
         for Extra { key, of } in extra {
-            if let Some(value) = self.extra(of) {
+            if let Some(value) = self.extra_value(of) {
                 out.push(b' ');
-                quoted(out, key.as_bytes());
+                put_quoted(out, key.as_bytes());
                 out.extend_from_slice(b"=\"");
-                quoted(out, &value);
+                put_quoted(out, &value);
                 out.push(b'"');
             }
         }
     }
 
     /// One object; what does not apply is null.
-    fn json(&self, out: &mut Vec<u8>, extra: &[Extra], at: LineTime<'_>) {
+    fn write_json(&self, out: &mut Vec<u8>, extra: &[Extra], at: LineTime<'_>) {
         let (method, target, version) = self.request_line();
-        put(out, format_args!("{{\"time\":\"{}.{:03}Z\"", at.iso, at.millis));
-        let OutcomeRow { outcome, code, key } = self.ended();
+        put_format(out, format_args!("{{\"time\":\"{}.{:03}Z\"", at.iso, at.millis));
+        let OutcomeRow { outcome, code, key } = self.outcome_row();
         let referer = self.referer();
         let words: [(&str, Option<&[u8]>); 17] = [
             ("request_id", Some(self.request_id.as_bytes())),
             ("client", Some(self.client.as_bytes())),
             ("listener", Some(self.listener.as_bytes())),
             ("method", Some(method)),
-            ("host", self.field(Known::Host)),
+            ("host", self.known_field(Known::Host)),
             ("target", Some(&target)),
             ("protocol", Some(version.as_bytes())),
             ("route", self.route.map(str::as_bytes)),
@@ -266,18 +266,18 @@ impl AccessLine<'_> {
             ("code", code.map(str::as_bytes)),
             ("key", key.map(str::as_bytes)),
             ("referer", referer.as_deref()),
-            ("user_agent", self.named(b"user-agent")),
+            ("user_agent", self.named_field(b"user-agent")),
             ("trace_id", self.trace_id),
         ];
         for (key, value) in words {
-            put(out, format_args!(",\"{key}\":"));
+            put_format(out, format_args!(",\"{key}\":"));
             match value {
                 Some(value) => json_string(out, value),
                 None => out.extend_from_slice(b"null"),
             }
         }
         let Self { attempts, status, received, sent, .. } = self;
-        put(
+        put_format(
             out,
             format_args!(
                 ",\"status\":{status},\"attempts\":{attempts},\"received\":{received},\"sent\":{sent}"
@@ -290,9 +290,9 @@ impl AccessLine<'_> {
             ("total_ms", Some(self.total)),
         ];
         for (key, time) in times {
-            put(out, format_args!(",\"{key}\":"));
+            put_format(out, format_args!(",\"{key}\":"));
             match time {
-                Some(time) => millis(out, time),
+                Some(time) => put_millis(out, time),
                 None => out.extend_from_slice(b"null"),
             }
         }
@@ -300,7 +300,7 @@ impl AccessLine<'_> {
             out.push(b',');
             json_string(out, key.as_bytes());
             out.push(b':');
-            match self.extra(of) {
+            match self.extra_value(of) {
                 Some(value) => json_string(out, &value),
                 None => out.extend_from_slice(b"null"),
             }
@@ -309,49 +309,49 @@ impl AccessLine<'_> {
     }
 
     /// nginx's `combined`, escaped as nginx does.
-    fn combined(&self, out: &mut Vec<u8>, at: LineTime<'_>) {
+    fn write_combined(&self, out: &mut Vec<u8>, at: LineTime<'_>) {
         let (method, target, version) = self.request_line();
-        put(out, format_args!("{} - - [{}] \"", self.client, at.combined));
-        quoted(out, method);
+        put_format(out, format_args!("{} - - [{}] \"", self.client, at.combined));
+        put_quoted(out, method);
         out.push(b' ');
-        quoted(out, &target);
-        put(out, format_args!(" {version}\" {} {} \"", self.status, self.sent));
-        quoted(out, &self.referer().unwrap_or(Cow::Borrowed(b"-")));
+        put_quoted(out, &target);
+        put_format(out, format_args!(" {version}\" {} {} \"", self.status, self.sent));
+        put_quoted(out, &self.referer().unwrap_or(Cow::Borrowed(b"-")));
         out.extend_from_slice(b"\" \"");
-        quoted(out, self.named(b"user-agent").unwrap_or(b"-"));
+        put_quoted(out, self.named_field(b"user-agent").unwrap_or(b"-"));
         out.push(b'"');
     }
 }
 
-fn put(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
+fn put_format(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
     // Writing to memory cannot fail.
     let _ok = out.write_fmt(what);
 }
 
 /// Milliseconds with three decimals.
-fn millis(out: &mut Vec<u8>, time: Duration) {
+fn put_millis(out: &mut Vec<u8>, time: Duration) {
     let micros = time.as_micros();
-    put(out, format_args!("{}.{:03}", micros / 1000, micros % 1000));
+    put_format(out, format_args!("{}.{:03}", micros / 1000, micros % 1000));
 }
 
 /// Printable ASCII but quotes and backslashes; the rest as `\xHH`.
-fn quoted(out: &mut Vec<u8>, text: &[u8]) {
+fn put_quoted(out: &mut Vec<u8>, text: &[u8]) {
     for &byte in text {
         if matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\' {
             out.push(byte);
         } else {
-            put(out, format_args!("\\x{byte:02X}"));
+            put_format(out, format_args!("\\x{byte:02X}"));
         }
     }
 }
 
 /// A value that may need quotes.
-fn word(out: &mut Vec<u8>, text: &str) {
+fn put_word(out: &mut Vec<u8>, text: &str) {
     if text.bytes().all(|b| matches!(b, b'!'..=b'~') && b != b'"' && b != b'\\') {
         out.extend_from_slice(text.as_bytes());
     } else {
         out.push(b'"');
-        quoted(out, text.as_bytes());
+        put_quoted(out, text.as_bytes());
         out.push(b'"');
     }
 }
@@ -368,7 +368,7 @@ fn json_string(out: &mut Vec<u8>, text: &[u8]) {
                 }
                 // C0, DEL and C1 controls, and the two line ends that JavaScript knows besides.
                 '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
-                    put(out, format_args!("\\u{:04x}", u32::from(char)));
+                    put_format(out, format_args!("\\u{:04x}", u32::from(char)));
                 }
                 _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
             }
@@ -431,8 +431,8 @@ mod tests {
     fn written(line: &AccessLine<'_>, format: LineFormat) -> String {
         let mut out = Vec::new();
         let mut clock = WallClock::default();
-        let now = clock.at(Duration::from_millis(1_795_234_818_042));
-        line.write(&mut out, (format, &extra()), now);
+        let now = clock.time_at(Duration::from_millis(1_795_234_818_042));
+        line.write_line(&mut out, (format, &extra()), now);
         String::from_utf8(out).unwrap()
     }
 

@@ -88,7 +88,7 @@ pub struct Lines {
 
 impl Lines {
     /// Adds a line.
-    pub fn write(&self, ledger: &Ledger, log: &AccessLog, line: &AccessLine<'_>) {
+    pub fn write_line(&self, ledger: &Ledger, log: &AccessLog, line: &AccessLine<'_>) {
         let other = self.sink.borrow().as_ref().is_none_or(|sink| !Arc::ptr_eq(sink, &log.sink));
         if other {
             self.hand_on(ledger);
@@ -99,7 +99,7 @@ impl Lines {
             bytes.reserve(BLOCK + BLOCK / 8);
             self.begun.notify_one();
         }
-        line.write(&mut bytes, (log.format, &log.fields), self.clock.borrow_mut().now());
+        line.write_line(&mut bytes, (log.format, &log.fields), self.clock.borrow_mut().time_now());
         self.count.set(self.count.get() + 1);
         if bytes.len() >= BLOCK {
             drop(bytes);
@@ -113,8 +113,8 @@ impl Lines {
         let lines = self.count.take();
         let sink = self.sink.borrow();
         let Some(sink) = sink.as_ref().filter(|_| lines > 0) else { return };
-        if !sink.offer(LineBlock { bytes, lines }) {
-            ledger.dropped(u64::from(lines));
+        if !sink.offer_block(LineBlock { bytes, lines }) {
+            ledger.note_dropped(u64::from(lines));
         }
     }
 

@@ -54,18 +54,19 @@ impl Otlp {
     }
 
     /// Sends lines that are JSON. An error loses all of them.
-    pub(super) fn send(&self, lines: &[u8]) -> Result<(), String> {
-        let body = Bytes::from(encoded(&self.instance, lines));
+    pub(super) fn send_lines(&self, lines: &[u8]) -> Result<(), String> {
+        let body = Bytes::from(encode_lines(&self.instance, lines));
         let tries = async {
             loop {
-                let error = match exporter::post(&self.receiver, "v1/logs", body.clone()).await {
-                    Ok(status) if status.is_success() => return Ok(()),
-                    Ok(status) if !exporter::again(status) => {
-                        return Err(format!("the collector answered {status}"));
-                    }
-                    Ok(status) => format!("the collector answered {status}"),
-                    Err(error) => error.to_string(),
-                };
+                let error =
+                    match exporter::post_encoded(&self.receiver, "v1/logs", body.clone()).await {
+                        Ok(status) if status.is_success() => return Ok(()),
+                        Ok(status) if !exporter::is_retryable(status) => {
+                            return Err(format!("the collector answered {status}"));
+                        }
+                        Ok(status) => format!("the collector answered {status}"),
+                        Err(error) => error.to_string(),
+                    };
                 tracing::debug!(error, "log records are sent again");
                 tokio::time::sleep(AGAIN).await;
             }
@@ -76,18 +77,18 @@ impl Otlp {
     }
 }
 
-fn encoded(instance: &str, lines: &[u8]) -> Vec<u8> {
+fn encode_lines(instance: &str, lines: &[u8]) -> Vec<u8> {
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let lines = lines.filter_map(|line| serde_json::from_slice::<Map<String, Json>>(line).ok());
-    let log_records = lines.map(record).collect();
+    let log_records = lines.map(log_record).collect();
     let scope_logs =
-        vec![ScopeLogs { scope: encode::scope(), log_records, ..ScopeLogs::default() }];
-    let resource = encode::resource(instance);
+        vec![ScopeLogs { scope: encode::program_scope(), log_records, ..ScopeLogs::default() }];
+    let resource = encode::process_resource(instance);
     let resource_logs = ResourceLogs { resource, scope_logs, ..ResourceLogs::default() };
     ExportLogsServiceRequest { resource_logs: vec![resource_logs] }.encode_to_vec()
 }
 
-fn record(line: Map<String, Json>) -> LogRecord {
+fn log_record(line: Map<String, Json>) -> LogRecord {
     let text = |key: &str| line.get(key).and_then(Json::as_str).unwrap_or_default();
     let status = line.get("status").and_then(Json::as_u64).unwrap_or_default();
     let body = format!("{} {} {status}", text("method"), text("target"));
@@ -100,7 +101,7 @@ fn record(line: Map<String, Json>) -> LogRecord {
     let observed = u64::try_from(observed.as_nanos()).unwrap_or(u64::MAX);
     let at = OffsetDateTime::parse(text("time"), &Rfc3339).ok();
     let at = at.and_then(|at| u64::try_from(at.unix_timestamp_nanos()).ok());
-    let trace_id = bytes(text("trace_id"));
+    let trace_id = parse_id(text("trace_id"));
     let attributes = line.iter().filter(|(key, _)| !matches!(&***key, "time" | "trace_id"));
     LogRecord {
         time_unix_nano: at.unwrap_or(observed),
@@ -108,13 +109,13 @@ fn record(line: Map<String, Json>) -> LogRecord {
         severity_number: severity.into(),
         severity_text: word.to_owned(),
         body: Some(AnyValue { value: Some(any_value::Value::StringValue(body)) }),
-        attributes: attributes.filter_map(|(key, value)| attribute(key, value)).collect(),
+        attributes: attributes.filter_map(|(key, value)| log_attribute(key, value)).collect(),
         trace_id,
         ..LogRecord::default()
     }
 }
 
-fn attribute(key: &str, value: &Json) -> Option<KeyValue> {
+fn log_attribute(key: &str, value: &Json) -> Option<KeyValue> {
     let value = match value {
         Json::String(text) if key == "protocol" => {
             any_value::Value::StringValue(text.trim_start_matches("HTTP/").to_owned())
@@ -137,7 +138,7 @@ fn attribute(key: &str, value: &Json) -> Option<KeyValue> {
 }
 
 /// The bytes of a trace's id, none where there is none.
-fn bytes(hex: &str) -> Vec<u8> {
+fn parse_id(hex: &str) -> Vec<u8> {
     let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
     let all: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(byte).collect();
     all.filter(|all| all.len() == 16).unwrap_or_default()
@@ -151,7 +152,7 @@ mod tests {
     fn a_line_is_a_record() {
         let line = br#"{"time":"2026-11-21T04:20:18.042Z","method":"GET","target":"/a","status":502,"outcome":"refused","code":"upstream_connect","trace_id":"0af7651916cd43dd8448eb211c80319c","total_ms":1.5,"cache":null,"header:x-a":"b","jwt:sub":"anna"}"#;
         let lines = [&line[..], b"\n", b"{\n"].concat();
-        let decoded = ExportLogsServiceRequest::decode(&*encoded("i", &lines)).unwrap();
+        let decoded = ExportLogsServiceRequest::decode(&*encode_lines("i", &lines)).unwrap();
         let records = &decoded.resource_logs[0].scope_logs[0].log_records;
         assert_eq!(records.len(), 1);
         let record = &records[0];

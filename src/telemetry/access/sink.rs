@@ -69,29 +69,31 @@ impl LineSink {
     ///
     /// # Errors
     /// When the file cannot be opened or the thread not be started, in words.
-    pub fn open(destination: Destination) -> Result<Self, String> {
+    pub fn open_destination(destination: Destination) -> Result<Self, String> {
         let out: LineOutput = match &destination {
             Destination::Stdout => LineOutput::Stdout(io::stdout()),
             Destination::File(path) => LineOutput::File(path.clone(), files::open_to_append(path)?),
             Destination::Syslog(server) => LineOutput::Syslog(Syslog::new(server)),
             Destination::Otlp(url) => {
-                let otlp = Otlp::new(Remote::parse(url)?).map_err(|error| error.to_string())?;
+                let otlp = Otlp::new(Remote::parse_url(url)?).map_err(|error| error.to_string())?;
                 LineOutput::Otlp(Box::new(otlp))
             }
         };
-        Self::over(out, destination).map_err(|error| error.to_string())
+        Self::start_writer(out, destination).map_err(|error| error.to_string())
     }
 
-    fn over(out: LineOutput, destination: Destination) -> io::Result<Self> {
+    fn start_writer(out: LineOutput, destination: Destination) -> io::Result<Self> {
         let (queue, received) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = LineWriter { out, lost: lost.clone(), complained: None };
-        thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&received))?;
+        thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || writer.run_writer(&received))?;
         Ok(Self { destination, queue, lost })
     }
 
     /// Offers lines. `false` when too many wait already.
-    pub fn offer(&self, block: LineBlock) -> bool {
+    pub fn offer_block(&self, block: LineBlock) -> bool {
         self.queue.try_send(SinkMessage::Block(block)).is_ok()
     }
 
@@ -102,13 +104,13 @@ impl LineSink {
     }
 
     /// Opens the file anew, once what waits is written.
-    pub fn reopen(&self) {
+    pub fn request_reopen(&self) {
         // When the queue is full the disk does not keep up, and the next signal will find a place.
         let _full = self.queue.try_send(SinkMessage::Reopen);
     }
 
     /// Waits until everything offered so far is written, but not longer than `patience`.
-    pub fn flush(&self, patience: Duration) {
+    pub fn flush_lines(&self, patience: Duration) {
         let (done, wait) = sync_channel(1);
         if self.queue.try_send(SinkMessage::Flush(done)).is_ok() {
             let _late = wait.recv_timeout(patience);
@@ -130,14 +132,14 @@ struct LineWriter {
 }
 
 impl LineWriter {
-    fn run(mut self, queue: &Receiver<SinkMessage>) {
+    fn run_writer(mut self, queue: &Receiver<SinkMessage>) {
         pace::stand_back();
         while let Ok(message) = queue.recv() {
             match message {
                 SinkMessage::Block(block) => {
-                    self.write(&block);
+                    self.write_block(&block);
                 }
-                SinkMessage::Reopen => self.reopen(),
+                SinkMessage::Reopen => self.reopen_file(),
                 SinkMessage::Flush(done) => {
                     // Who waits may have lost patience.
                     let _gone = done.send(());
@@ -147,7 +149,7 @@ impl LineWriter {
     }
 
     /// Writes lines, and counts those that are lost.
-    fn write(&mut self, LineBlock { bytes, lines }: &LineBlock) {
+    fn write_block(&mut self, LineBlock { bytes, lines }: &LineBlock) {
         let lines = u64::from(*lines);
         let failed = match &mut self.out {
             LineOutput::Stdout(out) => {
@@ -159,19 +161,19 @@ impl LineWriter {
                 file.write_all(bytes).err().map(|error| (lines, error.to_string()))
             }
             LineOutput::Syslog(syslog) => {
-                let Lost { lines, error } = syslog.send(bytes);
+                let Lost { lines, error } = syslog.send_lines(bytes);
                 let why = error.map_or_else(|| "nobody listens".to_owned(), |e| e.to_string());
                 (lines > 0).then_some((lines, why))
             }
-            LineOutput::Otlp(otlp) => otlp.send(bytes).err().map(|error| (lines, error)),
+            LineOutput::Otlp(otlp) => otlp.send_lines(bytes).err().map(|error| (lines, error)),
         };
         if let Some((lost, error)) = failed {
             self.lost.fetch_add(lost, Relaxed);
-            self.complain(&error);
+            self.complain_once(&error);
         }
     }
 
-    fn reopen(&mut self) {
+    fn reopen_file(&mut self) {
         if let LineOutput::File(path, file) = &mut self.out {
             match files::open_to_append(path) {
                 Ok(new) => {
@@ -186,7 +188,7 @@ impl LineWriter {
         }
     }
 
-    fn complain(&mut self, error: &str) {
+    fn complain_once(&mut self, error: &str) {
         let due = self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN);
         if due {
             self.complained = Some(clock::now());
@@ -210,23 +212,23 @@ mod tests {
     fn a_renamed_file_is_left_behind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
-        let sink = LineSink::open(Destination::File(path.clone())).unwrap();
-        assert!(sink.offer(block("one\n")));
-        sink.flush(PATIENCE);
+        let sink = LineSink::open_destination(Destination::File(path.clone())).unwrap();
+        assert!(sink.offer_block(block("one\n")));
+        sink.flush_lines(PATIENCE);
         std::fs::rename(&path, dir.path().join("old.log")).unwrap();
-        assert!(sink.offer(block("two\n")));
-        sink.reopen();
-        assert!(sink.offer(block("three\n")));
-        sink.flush(PATIENCE);
+        assert!(sink.offer_block(block("two\n")));
+        sink.request_reopen();
+        assert!(sink.offer_block(block("three\n")));
+        sink.flush_lines(PATIENCE);
         let read = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!((read("old.log"), read("access.log")), ("one\ntwo\n".into(), "three\n".into()));
     }
 
     #[test]
     fn a_full_disk_loses_lines_and_counts_them() {
-        let sink = LineSink::open(Destination::File("/dev/full".into())).unwrap();
-        assert!(sink.offer(LineBlock { bytes: b"a\nb\n".to_vec(), lines: 2 }));
-        sink.flush(PATIENCE);
+        let sink = LineSink::open_destination(Destination::File("/dev/full".into())).unwrap();
+        assert!(sink.offer_block(LineBlock { bytes: b"a\nb\n".to_vec(), lines: 2 }));
+        sink.flush_lines(PATIENCE);
         assert_eq!(sink.lost(), 2);
     }
 
@@ -239,9 +241,9 @@ mod tests {
         // Somebody has it open and never reads. A configuration cannot name a FIFO; a disk can be as slow.
         let pipe = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let out = LineOutput::File(path.clone(), pipe);
-        let sink = LineSink::over(out, Destination::File(path)).unwrap();
+        let sink = LineSink::start_writer(out, Destination::File(path)).unwrap();
         let big = || LineBlock { bytes: vec![b'x'; 1 << 20], lines: 1 };
-        let taken = (0..10_000).take_while(|_| sink.offer(big())).count();
+        let taken = (0..10_000).take_while(|_| sink.offer_block(big())).count();
         // The writer may have one of them in its hands.
         assert!((128..=129).contains(&taken), "{taken}");
     }

@@ -57,7 +57,7 @@ impl Syslog {
     }
 
     /// Sends each line as a message of its own.
-    pub(super) fn send(&mut self, lines: &[u8]) -> Lost {
+    pub(super) fn send_lines(&mut self, lines: &[u8]) -> Lost {
         let mut lost = Lost { lines: 0, error: None };
         let now = OffsetDateTime::from(clock::wall()).format(TIME).unwrap_or_else(|_| "-".into());
         let start = format!("<{PRIORITY}>1 {now} {} ", self.sender);
@@ -75,7 +75,7 @@ impl Syslog {
 
     /// Sends a message. The number of earlier ones that are now known not to have arrived.
     fn send_one(&mut self, message: &[u8]) -> io::Result<u64> {
-        let Some(socket) = self.socket()? else { return Err(ErrorKind::NotConnected.into()) };
+        let Some(socket) = self.open_socket()? else { return Err(ErrorKind::NotConnected.into()) };
         match socket.send(message) {
             Ok(_) => Ok(0),
             // What came back is about a message before this one, which was not sent for it.
@@ -84,14 +84,14 @@ impl Syslog {
             }
             Err(error) => {
                 if error.kind() != ErrorKind::WouldBlock {
-                    self.rest();
+                    self.begin_rest();
                 }
                 Err(error)
             }
         }
     }
 
-    fn socket(&mut self) -> io::Result<Option<&UdpSocket>> {
+    fn open_socket(&mut self) -> io::Result<Option<&UdpSocket>> {
         let now = clock::now();
         if self.socket.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.socket = None;
@@ -100,10 +100,10 @@ impl Syslog {
             if self.resting.is_some_and(|until| until > now) {
                 return Ok(None);
             }
-            match connect(&self.server) {
+            match connect_to(&self.server) {
                 Ok(socket) => self.socket = Some((socket, now + KNOWN)),
                 Err(error) => {
-                    self.rest();
+                    self.begin_rest();
                     return Err(error);
                 }
             }
@@ -111,13 +111,13 @@ impl Syslog {
         Ok(self.socket.as_ref().map(|(socket, _)| socket))
     }
 
-    fn rest(&mut self) {
+    fn begin_rest(&mut self) {
         self.socket = None;
         self.resting = Some(clock::now() + REST);
     }
 }
 
-fn connect(server: &str) -> io::Result<UdpSocket> {
+fn connect_to(server: &str) -> io::Result<UdpSocket> {
     let mut all = server.to_socket_addrs()?;
     let address = all.next().ok_or(ErrorKind::NotFound)?;
     let any: SocketAddr = match address {
@@ -169,14 +169,14 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_counted() {
         let mut syslog = Syslog::new("no-such-host.invalid:514");
-        let Lost { lines, error } = syslog.send(b"a\nb\n");
+        let Lost { lines, error } = syslog.send_lines(b"a\nb\n");
         assert!(lines == 2 && error.is_some());
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         drop(server);
         let mut syslog = Syslog::new(&address.to_string());
         // Nobody is there, which is known once the first has come back.
-        let lost: u64 = (0..50).map(|_| syslog.send(b"a\nb\n").lines).sum();
+        let lost: u64 = (0..50).map(|_| syslog.send_lines(b"a\nb\n").lines).sum();
         assert!((90..=100).contains(&lost), "{lost}");
     }
 }

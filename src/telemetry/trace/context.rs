@@ -33,9 +33,9 @@ impl TraceContext {
     /// Reads a field. `None` when it is not valid, so that the trace starts anew (§3.2.4, "a vendor that
     /// cannot parse it").
     #[must_use]
-    pub fn parse(field: &[u8]) -> Option<Self> {
+    pub fn parse_field(field: &[u8]) -> Option<Self> {
         let (version, rest) = field.split_at_checked(2)?;
-        let [version] = hex::<1>(version)?;
+        let [version] = parse_hex::<1>(version)?;
         // Later versions may have more at the end, but not less before it (§3.2.4).
         let fits = match version {
             0 => field.len() == LENGTH,
@@ -44,8 +44,8 @@ impl TraceContext {
         };
         let rest = rest.get(..LENGTH - 2).filter(|_| fits)?;
         let mut parts = rest.strip_prefix(b"-")?.split(|byte| *byte == b'-');
-        let (trace, id) = (hex::<16>(parts.next()?)?, hex::<8>(parts.next()?)?);
-        let [flags] = hex::<1>(parts.next()?)?;
+        let (trace, id) = (parse_hex::<16>(parts.next()?)?, parse_hex::<8>(parts.next()?)?);
+        let [flags] = parse_hex::<1>(parts.next()?)?;
         let zero = trace == [0; 16] || id == [0; 8] || parts.next().is_some();
         let sampled = flags & 1 == 1;
         (!zero).then_some(Self { trace, id, parent: None, sampled, debug: false })
@@ -53,13 +53,13 @@ impl TraceContext {
 
     /// A span caused by this one.
     #[must_use]
-    pub fn child(self, random: &mut Random) -> Self {
+    pub fn child_span(self, random: &mut Random) -> Self {
         Self { id: not_zero(random).to_be_bytes(), parent: Some(self.id), ..self }
     }
 
     /// A new trace, sampled with this probability.
     #[must_use]
-    pub fn start(share: f64, random: &mut Random) -> Self {
+    pub fn start_trace(share: f64, random: &mut Random) -> Self {
         let (high, low) = (random.next_u64(), not_zero(random));
         let mut trace = [0; 16];
         let (first, second) = trace.split_at_mut(8);
@@ -71,7 +71,7 @@ impl TraceContext {
 
     /// The id of the span of an attempt, counted from 1.
     #[must_use]
-    pub fn attempt(&self, number: u32) -> [u8; 8] {
+    pub fn attempt_id(&self, number: u32) -> [u8; 8] {
         let id = u64::from_be_bytes(self.id).wrapping_add(u64::from(number));
         // Zero is no id.
         id.max(1).to_be_bytes()
@@ -79,9 +79,9 @@ impl TraceContext {
 
     /// Returns the field that a server is sent with an attempt.
     #[must_use]
-    pub fn field(&self, attempt: u32) -> [u8; LENGTH] {
+    pub fn field_for(&self, attempt: u32) -> [u8; LENGTH] {
         let mut field = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let id = self.attempt(attempt);
+        let id = self.attempt_id(attempt);
         let flags = [u8::from(self.sampled)];
         for (at, bytes) in [(3, &self.trace[..]), (36, &id), (53, &flags)] {
             if let Some(place) = field.get_mut(at..at + bytes.len() * 2) {
@@ -95,7 +95,7 @@ impl TraceContext {
     #[must_use]
     pub fn b3_field(&self, attempt: u32) -> [u8; 68] {
         let mut field = *b"00000000000000000000000000000000-0000000000000000-0-0000000000000000";
-        let id = self.attempt(attempt);
+        let id = self.attempt_id(attempt);
         for (at, bytes) in [(0, &self.trace[..]), (33, &id), (52, &self.id)] {
             if let Some(place) = field.get_mut(at..at + bytes.len() * 2) {
                 write_hex(place, bytes);
@@ -122,20 +122,20 @@ impl B3 {
     /// Reads the single field: `TRACE-SPAN`, `TRACE-SPAN-DECISION`, `TRACE-SPAN-DECISION-PARENT`, or the decision alone.
     /// `None` when it is malformed.
     #[must_use]
-    pub fn parse(field: &[u8]) -> Option<Self> {
+    pub fn parse_single(field: &[u8]) -> Option<Self> {
         let mut parts = field.split(|byte| *byte == b'-');
         let first = parts.next()?;
         let Some(span) = parts.next() else {
-            return decision(first).map(|(sampled, _)| Self::Decided(sampled));
+            return parse_decision(first).map(|(sampled, _)| Self::Decided(sampled));
         };
-        let decided = parts.next().map(|part| decision(part).ok_or(())).transpose().ok()?;
+        let decided = parts.next().map(|part| parse_decision(part).ok_or(())).transpose().ok()?;
         if let Some(parent) = parts.next() {
-            hex::<8>(parent)?;
+            parse_hex::<8>(parent)?;
         }
         if parts.next().is_some() {
             return None;
         }
-        Self::continued(first, span, decided)
+        Self::continue_trace(first, span, decided)
     }
 
     /// Reads the fields `X-B3-TraceId`, `-SpanId`, `-ParentSpanId`, `-Sampled` and `-Flags`. `None` when there are none, or
@@ -144,7 +144,7 @@ impl B3 {
     pub fn of_fields(parts: [Option<&[u8]>; 5]) -> Option<Self> {
         let [trace, span, parent, sampled, flags] = parts;
         if let Some(parent) = parent {
-            hex::<8>(parent)?;
+            parse_hex::<8>(parent)?;
         }
         let decided = match (flags, sampled) {
             (Some(b"1"), _) => Some((true, true)),
@@ -154,18 +154,18 @@ impl B3 {
             _ => return None,
         };
         match (trace, span) {
-            (Some(trace), Some(span)) => Self::continued(trace, span, decided),
+            (Some(trace), Some(span)) => Self::continue_trace(trace, span, decided),
             (None, None) => decided.map(|(sampled, _)| Self::Decided(sampled)),
             _ => None,
         }
     }
 
-    fn continued(trace: &[u8], span: &[u8], decided: Option<(bool, bool)>) -> Option<Self> {
-        let id = hex::<8>(span)?;
+    fn continue_trace(trace: &[u8], span: &[u8], decided: Option<(bool, bool)>) -> Option<Self> {
+        let id = parse_hex::<8>(span)?;
         // The short form is the lower half of the long one.
-        let trace = hex::<16>(trace).or_else(|| {
+        let trace = parse_hex::<16>(trace).or_else(|| {
             let mut long = [0; 16];
-            long.get_mut(8..)?.copy_from_slice(&hex::<8>(trace)?);
+            long.get_mut(8..)?.copy_from_slice(&parse_hex::<8>(trace)?);
             Some(long)
         })?;
         if trace == [0; 16] || id == [0; 8] {
@@ -178,7 +178,7 @@ impl B3 {
 }
 
 /// A decision of the single field: whether to sample, and whether that is for debugging.
-fn decision(text: &[u8]) -> Option<(bool, bool)> {
+fn parse_decision(text: &[u8]) -> Option<(bool, bool)> {
     match text {
         b"0" => Some((false, false)),
         b"1" => Some((true, false)),
@@ -201,7 +201,7 @@ fn write_hex(place: &mut [u8], bytes: &[u8]) {
 }
 
 /// Lower-case hex digits, exactly as many as there have to be.
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+fn parse_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
@@ -229,12 +229,12 @@ mod tests {
     #[test]
     fn a_trace_is_continued() {
         let mut random = Random::seeded(1);
-        let parent = TraceContext::parse(GOOD).unwrap();
-        let own = parent.child(&mut random);
+        let parent = TraceContext::parse_field(GOOD).unwrap();
+        let own = parent.child_span(&mut random);
         assert_eq!((own.trace, own.parent, own.sampled), (parent.trace, Some(parent.id), true));
         assert_ne!(own.id, parent.id);
-        let sent = TraceContext::parse(&own.field(2)).unwrap();
-        assert_eq!((sent.trace, sent.id, sent.sampled), (own.trace, own.attempt(2), true));
+        let sent = TraceContext::parse_field(&own.field_for(2)).unwrap();
+        assert_eq!((sent.trace, sent.id, sent.sampled), (own.trace, own.attempt_id(2), true));
         assert_eq!(&own.trace_text(), b"0af7651916cd43dd8448eb211c80319c");
     }
 
@@ -262,31 +262,37 @@ mod tests {
             b"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01".to_vec(),
         ];
         for field in bad {
-            assert_eq!(TraceContext::parse(&field), None, "{}", String::from_utf8_lossy(&field));
+            assert_eq!(
+                TraceContext::parse_field(&field),
+                None,
+                "{}",
+                String::from_utf8_lossy(&field)
+            );
         }
     }
 
     #[test]
     fn later_versions_are_read_as_far_as_they_are_known() {
         let later = [b"01", &GOOD[2..], b"-what-the-future-brings"].concat();
-        assert_eq!(TraceContext::parse(&later), TraceContext::parse(GOOD));
-        assert_eq!(TraceContext::parse(&[b"01", &GOOD[2..], b"x"].concat()), None);
+        assert_eq!(TraceContext::parse_field(&later), TraceContext::parse_field(GOOD));
+        assert_eq!(TraceContext::parse_field(&[b"01", &GOOD[2..], b"x"].concat()), None);
     }
 
     #[test]
     fn as_many_traces_are_sampled_as_the_share_says() {
         let mut random = Random::seeded(7);
-        let sampled = (0..10_000).filter(|_| TraceContext::start(0.1, &mut random).sampled).count();
+        let sampled =
+            (0..10_000).filter(|_| TraceContext::start_trace(0.1, &mut random).sampled).count();
         assert!((850..1150).contains(&sampled), "{sampled}");
-        assert!((0..100).all(|_| TraceContext::start(1.0, &mut random).sampled));
-        assert!(!(0..100).any(|_| TraceContext::start(0.0, &mut random).sampled));
+        assert!((0..100).all(|_| TraceContext::start_trace(1.0, &mut random).sampled));
+        assert!(!(0..100).any(|_| TraceContext::start_trace(0.0, &mut random).sampled));
     }
 
     const TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
     const SPAN: &str = "e457b5a2e4d86bd1";
 
     fn b3(field: &str) -> Option<B3> {
-        B3::parse(field.as_bytes())
+        B3::parse_single(field.as_bytes())
     }
 
     #[test]
@@ -361,17 +367,19 @@ mod tests {
         let Some(B3::Goes(context, _)) = b3(&format!("{TRACE}-{SPAN}-d")) else {
             panic!("not continued")
         };
-        let own = context.child(&mut Random::seeded(3));
+        let own = context.child_span(&mut Random::seeded(3));
         let field = own.b3_field(2);
-        let Some(B3::Goes(sent, Some(true))) = B3::parse(&field) else { panic!("not continued") };
-        assert_eq!((sent.trace, sent.id, sent.debug), (own.trace, own.attempt(2), true));
+        let Some(B3::Goes(sent, Some(true))) = B3::parse_single(&field) else {
+            panic!("not continued")
+        };
+        assert_eq!((sent.trace, sent.id, sent.debug), (own.trace, own.attempt_id(2), true));
     }
 
     proptest! {
         #[test]
         fn nothing_makes_it_panic(field: Vec<u8>) {
-            let _parsed = TraceContext::parse(&field);
-            let _parsed = B3::parse(&field);
+            let _parsed = TraceContext::parse_field(&field);
+            let _parsed = B3::parse_single(&field);
         }
     }
 }

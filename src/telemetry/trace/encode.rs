@@ -11,50 +11,53 @@ use prost::Message;
 use super::{AttributeValue, Span, SpanKind};
 
 /// An attribute that is text.
-pub(crate) fn text(key: &str, value: &str) -> KeyValue {
-    attribute(key, any_value::Value::StringValue(value.to_owned()))
+pub(crate) fn text_attribute(key: &str, value: &str) -> KeyValue {
+    new_attribute(key, any_value::Value::StringValue(value.to_owned()))
 }
 
-fn attribute(key: &str, value: any_value::Value) -> KeyValue {
+fn new_attribute(key: &str, value: any_value::Value) -> KeyValue {
     let value = Some(AnyValue { value: Some(value) });
     KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }
 
 /// Describes this process as OTLP names who reports.
-pub(crate) fn resource(instance: &str) -> Option<Resource> {
+pub(crate) fn process_resource(instance: &str) -> Option<Resource> {
     let attributes = vec![
-        text("service.name", "tidegate"),
-        text("service.version", env!("CARGO_PKG_VERSION")),
-        text("service.instance.id", instance),
+        text_attribute("service.name", "tidegate"),
+        text_attribute("service.version", env!("CARGO_PKG_VERSION")),
+        text_attribute("service.instance.id", instance),
     ];
     Some(Resource { attributes, ..Resource::default() })
 }
 
 /// The program as OTLP names what reports.
-pub(crate) fn scope() -> Option<InstrumentationScope> {
+pub(crate) fn program_scope() -> Option<InstrumentationScope> {
     let (name, version) = ("tidegate".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     Some(InstrumentationScope { name, version, ..InstrumentationScope::default() })
 }
 
 /// A request for `/v1/traces`.
 #[must_use]
-pub fn spans(instance: &str, spans: Vec<Span>) -> Vec<u8> {
-    let spans = spans.into_iter().map(one).collect();
-    let scope_spans = vec![ScopeSpans { scope: scope(), spans, ..ScopeSpans::default() }];
-    let resource_spans =
-        ResourceSpans { resource: resource(instance), scope_spans, ..ResourceSpans::default() };
+pub fn encode_spans(instance: &str, spans: Vec<Span>) -> Vec<u8> {
+    let spans = spans.into_iter().map(encode_span).collect();
+    let scope_spans = vec![ScopeSpans { scope: program_scope(), spans, ..ScopeSpans::default() }];
+    let resource_spans = ResourceSpans {
+        resource: process_resource(instance),
+        scope_spans,
+        ..ResourceSpans::default()
+    };
     ExportTraceServiceRequest { resource_spans: vec![resource_spans] }.encode_to_vec()
 }
 
-fn one(span: Span) -> Proto {
+fn encode_span(span: Span) -> Proto {
     let kind = match span.kind {
         SpanKind::Server => span::SpanKind::Server,
         SpanKind::Client => span::SpanKind::Client,
     };
     let attributes = span.attributes.into_iter().map(|(key, value)| match value {
-        AttributeValue::Text(value) => attribute(key, any_value::Value::StringValue(value)),
+        AttributeValue::Text(value) => new_attribute(key, any_value::Value::StringValue(value)),
         AttributeValue::Number(value) => {
-            attribute(key, any_value::Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)))
+            new_attribute(key, any_value::Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)))
         }
     });
     let failed = || Status { code: status::StatusCode::Error.into(), ..Status::default() };

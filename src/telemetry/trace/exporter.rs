@@ -66,7 +66,7 @@ impl Exporter {
     ///
     /// # Errors
     /// When it or its runtime cannot be made.
-    pub fn start(url: &str, receiver: Remote) -> io::Result<Self> {
+    pub fn start_thread(url: &str, receiver: Remote) -> io::Result<Self> {
         let (queue, received) = channel(QUEUE);
         let counts = Arc::new(ExportCounts::default());
         let instance = format!("{:016x}", Random::from_entropy().next_u64());
@@ -79,13 +79,13 @@ impl Exporter {
         };
         thread::Builder::new().name("otlp".into()).spawn(move || {
             pace::stand_back();
-            runtime.block_on(sending.run(received));
+            runtime.block_on(sending.run_sending(received));
         })?;
         Ok(Self { url: url.to_owned(), instance, queue, counts })
     }
 
     /// Offers the spans of a request.
-    pub fn offer(&self, spans: Vec<Span>) {
+    pub fn offer_spans(&self, spans: Vec<Span>) {
         let count = spans.len() as u64;
         if self.queue.try_send(ExporterMessage::Spans(spans)).is_err() {
             self.counts.dropped.fetch_add(count, Relaxed);
@@ -98,7 +98,7 @@ impl Exporter {
     }
 
     /// Waits until everything offered so far is sent, but not longer than `patience`.
-    pub fn flush(&self, patience: Duration) {
+    pub fn flush_spans(&self, patience: Duration) {
         let (done, wait) = sync_channel(1);
         if self.queue.try_send(ExporterMessage::Flush(done)).is_ok() {
             let _late = wait.recv_timeout(patience);
@@ -126,7 +126,7 @@ struct SpanSending {
 }
 
 impl SpanSending {
-    async fn run(mut self, mut queue: Receiver<ExporterMessage>) {
+    async fn run_sending(mut self, mut queue: Receiver<ExporterMessage>) {
         let mut batch = Vec::new();
         let mut due = None;
         loop {
@@ -143,11 +143,11 @@ impl SpanSending {
                     }
                 }
                 Ok(Some(ExporterMessage::Metrics(encoded))) => {
-                    let _counted_by_nobody = self.deliver("v1/metrics", encoded.into()).await;
+                    let _counted_by_nobody = self.deliver_body("v1/metrics", encoded.into()).await;
                     continue;
                 }
                 Ok(Some(ExporterMessage::Flush(done))) => {
-                    self.send(&mut batch).await;
+                    self.send_batch(&mut batch).await;
                     // Who waits may have lost patience.
                     let _gone = done.send(());
                 }
@@ -155,37 +155,38 @@ impl SpanSending {
                 Ok(None) | Err(_) => {}
             }
             due = None;
-            self.send(&mut batch).await;
+            self.send_batch(&mut batch).await;
         }
     }
 
-    async fn send(&mut self, batch: &mut Vec<Span>) {
+    async fn send_batch(&mut self, batch: &mut Vec<Span>) {
         if batch.is_empty() {
             return;
         }
         let count = batch.len() as u64;
-        let encoded = encode::spans(&self.instance, std::mem::take(batch));
-        let delivered = self.deliver("v1/traces", encoded.into()).await;
+        let encoded = encode::encode_spans(&self.instance, std::mem::take(batch));
+        let delivered = self.deliver_body("v1/traces", encoded.into()).await;
         let counter = if delivered { &self.counts.sent } else { &self.counts.dropped };
         counter.fetch_add(count, Relaxed);
     }
 
     /// Sends until it is taken, or refused for good, or all tries are used up.
-    async fn deliver(&mut self, path: &str, body: Bytes) -> bool {
+    async fn deliver_body(&mut self, path: &str, body: Bytes) -> bool {
         for attempt in 1..=TRIES {
             let sent =
-                tokio::time::timeout(PATIENCE, post(&self.receiver, path, body.clone())).await;
+                tokio::time::timeout(PATIENCE, post_encoded(&self.receiver, path, body.clone()))
+                    .await;
             let error = match sent {
                 Ok(Ok(status)) if status.is_success() => return true,
-                Ok(Ok(status)) if !again(status) => {
-                    self.complain(&format!("the receiver answered {status}"));
+                Ok(Ok(status)) if !is_retryable(status) => {
+                    self.complain_once(&format!("the receiver answered {status}"));
                     return false;
                 }
                 Ok(Ok(status)) => format!("the receiver answered {status}"),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {PATIENCE:?}"),
             };
-            self.complain(&error);
+            self.complain_once(&error);
             if attempt < TRIES {
                 tokio::time::sleep(AGAIN * attempt).await;
             }
@@ -193,7 +194,7 @@ impl SpanSending {
         false
     }
 
-    fn complain(&mut self, error: &str) {
+    fn complain_once(&mut self, error: &str) {
         if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
             self.complained = Some(clock::now());
             let dropped = self.counts.dropped.load(Relaxed);
@@ -203,12 +204,12 @@ impl SpanSending {
 }
 
 /// The statuses after which OTLP asks for another try ("Retryable Response Codes").
-pub(crate) fn again(status: StatusCode) -> bool {
+pub(crate) fn is_retryable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
 /// Posts an encoded request to a path below the receiver's URL.
-pub(crate) async fn post(
+pub(crate) async fn post_encoded(
     receiver: &Remote,
     path: &str,
     body: Bytes,
@@ -217,7 +218,7 @@ pub(crate) async fn post(
         .method(Method::POST)
         .header(header::CONTENT_TYPE, "application/x-protobuf")
         .body(Full::new(body))?;
-    let response = receiver.below(path)?.send(request).await?;
+    let response = receiver.at_path(path)?.send_request(request).await?;
     let status = response.status();
     // A short answer is read, so that the receiver does not see a reset; a long one is its own fault.
     let _read = Limited::new(response.into_body(), 64 * 1024).collect().await;

@@ -90,7 +90,7 @@ pub struct Trace {
 
 impl Trace {
     /// Continues the client's trace or starts one.
-    pub fn begin(
+    pub fn begin_trace(
         tracing: &Tracing,
         head: &RequestHead,
         trusted: bool,
@@ -99,18 +99,18 @@ impl Trace {
         // Several of them are none (§3.2.1).
         let mut fields = head.fields.values(Known::Traceparent);
         let continued = match (fields.next(), fields.next()) {
-            (Some(field), None) => TraceContext::parse(field),
+            (Some(field), None) => TraceContext::parse_field(field),
             _ => None,
         };
-        let b3 = if trusted && !head.fields.has(Known::Traceparent) { b3(head) } else { None };
+        let b3 = if trusted && !head.fields.has(Known::Traceparent) { read_b3(head) } else { None };
         let context = match continued {
             None if b3.is_some() => b3_context(b3, tracing.share, random),
-            Some(context) if trusted => context.child(random),
+            Some(context) if trusted => context.child_span(random),
             Some(context) => {
                 let sampled = random.unit() < tracing.share;
-                TraceContext { sampled, ..context }.child(random)
+                TraceContext { sampled, ..context }.child_span(random)
             }
-            None => TraceContext::start(tracing.share, random),
+            None => TraceContext::start_trace(tracing.share, random),
         };
         Self { context, propagate: tracing.propagate, spans: RefCell::default() }
     }
@@ -118,7 +118,7 @@ impl Trace {
     /// The `traceparent` of an attempt, where servers are sent one.
     #[must_use]
     pub fn traceparent(&self, attempt: u32) -> Option<[u8; context::LENGTH]> {
-        self.propagate.w3c.then(|| self.context.field(attempt))
+        self.propagate.w3c.then(|| self.context.field_for(attempt))
     }
 
     /// The `b3` of an attempt, where servers are sent one.
@@ -128,7 +128,7 @@ impl Trace {
     }
 
     /// Notes an attempt at a server.
-    pub fn attempt(&self, number: u32, took: Duration, of: AttemptSpan<'_>) {
+    pub fn note_attempt(&self, number: u32, took: Duration, of: AttemptSpan<'_>) {
         let TraceContext { trace, id, .. } = self.context;
         let (start, end) = ended_now(took);
         let mut attributes = vec![
@@ -152,7 +152,7 @@ impl Trace {
         };
         self.spans.borrow_mut().push(Span {
             trace,
-            id: self.context.attempt(number),
+            id: self.context.attempt_id(number),
             parent: Some(id),
             kind: SpanKind::Client,
             name: of.upstream.to_owned(),
@@ -164,7 +164,7 @@ impl Trace {
     }
 
     /// Ends the request's own span and hands all of them on.
-    pub fn end(self, tracing: &Tracing, took: Duration, root: Root) {
+    pub fn end_request(self, tracing: &Tracing, took: Duration, root: Root) {
         let TraceContext { trace, id, parent, .. } = self.context;
         let (start, end) = ended_now(took);
         let mut spans = self.spans.into_inner();
@@ -179,12 +179,12 @@ impl Trace {
             attributes: root.attributes,
             failed: root.failed,
         });
-        tracing.exporter.offer(spans);
+        tracing.exporter.offer_spans(spans);
     }
 }
 
 /// Returns what a request says in the fields of B3: the single one if it makes sense, or else the others.
-fn b3(head: &RequestHead) -> Option<B3> {
+fn read_b3(head: &RequestHead) -> Option<B3> {
     let only = |name: &[u8]| {
         let mut all = head.fields.named(name);
         match (all.next(), all.next()) {
@@ -192,7 +192,7 @@ fn b3(head: &RequestHead) -> Option<B3> {
             (_, Some(_)) => None,
         }
     };
-    let single = only(b"b3").flatten().and_then(B3::parse);
+    let single = only(b"b3").flatten().and_then(B3::parse_single);
     single.or_else(|| {
         let [trace, span] = [only(b"x-b3-traceid")?, only(b"x-b3-spanid")?];
         let [sampled, flags] = [only(b"x-b3-sampled")?, only(b"x-b3-flags")?];
@@ -205,12 +205,12 @@ fn b3_context(b3: Option<B3>, share: f64, random: &mut Random) -> TraceContext {
     match b3 {
         Some(B3::Goes(context, decided)) => {
             let sampled = decided.unwrap_or_else(|| random.unit() < share);
-            TraceContext { sampled, ..context }.child(random)
+            TraceContext { sampled, ..context }.child_span(random)
         }
         Some(B3::Decided(sampled)) => {
-            TraceContext { sampled, ..TraceContext::start(share, random) }
+            TraceContext { sampled, ..TraceContext::start_trace(share, random) }
         }
-        None => TraceContext::start(share, random),
+        None => TraceContext::start_trace(share, random),
     }
 }
 

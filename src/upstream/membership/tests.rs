@@ -54,7 +54,7 @@ fn build(
     specs: Vec<ServerSpec>,
     before: Option<&Membership>,
 ) -> Membership {
-    Membership::build(arrangement, specs, before).unwrap()
+    Membership::build_membership(arrangement, specs, before).unwrap()
 }
 
 fn ids(all: &Membership) -> Vec<u32> {
@@ -74,8 +74,11 @@ fn weight_label_zone_and_priority_change_no_server() {
     let after = build(&arrangement, next, Some(&before));
     assert_eq!(ids(&before), ids(&after));
     assert_eq!(after.members()[0].weight, 9);
-    assert!(after.servers()[1].endpoint.standing.bits().any(standing::EJECTED));
-    assert!(after.servers().iter().all(|s| !s.endpoint.standing.bits().ramping()), "none is new");
+    assert!(after.servers()[1].endpoint.standing.reason_bits().has_any(standing::EJECTED));
+    assert!(
+        after.servers().iter().all(|s| !s.endpoint.standing.reason_bits().is_ramping()),
+        "none is new"
+    );
     // Nothing of one that did not change at all is made anew.
     let again = build(&arrangement, specs(0..4), Some(&before));
     let mut pairs = before.servers().iter().zip(again.servers());
@@ -86,7 +89,10 @@ fn weight_label_zone_and_priority_change_no_server() {
 fn who_joins_starts_slowly_and_who_has_another_address_is_another_server() {
     let arrangement = any(Strategy::Weighted(BalanceWord::LeastRequest));
     let before = build(&arrangement, specs(0..2), None);
-    assert!(before.servers().iter().all(|s| s.endpoint.standing.bits().clear()), "the first ones");
+    assert!(
+        before.servers().iter().all(|s| s.endpoint.standing.reason_bits().is_clear()),
+        "the first ones"
+    );
     before.servers()[0].endpoint.standing.take_out(standing::DRAINING);
     let mut next = specs([0, 1, 2]);
     next[0].addresses = spec(9).addresses;
@@ -95,8 +101,8 @@ fn who_joins_starts_slowly_and_who_has_another_address_is_another_server() {
     assert_eq!(stays.endpoint.id, before.servers()[1].endpoint.id);
     assert_ne!(moved.endpoint.id, before.servers()[0].endpoint.id);
     assert_eq!(&*moved.endpoint.name, "s0");
-    assert!(moved.endpoint.standing.bits().any(standing::DRAINING), "an order holds");
-    assert!(new.endpoint.standing.bits().ramping());
+    assert!(moved.endpoint.standing.reason_bits().has_any(standing::DRAINING), "an order holds");
+    assert!(new.endpoint.standing.reason_bits().is_ramping());
 }
 
 #[test]
@@ -117,7 +123,7 @@ fn a_name_that_comes_to_have_more_addresses_keeps_the_server_it_had() {
     assert_eq!(two.servers()[0].endpoint.id, one.servers()[0].endpoint.id);
     assert_eq!(names(&two), ["app.test:80", "10.0.0.2:80"]);
     // Keys are hashed as if it had always had several.
-    let keys: Vec<&str> = two.members().iter().map(Member::key).collect();
+    let keys: Vec<&str> = two.members().iter().map(Member::hash_key).collect();
     assert_eq!(keys, ["10.0.0.1:80", "10.0.0.2:80"]);
     // One that is new and called as another one still is gets a name of its own.
     let mixed = vec![of_name("10.0.0.1:80", 1), of_name("app.test:80", 3)];
@@ -161,7 +167,7 @@ fn views_follow_labels_and_shards_follow_names() {
         let key = Some(BalanceKey::new(b"abc"));
         let (tried, rules, now) = (&[][..], BalanceRules::default(), clock::now());
         let mut ask = PickContext { tried, key, now, random: &mut random, rules };
-        all.pool(0).unwrap().pick(&mut ask).map(|member| member.endpoint.name.to_string())
+        all.pool(0).unwrap().pick_server(&mut ask).map(|member| member.endpoint.name.to_string())
     };
     let before = build(&arrangement, labelled(&[1, 2, 3], &[1, 2]), None);
     assert_eq!(names(&before, 1), ["s1", "s2"]);
@@ -251,7 +257,7 @@ proptest! {
             let (tried, rules, now) = (&[][..], BalanceRules::default(), clock::now());
             let mut ask =
                 PickContext { tried, key: Some(BalanceKey::new(&key)), now, random: &mut random, rules };
-            all.pool(0).unwrap().pick(&mut ask).unwrap().endpoint.name.to_string()
+            all.pool(0).unwrap().pick_server(&mut ask).unwrap().endpoint.name.to_string()
         };
         let keys = 2000;
         let mut strayed = 0;

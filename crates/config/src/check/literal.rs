@@ -129,7 +129,7 @@ fn check_values(
     for (name, value) in rules.set.iter().chain(&rules.add) {
         let text = value.to_string();
         for placeholder in placeholders(&text) {
-            let wrong = match template::place(placeholder, captures) {
+            let wrong = match template::field_place(placeholder, captures) {
                 None => unknown(placeholder, captures, name.place),
                 Some(FieldPlace::Claim(_)) if !verifies_tokens(route, config) => {
                     let message =
@@ -208,7 +208,7 @@ fn refuse(what: &str, text: &str, place: Place, findings: &mut Vec<Finding>) {
 
 /// The names in single braces; `{{` is a brace.
 fn placeholders(text: &str) -> impl Iterator<Item = &str> {
-    template::pieces(text).into_iter().filter_map(|piece| match piece {
+    template::split_pieces(text).into_iter().filter_map(|piece| match piece {
         TemplatePiece::Name(name) => Some(name),
         TemplatePiece::Text(_) => None,
     })

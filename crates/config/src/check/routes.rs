@@ -75,7 +75,7 @@ fn conflicts(config: &Config, findings: &mut Vec<Finding>) {
     };
     let mut told: BTreeSet<(usize, usize)> = BTreeSet::new();
     let owner = |id: usize| (0..id).rev().take_while(|before| same(*before, id)).count();
-    for conflict in route::conflicts::conflicts(&specs) {
+    for conflict in route::conflicts::find_conflicts(&specs) {
         let one_of_several = |id: usize| {
             written.get(id).and_then(|(route, path)| path.filter(|_| route.path.len() > 1))
         };

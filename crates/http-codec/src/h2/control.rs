@@ -15,15 +15,15 @@ struct PeerSettings {
 }
 
 impl State {
-    pub(super) fn priority(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
+    pub(super) fn receive_priority(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
         if head.stream == 0 {
             return Err(ErrorCode::PROTOCOL_ERROR);
         }
         if head.length != 5 {
             return Err(ErrorCode::FRAME_SIZE_ERROR);
         }
-        depends(head.stream, payload)?;
-        self.spend()
+        check_dependency(head.stream, payload)?;
+        self.spend_frame()
     }
 
     pub(super) fn rst_stream(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
@@ -32,11 +32,11 @@ impl State {
         if !self.has_begun(head.stream) {
             return Err(ErrorCode::PROTOCOL_ERROR);
         }
-        let Some(index) = self.find(head.stream) else {
+        let Some(index) = self.find_slot(head.stream) else {
             // It has ended already: some clients answer a stream that was refused in kind.
-            return self.spend();
+            return self.spend_frame();
         };
-        self.charge()?;
+        self.charge_stream()?;
         self.end_stream(
             index,
             match code {
@@ -48,8 +48,8 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn settings(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
-        self.spend()?;
+    pub(super) fn receive_settings(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
+        self.spend_frame()?;
         if head.stream != 0 {
             return Err(ErrorCode::PROTOCOL_ERROR);
         }
@@ -95,7 +95,7 @@ impl State {
             self.allowed = u32::MAX;
         }
         frames::put(&mut self.out, kind::SETTINGS, flag::ACK, 0, &[]);
-        self.settle();
+        self.mark_settled();
         Ok(())
     }
 
@@ -117,8 +117,8 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn ping(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
-        self.spend()?;
+    pub(super) fn receive_ping(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
+        self.spend_frame()?;
         if head.stream != 0 {
             return Err(ErrorCode::PROTOCOL_ERROR);
         }
@@ -134,7 +134,7 @@ impl State {
     }
 
     pub(super) fn gone_away(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
-        self.spend()?;
+        self.spend_frame()?;
         if head.stream != 0 {
             return Err(ErrorCode::PROTOCOL_ERROR);
         }
@@ -158,7 +158,7 @@ impl State {
     }
 
     pub(super) fn window_update(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
-        self.spend()?;
+        self.spend_frame()?;
         let more = frames::number(payload).filter(|_| head.length == 4);
         let more = i64::from(more.ok_or(ErrorCode::FRAME_SIZE_ERROR)? & frames::LARGEST);
         let most = i64::from(frames::LARGEST);
@@ -176,18 +176,18 @@ impl State {
         if !self.has_begun(head.stream) {
             return Err(ErrorCode::PROTOCOL_ERROR);
         }
-        let Some(index) = self.find(head.stream) else { return Ok(()) };
-        let Some(slot) = self.slot(index) else { return Ok(()) };
-        if !slot.state.sends() {
+        let Some(index) = self.find_slot(head.stream) else { return Ok(()) };
+        let Some(slot) = self.slot_mut(index) else { return Ok(()) };
+        if !slot.state.may_send() {
             return Ok(());
         }
         let had = slot.credit;
         slot.credit += more;
         if more == 0 {
-            return self.refuse(index, ErrorCode::PROTOCOL_ERROR);
+            return self.refuse_stream(index, ErrorCode::PROTOCOL_ERROR);
         }
         if slot.credit > most {
-            return self.refuse(index, ErrorCode::FLOW_CONTROL_ERROR);
+            return self.refuse_stream(index, ErrorCode::FLOW_CONTROL_ERROR);
         }
         if had <= 0 && slot.credit > 0 {
             slot.wake_writer();
@@ -197,7 +197,7 @@ impl State {
 }
 
 /// RFC 7540 §5.3.1: priorities mean nothing any more (RFC 9113 §5.3.2), but no stream ever depended on itself.
-pub(super) fn depends(stream: u32, priority: &[u8]) -> FrameVerdict {
+pub(super) fn check_dependency(stream: u32, priority: &[u8]) -> FrameVerdict {
     let itself = frames::number(priority).is_some_and(|on| on & frames::LARGEST == stream);
     if itself { Err(ErrorCode::PROTOCOL_ERROR) } else { Ok(()) }
 }

@@ -39,30 +39,30 @@ impl FloodBudget {
     }
 
     /// The other side has been sent so much; it may answer that.
-    pub(super) fn earn(&mut self, bytes: usize) {
+    pub(super) fn earn_frames(&mut self, bytes: usize) {
         self.sent += bytes;
         if self.sent >= EARN {
-            self.allow(u32::try_from(self.sent / EARN).unwrap_or(u32::MAX));
+            self.allow_frames(u32::try_from(self.sent / EARN).unwrap_or(u32::MAX));
             self.sent %= EARN;
         }
     }
 
     /// Allows it to answer something by so many frames.
-    pub(super) fn allow(&mut self, frames: u32) {
+    pub(super) fn allow_frames(&mut self, frames: u32) {
         self.frames = self.frames.saturating_add(frames).min(FRAMES);
     }
 
     /// A stream has begun.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn count_stream(&mut self) {
         self.streams = self.streams.saturating_add(1);
     }
 
     /// A frame that asks for nothing. `false` when it is one too many. `now` is the current second, asked for only where
     /// it matters.
     #[must_use]
-    pub(super) fn spend(&mut self, now: impl Fn() -> u64) -> bool {
+    pub(super) fn spend_frame(&mut self, now: impl Fn() -> u64) -> bool {
         if self.frames == 0 {
-            self.forget(&now);
+            self.forget_old(&now);
         }
         let left = self.frames.checked_sub(1);
         self.frames = left.unwrap_or(0);
@@ -71,17 +71,17 @@ impl FloodBudget {
 
     /// A stream came to nothing. `false` when it is one too many.
     #[must_use]
-    pub(super) fn fail(&mut self, now: impl Fn() -> u64) -> bool {
+    pub(super) fn count_failure(&mut self, now: impl Fn() -> u64) -> bool {
         self.failed = self.failed.saturating_add(1);
-        self.spend(&now)
+        self.spend_frame(&now)
             && (self.failed <= STREAMS || self.failed <= self.streams / 2 || {
-                self.forget(&now);
+                self.forget_old(&now);
                 self.failed <= STREAMS
             })
     }
 
     /// With time, all of it counts less.
-    fn forget(&mut self, now: &impl Fn() -> u64) {
+    fn forget_old(&mut self, now: &impl Fn() -> u64) {
         let now = now();
         if now > self.since {
             self.since = now;
@@ -99,15 +99,15 @@ mod tests {
     #[test]
     fn frames_that_ask_for_nothing_are_too_many_at_some_point_but_not_over_time() {
         let mut budget = FloodBudget::new(7);
-        assert!((0..FRAMES).all(|_| budget.spend(|| 7)));
-        assert!(!budget.spend(|| 7));
-        assert!(budget.spend(|| 8));
+        assert!((0..FRAMES).all(|_| budget.spend_frame(|| 7)));
+        assert!(!budget.spend_frame(|| 7));
+        assert!(budget.spend_frame(|| 8));
         // Who is sent something may open windows for it.
         let mut budget = FloodBudget::new(7);
         for _ in 0..10_000 {
-            budget.earn(EARN / 2);
-            budget.earn(EARN / 2);
-            assert!(budget.spend(|| 7));
+            budget.earn_frames(EARN / 2);
+            budget.earn_frames(EARN / 2);
+            assert!(budget.spend_frame(|| 7));
         }
     }
 
@@ -115,16 +115,16 @@ mod tests {
     fn cancelling_is_fine_as_long_as_it_is_not_all_there_is() {
         let mut rapid = FloodBudget::new(0);
         let cut = (0..1000).position(|_| {
-            rapid.begin();
-            !rapid.fail(|| 0)
+            rapid.count_stream();
+            !rapid.count_failure(|| 0)
         });
         assert_eq!(cut, Some(100));
         // The next second forgives half of it.
-        assert!(rapid.fail(|| 1));
+        assert!(rapid.count_failure(|| 1));
         let mut third = FloodBudget::new(0);
         for _ in 0..300 {
-            (0..3).for_each(|_| third.begin());
-            assert!(third.fail(|| 0));
+            (0..3).for_each(|_| third.count_stream());
+            assert!(third.count_failure(|| 0));
         }
     }
 }

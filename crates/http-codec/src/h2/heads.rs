@@ -85,23 +85,23 @@ impl<'a> Request<'a> {
     }
 
     /// The next one. After a fault nothing is kept any more: fields that are sent in a byte would take memory.
-    pub(super) fn field(&mut self, field: HpackField<'_>) {
+    pub(super) fn add_field(&mut self, field: HpackField<'_>) {
         if self.fault.is_some() {
-            self.keep(field);
-        } else if let Err(fault) = self.take(field) {
+            self.keep_remains(field);
+        } else if let Err(fault) = self.take_field(field) {
             self.fault = Some(fault);
-            self.keep(field);
+            self.keep_remains(field);
         }
     }
 
-    fn take(&mut self, field: HpackField<'_>) -> Result<(), Fault> {
+    fn take_field(&mut self, field: HpackField<'_>) -> Result<(), Fault> {
         let HpackField { name, value, is, never_indexed, sound } = field;
         self.bytes += name.len() + value.len() + AROUND;
         if self.bytes > self.limits.bytes {
             return Err(Fault::HeadTooLarge);
         }
         let known = match is {
-            FieldMeaning::Pseudo(pseudo) => return self.pseudo(pseudo, value, sound),
+            FieldMeaning::Pseudo(pseudo) => return self.take_pseudo(pseudo, value, sound),
             FieldMeaning::Field(known) if sound && !is_misplaced(known, value) => known,
             FieldMeaning::Field(_) | FieldMeaning::Bad => return Err(Fault::Field),
         };
@@ -110,7 +110,7 @@ impl<'a> Request<'a> {
             return Err(Fault::TooManyFields);
         }
         if !self.begun {
-            self.begin()?;
+            self.begin_head()?;
         }
         match known {
             // RFC 9113 §8.2.3: what was split is put together again.
@@ -121,7 +121,7 @@ impl<'a> Request<'a> {
                 self.cookie.extend_from_slice(value);
                 return Ok(());
             }
-            Known::Host if self.part(self.own.authority) == Some(value) => return Ok(()),
+            Known::Host if self.head_part(self.own.authority) == Some(value) => return Ok(()),
             // A tunnel has one of the proxy's own.
             Known::SecWebSocketKey if self.own.protocol.is_some() => return Ok(()),
             Known::ContentLength => self.measured = true,
@@ -140,7 +140,7 @@ impl<'a> Request<'a> {
     }
 
     /// Behind a fault: who sent it, and how it is to be told, even so.
-    fn keep(&mut self, HpackField { name, value, is, .. }: HpackField<'_>) {
+    fn keep_remains(&mut self, HpackField { name, value, is, .. }: HpackField<'_>) {
         let part = match is {
             FieldMeaning::Pseudo(Pseudo::Method) => &mut self.own.method,
             FieldMeaning::Pseudo(Pseudo::Authority) => &mut self.own.authority,
@@ -151,13 +151,13 @@ impl<'a> Request<'a> {
             }
         };
         if part.is_none() {
-            let value = remains::short(value);
+            let value = remains::first_bytes(value);
             *part = Some((self.text.len(), value.len()));
             self.text.extend_from_slice(value);
         }
     }
 
-    fn pseudo(&mut self, pseudo: Pseudo, value: &[u8], sound: bool) -> Result<(), Fault> {
+    fn take_pseudo(&mut self, pseudo: Pseudo, value: &[u8], sound: bool) -> Result<(), Fault> {
         let part = match pseudo {
             Pseudo::Method => &mut self.own.method,
             Pseudo::Scheme => &mut self.own.scheme,
@@ -175,13 +175,13 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    fn part(&self, part: HeadPart) -> Option<&[u8]> {
+    fn head_part(&self, part: HeadPart) -> Option<&[u8]> {
         let (start, length) = part?;
         self.text.get(start..start + length)
     }
 
     /// The pseudo-fields are there: what the request line of HTTP/1 would say, and `Host`.
-    fn begin(&mut self) -> Result<(), Fault> {
+    fn begin_head(&mut self) -> Result<(), Fault> {
         self.begun = true;
         let Self { own, text, head, .. } = self;
         let part =
@@ -256,9 +256,9 @@ impl<'a> Request<'a> {
     }
 
     /// Ends the fields; a body follows or not. Returns what is wrong with all of it, if anything is.
-    pub(super) fn end(mut self, ends: bool) -> Option<Fault> {
+    pub(super) fn end_fields(mut self, ends: bool) -> Option<Fault> {
         if self.fault.is_none() && !self.begun {
-            self.fault = self.begin().err();
+            self.fault = self.begin_head().err();
         }
         if self.fault.is_some() {
             self.leave_remains();
@@ -311,16 +311,16 @@ impl<'a> Response<'a> {
         Self { head, limits, status: None, fields: 0, bytes: 0, fault: None }
     }
 
-    pub(super) fn field(&mut self, field: HpackField<'_>) {
+    pub(super) fn add_field(&mut self, field: HpackField<'_>) {
         if self.fault.is_none()
-            && let Err(fault) = self.take(field)
+            && let Err(fault) = self.take_field(field)
         {
             self.fault = Some(fault);
             self.head.set(0, b"");
         }
     }
 
-    fn take(&mut self, field: HpackField<'_>) -> Result<(), ResponseFault> {
+    fn take_field(&mut self, field: HpackField<'_>) -> Result<(), ResponseFault> {
         let HpackField { name, value, is, never_indexed, sound } = field;
         self.bytes += name.len() + value.len() + AROUND;
         match is {
@@ -353,7 +353,7 @@ impl<'a> Response<'a> {
         }
     }
 
-    pub(super) fn end(self, ends: bool) -> Result<ResponseKind, ResponseFault> {
+    pub(super) fn end_fields(self, ends: bool) -> Result<ResponseKind, ResponseFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
@@ -378,7 +378,7 @@ pub(super) struct Trailers {
 }
 
 impl Trailers {
-    pub(super) fn field(&mut self, field: HpackField<'_>) {
+    pub(super) fn add_field(&mut self, field: HpackField<'_>) {
         self.fields += 1;
         let fine = matches!(field.is, FieldMeaning::Field(_))
             && field.sound
@@ -394,7 +394,7 @@ impl Trailers {
 
     /// Returns those that may be passed on, if there are any; `None` if any of them must not be there at all (RFC 9113 §8.1).
     #[expect(clippy::option_option, reason = "malformed, none, some")]
-    pub(super) fn end(self) -> Option<Option<Fields>> {
+    pub(super) fn end_fields(self) -> Option<Option<Fields>> {
         let kept = (!self.kept.is_empty()).then_some(self.kept);
         (!self.bad).then_some(kept)
     }

@@ -178,7 +178,7 @@ impl State {
             (setting::ENABLE_CONNECT_PROTOCOL, 1),
         ];
         // It is said once the client has shown that it speaks HTTP/2.
-        state.hello(&settings);
+        state.send_hello(&settings);
         std::mem::swap(&mut state.out, &mut state.block);
         state
     }
@@ -194,7 +194,7 @@ impl State {
             (setting::INITIAL_WINDOW_SIZE, terms.stream_window),
             (setting::MAX_HEADER_LIST_SIZE, u32::try_from(terms.head.bytes).unwrap_or(u32::MAX)),
         ];
-        state.hello(&settings);
+        state.send_hello(&settings);
         state
     }
 
@@ -205,7 +205,7 @@ impl State {
             now,
             ended: None,
             leaving: GoAwayState::No,
-            part: receive::NextPart::first(role),
+            part: receive::NextPart::first_part(role),
             decoder: HpackDecoder::default(),
             block: Vec::new(),
             text: Vec::new(),
@@ -244,7 +244,7 @@ impl State {
         }
     }
 
-    fn hello(&mut self, settings: &[(u16, u32)]) {
+    fn send_hello(&mut self, settings: &[(u16, u32)]) {
         frames::put_settings(&mut self.out, settings);
         if let Some(more) = self.terms.connection_window.checked_sub(frames::WINDOW)
             && more > 0
@@ -254,7 +254,7 @@ impl State {
     }
 
     /// Gives memory back that large heads and bodies needed, while no stream is under way.
-    fn rest(&mut self) {
+    fn release_memory(&mut self) {
         if !matches!(self.part, receive::NextPart::Block { .. }) {
             give_up(&mut self.block);
         }
@@ -265,7 +265,7 @@ impl State {
         }
         self.decoder.rest();
         self.encoder.rest();
-        self.closed.rest();
+        self.closed.release_memory();
         // One slot is kept, for the next stream.
         self.slots.truncate(1);
         self.free.clear();
@@ -363,24 +363,24 @@ impl State {
     }
 
     /// Notes that there is something to be sent.
-    fn tell(&mut self) {
+    fn notify_writer(&mut self) {
         if !self.told {
             self.told = true;
             self.task.iter().for_each(Waker::wake_by_ref);
         }
     }
 
-    fn settle(&mut self) {
+    fn mark_settled(&mut self) {
         self.settled = true;
         self.settlers.drain(..).for_each(Waker::wake);
     }
 
     /// The connection has broken, or was closed by the other side.
     pub fn lose(&mut self) {
-        self.end(Ended::Lost);
+        self.end_connection(Ended::Lost);
     }
 
-    fn end(&mut self, how: Ended) {
+    fn end_connection(&mut self, how: Ended) {
         if self.ended.is_some() {
             return;
         }
@@ -409,19 +409,19 @@ impl State {
             }
             (_, end) => end,
         };
-        if slot.end(end) && role == Role::Server {
+        if slot.end_stream(end) && role == Role::Server {
             // Nobody reads what is left of a request that is broken off.
             let unread = std::mem::take(&mut slot.data).len();
-            self.received.sub(unread);
+            self.received.subtract_bytes(unread);
             self.give_back(unread);
         }
     }
 
     /// The other side has broken a rule: it is told so, and nothing more is read.
-    fn fail(&mut self, code: ErrorCode) {
+    fn fail_connection(&mut self, code: ErrorCode) {
         if self.ended.is_none() {
-            self.goaway(self.last, code);
-            self.end(Ended::Failed(code));
+            self.send_goaway(self.last, code);
+            self.end_connection(Ended::Failed(code));
         }
     }
 
@@ -436,27 +436,27 @@ impl State {
             Role::Server => {
                 // RFC 9113 §6.8: the answer to the PING shows that the client has read the first of the two.
                 self.leaving = GoAwayState::Announced;
-                self.goaway(frames::LARGEST, ErrorCode::NO_ERROR);
+                self.send_goaway(frames::LARGEST, ErrorCode::NO_ERROR);
                 frames::put(&mut self.out, kind::PING, 0, 0, &GOODBYE);
             }
             Role::Client => {
                 self.leaving = GoAwayState::Last;
-                self.goaway(self.last, ErrorCode::NO_ERROR);
+                self.send_goaway(self.last, ErrorCode::NO_ERROR);
             }
         }
-        self.tell();
+        self.notify_writer();
     }
 
     /// Ends it with the last stream that was begun.
     pub fn end_with_last(&mut self) {
         if self.leaving != GoAwayState::Last && self.ended.is_none() {
             self.leaving = GoAwayState::Last;
-            self.goaway(self.last, ErrorCode::NO_ERROR);
-            self.tell();
+            self.send_goaway(self.last, ErrorCode::NO_ERROR);
+            self.notify_writer();
         }
     }
 
-    fn goaway(&mut self, last: u32, code: ErrorCode) {
+    fn send_goaway(&mut self, last: u32, code: ErrorCode) {
         // RFC 9113 §6.8: it never becomes more.
         self.promised = self.promised.min(last);
         let [a, b, c, d] = self.promised.to_be_bytes();
@@ -464,19 +464,19 @@ impl State {
         frames::put(&mut self.out, kind::GOAWAY, 0, 0, &[a, b, c, d, e, f, g, h]);
     }
 
-    fn slot(&mut self, slot: u32) -> Option<&mut StreamSlot> {
+    fn slot_mut(&mut self, slot: u32) -> Option<&mut StreamSlot> {
         self.slots.get_mut(slot as usize)
     }
 
     /// The slot of a stream.
-    fn find(&self, id: u32) -> Option<u32> {
+    fn find_slot(&self, id: u32) -> Option<u32> {
         // Most frames are for one of the last streams, or there are few.
         let at = self.ids.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         self.ids.get(at).map(|(_, slot)| *slot)
     }
 
     /// A slot for a new stream.
-    fn occupy(&mut self, id: u32) -> u32 {
+    fn occupy_slot(&mut self, id: u32) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(StreamSlot::default());
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
@@ -485,8 +485,8 @@ impl State {
         let window = i64::from(self.terms.stream_window.max(frames::WINDOW));
         let credit = self.stream_credit;
         let size = self.terms.stream_window;
-        if let Some(slot) = self.slot(index) {
-            slot.begin(id, window, credit);
+        if let Some(slot) = self.slot_mut(index) {
+            slot.begin_stream(id, window, credit);
             slot.window_size = size;
         }
         self.ids.push_back((id, index));

@@ -40,7 +40,7 @@ struct DataLength {
 }
 
 impl NextPart {
-    pub(super) fn first(role: Role) -> Self {
+    pub(super) fn first_part(role: Role) -> Self {
         match role {
             Role::Server => NextPart::Preface,
             Role::Client => NextPart::First,
@@ -71,17 +71,21 @@ impl State {
                 return at;
             }
             let rest = bytes.get(at..).unwrap_or_default();
-            match self.step(rest, accept) {
+            match self.step_part(rest, accept) {
                 Ok(Some(n)) => at += n,
                 Ok(None) => return at,
-                Err(code) => self.fail(code),
+                Err(code) => self.fail_connection(code),
             }
         }
         bytes.len()
     }
 
     /// Deals with the first thing in `bytes`; `None` if it is not all there.
-    fn step(&mut self, bytes: &[u8], accept: &mut dyn Accept) -> Result<Option<usize>, ErrorCode> {
+    fn step_part(
+        &mut self,
+        bytes: &[u8],
+        accept: &mut dyn Accept,
+    ) -> Result<Option<usize>, ErrorCode> {
         match self.part {
             NextPart::Preface => {
                 let n = bytes.len().min(frames::PREFACE.len());
@@ -102,13 +106,13 @@ impl State {
                 }
                 let data = left.min(bytes.len());
                 let pad = padding.min(bytes.len() - data);
-                self.data(stream, bytes.get(..data).unwrap_or_default());
+                self.receive_data(stream, bytes.get(..data).unwrap_or_default());
                 let (left, padding) = (left - data, padding - pad);
                 self.part = NextPart::Data { stream, left, padding, ends };
                 if left + padding == 0 {
                     self.part = NextPart::Frame;
                     if ends {
-                        self.finished(stream)?;
+                        self.finish_stream(stream)?;
                     }
                 }
                 Ok(Some(data + pad))
@@ -123,18 +127,23 @@ impl State {
                     return self.begin_data(head, bytes.get(frames::HEAD..).unwrap_or_default());
                 }
                 let Some(payload) = bytes.get(frames::HEAD..end) else { return Ok(None) };
-                self.frame(head, payload, accept)?;
+                self.receive_frame(head, payload, accept)?;
                 Ok(Some(end))
             }
         }
     }
 
-    fn frame(&mut self, head: FrameHead, payload: &[u8], accept: &mut dyn Accept) -> FrameVerdict {
+    fn receive_frame(
+        &mut self,
+        head: FrameHead,
+        payload: &[u8],
+        accept: &mut dyn Accept,
+    ) -> FrameVerdict {
         if let NextPart::Block { stream, ends, frames } = self.part {
             if head.kind != kind::CONTINUATION || head.stream != stream {
                 return Err(ErrorCode::PROTOCOL_ERROR);
             }
-            return self.continuation(head, payload, (ends, frames), accept);
+            return self.receive_continuation(head, payload, (ends, frames), accept);
         }
         if self.part == NextPart::First {
             if head.kind != kind::SETTINGS || head.has(flag::ACK) {
@@ -143,28 +152,28 @@ impl State {
             self.part = NextPart::Frame;
         }
         match head.kind {
-            kind::HEADERS => self.headers(head, payload, accept),
-            kind::PRIORITY => self.priority(head, payload),
+            kind::HEADERS => self.receive_headers(head, payload, accept),
+            kind::PRIORITY => self.receive_priority(head, payload),
             kind::RST_STREAM => self.rst_stream(head, payload),
-            kind::SETTINGS => self.settings(head, payload),
-            kind::PING => self.ping(head, payload),
+            kind::SETTINGS => self.receive_settings(head, payload),
+            kind::PING => self.receive_ping(head, payload),
             kind::GOAWAY => self.gone_away(head, payload),
             kind::WINDOW_UPDATE => self.window_update(head, payload),
             // Nobody was allowed to push, and a head that goes on has begun before.
             kind::PUSH_PROMISE | kind::CONTINUATION | kind::DATA => Err(ErrorCode::PROTOCOL_ERROR),
-            _ => self.spend(),
+            _ => self.spend_frame(),
         }
     }
 
     /// A frame that asks for nothing.
-    pub(super) fn spend(&mut self) -> FrameVerdict {
-        if self.budget.spend(self.now) { Ok(()) } else { Err(ErrorCode::ENHANCE_YOUR_CALM) }
+    pub(super) fn spend_frame(&mut self) -> FrameVerdict {
+        if self.budget.spend_frame(self.now) { Ok(()) } else { Err(ErrorCode::ENHANCE_YOUR_CALM) }
     }
 
     /// A stream that came to nothing by the other side's doing.
-    pub(super) fn charge(&mut self) -> FrameVerdict {
+    pub(super) fn charge_stream(&mut self) -> FrameVerdict {
         // What a server refuses says nothing against it.
-        let fine = self.role == Role::Client || self.budget.fail(self.now);
+        let fine = self.role == Role::Client || self.budget.count_failure(self.now);
         if fine { Ok(()) } else { Err(ErrorCode::ENHANCE_YOUR_CALM) }
     }
 
@@ -178,15 +187,15 @@ impl State {
     }
 
     /// Finds where a part of a message belongs.
-    fn locate(&self, id: u32) -> Result<StreamLookup, ErrorCode> {
+    fn locate_stream(&self, id: u32) -> Result<StreamLookup, ErrorCode> {
         if !self.has_begun(id) {
             return Err(ErrorCode::PROTOCOL_ERROR);
         }
-        let index = self.find(id);
+        let index = self.find_slot(id);
         let slot = index.and_then(|index| self.slots.get(index as usize));
         let misplaced = match slot {
-            Some(slot) => slot.state.receives().err(),
-            None => Some(self.closed.misplaced(id)),
+            Some(slot) => slot.state.check_receives().err(),
+            None => Some(self.closed.misplaced_part(id)),
         };
         match (misplaced, index) {
             (Some(Misplaced::Connection(code)), _) => Err(code),
@@ -201,10 +210,12 @@ impl State {
     }
 
     /// A part of a message on a stream that the other side itself has ended or broken off (RFC 9113 §5.1, §6.1).
-    fn misplaced(&mut self, id: u32, index: Option<u32>) -> FrameVerdict {
-        self.charge()?;
+    fn answer_misplaced(&mut self, id: u32, index: Option<u32>) -> FrameVerdict {
+        self.charge_stream()?;
         match (index, self.role) {
-            (Some(index), Role::Client) => return self.spoil(index, ResponseFault::StatusLine),
+            (Some(index), Role::Client) => {
+                return self.fail_response(index, ResponseFault::StatusLine);
+            }
             (Some(index), Role::Server) if self.has_half_closed(index) => {
                 self.reset(index, ErrorCode::STREAM_CLOSED);
             }
@@ -228,14 +239,14 @@ impl State {
             None => return Ok(None),
         };
         let left = head.length.checked_sub(skip + padding).ok_or(ErrorCode::PROTOCOL_ERROR)?;
-        let place = self.locate(head.stream)?;
+        let place = self.locate_stream(head.stream)?;
         let ends = head.has(flag::END_STREAM);
         let crumb = match place {
             StreamLookup::Stream(_) => left == 0 && !ends,
             StreamLookup::Nowhere | StreamLookup::Closed(_) => left < SMALL,
         };
         if crumb {
-            self.spend()?;
+            self.spend_frame()?;
         }
         self.window -= head.length as i64;
         if self.window < 0 {
@@ -246,7 +257,7 @@ impl State {
             StreamLookup::Stream(index) => {
                 self.expect_data(index, DataLength { frame: head.length, message: left, overhead })?
             }
-            StreamLookup::Closed(index) => self.misplaced(head.stream, index)?,
+            StreamLookup::Closed(index) => self.answer_misplaced(head.stream, index)?,
             StreamLookup::Nowhere => {}
         }
         self.give_back(overhead);
@@ -258,15 +269,15 @@ impl State {
     fn expect_data(&mut self, index: u32, length: DataLength) -> FrameVerdict {
         let DataLength { frame, message, overhead } = length;
         let role = self.role;
-        let Some(slot) = self.slot(index) else { return Ok(()) };
+        let Some(slot) = self.slot_mut(index) else { return Ok(()) };
         slot.window -= frame as i64;
         if slot.window < 0 {
-            return self.refuse(index, ErrorCode::FLOW_CONTROL_ERROR);
+            return self.refuse_stream(index, ErrorCode::FLOW_CONTROL_ERROR);
         }
         slot.unsaid += u32::try_from(overhead).unwrap_or_default();
         slot.arrived = slot.arrived.saturating_add(message as u64);
         if role == Role::Client && !slot.answered {
-            return self.spoil(index, ResponseFault::StatusLine);
+            return self.fail_response(index, ResponseFault::StatusLine);
         }
         if slot.announced.is_some_and(|announced| slot.arrived > announced) {
             return self.fail_request(index, Fault::ContentLength);
@@ -274,32 +285,32 @@ impl State {
         Ok(())
     }
 
-    fn data(&mut self, stream: u32, bytes: &[u8]) {
+    fn receive_data(&mut self, stream: u32, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
-        let slot = self.find(stream).and_then(|index| self.slot(index));
-        let Some(slot) = slot.filter(|slot| slot.reads()) else {
+        let slot = self.find_slot(stream).and_then(|index| self.slot_mut(index));
+        let Some(slot) = slot.filter(|slot| slot.is_reading()) else {
             // It was refused or broken off, before this frame or in the middle of it.
             self.give_back(bytes.len());
             return;
         };
         slot.data.extend_from_slice(bytes);
         self.stirred |= slot.wake_reader();
-        self.received.add(bytes.len());
+        self.received.add_bytes(bytes.len());
     }
 
     /// The other side has said all on a stream.
-    fn finished(&mut self, stream: u32) -> FrameVerdict {
-        let Some(index) = self.find(stream) else { return Ok(()) };
+    fn finish_stream(&mut self, stream: u32) -> FrameVerdict {
+        let Some(index) = self.find_slot(stream) else { return Ok(()) };
         let role = self.role;
         let slot = self.slots.get_mut(index as usize);
-        let Some(slot) = slot.filter(|slot| slot.state.receives().is_ok()) else {
+        let Some(slot) = slot.filter(|slot| slot.state.check_receives().is_ok()) else {
             // It was broken off here: whatever its end says, it has come to none.
             return Ok(());
         };
         if role == Role::Client && !slot.answered {
-            return self.spoil(index, ResponseFault::StatusLine);
+            return self.fail_response(index, ResponseFault::StatusLine);
         }
         let short = slot.announced.is_some_and(|announced| slot.arrived < announced);
         slot.state.receive_end();
@@ -311,7 +322,7 @@ impl State {
         Ok(())
     }
 
-    fn headers(
+    fn receive_headers(
         &mut self,
         head: FrameHead,
         payload: &[u8],
@@ -322,12 +333,12 @@ impl State {
         }
         let mut block = frames::unpadded(head, payload).ok_or(ErrorCode::PROTOCOL_ERROR)?;
         if head.has(flag::PRIORITY) {
-            control::depends(head.stream, block)?;
+            control::check_dependency(head.stream, block)?;
             block = block.get(5..).ok_or(ErrorCode::FRAME_SIZE_ERROR)?;
         }
         let ends = head.has(flag::END_STREAM);
         if head.has(flag::END_HEADERS) {
-            return self.head(head.stream, ends, block, accept);
+            return self.receive_head(head.stream, ends, block, accept);
         }
         self.block.clear();
         self.block.extend_from_slice(block);
@@ -335,14 +346,14 @@ impl State {
         Ok(())
     }
 
-    fn continuation(
+    fn receive_continuation(
         &mut self,
         head: FrameHead,
         payload: &[u8],
         (ends, frames): (bool, u32),
         accept: &mut dyn Accept,
     ) -> FrameVerdict {
-        self.spend()?;
+        self.spend_frame()?;
         // Compressed, a head is not larger than it may be.
         let too_long = self.block.len() + payload.len() > self.terms.head.bytes + frames::MOST;
         if too_long || frames >= CONTINUATIONS {
@@ -353,27 +364,33 @@ impl State {
         if head.has(flag::END_HEADERS) {
             self.part = NextPart::Frame;
             let block = std::mem::take(&mut self.block);
-            return self.head(head.stream, ends, &block, accept);
+            return self.receive_head(head.stream, ends, &block, accept);
         }
         Ok(())
     }
 
     /// A whole head. Whatever becomes of it, it is decoded: what it put into the table stays there.
-    fn head(&mut self, id: u32, ends: bool, block: &[u8], accept: &mut dyn Accept) -> FrameVerdict {
+    fn receive_head(
+        &mut self,
+        id: u32,
+        ends: bool,
+        block: &[u8],
+        accept: &mut dyn Accept,
+    ) -> FrameVerdict {
         if self.role == Role::Server && id > self.last {
-            return self.request(id, ends, block, accept);
+            return self.receive_request(id, ends, block, accept);
         }
-        let place = self.locate(id)?;
+        let place = self.locate_stream(id)?;
         if let StreamLookup::Stream(index) = place {
             return match self.role {
-                Role::Client => self.response((id, index), ends, block),
-                Role::Server => self.trailers((id, index), ends, block),
+                Role::Client => self.receive_response((id, index), ends, block),
+                Role::Server => self.receive_trailers((id, index), ends, block),
             };
         }
         self.decoder.decode(block, &mut |_| {}).map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
-        self.spend()?;
+        self.spend_frame()?;
         match place {
-            StreamLookup::Closed(index) => self.misplaced(id, index),
+            StreamLookup::Closed(index) => self.answer_misplaced(id, index),
             StreamLookup::Stream(_) => Ok(()),
             StreamLookup::Nowhere => {
                 self.finished_by_head(id, ends);
@@ -384,30 +401,32 @@ impl State {
 
     /// The end of a request that is malformed already: its stream is half closed, and can be answered all the same.
     fn finished_by_head(&mut self, id: u32, ends: bool) {
-        if let Some(slot) = self.find(id).and_then(|index| self.slot(index)).filter(|_| ends) {
+        if let Some(slot) =
+            self.find_slot(id).and_then(|index| self.slot_mut(index)).filter(|_| ends)
+        {
             slot.state.receive_end();
         }
     }
 
-    fn request(
+    fn receive_request(
         &mut self,
         id: u32,
         ends: bool,
         block: &[u8],
         accept: &mut dyn Accept,
     ) -> FrameVerdict {
-        self.budget.begin();
+        self.budget.count_stream();
         let most = self.terms.streams as usize;
         let open = self.ids.len();
         // Those that were cancelled but still have to be told so count twice as long.
-        let over = || self.slots.iter().filter(|slot| slot.state.broken().is_some()).count();
+        let over = || self.slots.iter().filter(|slot| slot.state.break_reason().is_some()).count();
         let refused = open >= most && (open >= 2 * most || open - over() >= most);
         if refused || self.leaving == GoAwayState::Last {
             self.decoder.decode(block, &mut |_| {}).map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
             self.last = id;
             // RFC 9113 §6.8: after the end was said, nobody waits for an answer to it.
             if self.leaving == GoAwayState::Last {
-                return self.spend();
+                return self.spend_frame();
             }
             self.put_reset(id, ErrorCode::REFUSED_STREAM);
             return Ok(());
@@ -416,11 +435,11 @@ impl State {
         let mut head = accept.head();
         let fault = self.read_request(block, ends, &mut head, accept)?;
         if fault.is_some() {
-            self.charge()?;
+            self.charge_stream()?;
         }
-        let index = self.occupy(id);
-        if let Some(slot) = self.slot(index) {
-            slot.state.open();
+        let index = self.occupy_slot(id);
+        if let Some(slot) = self.slot_mut(index) {
+            slot.state.open_stream();
             if ends {
                 slot.state.receive_end();
             }
@@ -446,46 +465,56 @@ impl State {
         let Self { decoder, text, cookie, terms, .. } = self;
         let mut reading = heads::Request::new(head, &terms.head, (text, cookie), accept);
         decoder
-            .decode(block, &mut |field| reading.field(field))
+            .decode(block, &mut |field| reading.add_field(field))
             .map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
-        Ok(reading.end(ends))
+        Ok(reading.end_fields(ends))
     }
 
-    fn trailers(&mut self, (id, index): (u32, u32), ends: bool, block: &[u8]) -> FrameVerdict {
+    fn receive_trailers(
+        &mut self,
+        (id, index): (u32, u32),
+        ends: bool,
+        block: &[u8],
+    ) -> FrameVerdict {
         let mut trailers = heads::Trailers::default();
         self.decoder
-            .decode(block, &mut |field| trailers.field(field))
+            .decode(block, &mut |field| trailers.add_field(field))
             .map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
         let role = self.role;
         // RFC 9113 §8.1: nothing but the end comes after a body.
-        let Some(fields) = trailers.end().filter(|_| ends) else {
+        let Some(fields) = trailers.end_fields().filter(|_| ends) else {
             return match role {
                 Role::Server => {
                     self.finished_by_head(id, ends);
                     self.fail_request(index, Fault::Trailer)
                 }
-                Role::Client => self.spoil(index, ResponseFault::Field),
+                Role::Client => self.fail_response(index, ResponseFault::Field),
             };
         };
-        if let Some(slot) = self.slot(index) {
+        if let Some(slot) = self.slot_mut(index) {
             slot.trailers = fields;
         }
-        self.finished(id)
+        self.finish_stream(id)
     }
 
-    fn response(&mut self, (id, index): (u32, u32), ends: bool, block: &[u8]) -> FrameVerdict {
+    fn receive_response(
+        &mut self,
+        (id, index): (u32, u32),
+        ends: bool,
+        block: &[u8],
+    ) -> FrameVerdict {
         let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
         if slot.answered {
-            return self.trailers((id, index), ends, block);
+            return self.receive_trailers((id, index), ends, block);
         }
         let mut reading = heads::Response::new(&mut slot.head, self.terms.head);
         self.decoder
-            .decode(block, &mut |field| reading.field(field))
+            .decode(block, &mut |field| reading.add_field(field))
             .map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
-        let heard = reading.end(ends);
+        let heard = reading.end_fields(ends);
         match heard {
             Ok(ResponseKind::Interim) if slot.interim.len() >= INTERIM => {
-                return self.spoil(index, ResponseFault::Status);
+                return self.fail_response(index, ResponseFault::Status);
             }
             Ok(ResponseKind::Interim) => slot.interim.push_back(std::mem::take(&mut slot.head)),
             Ok(ResponseKind::Final) => {
@@ -497,7 +526,7 @@ impl State {
             }
             Err(fault) => {
                 self.heard += 1;
-                return self.spoil(index, fault);
+                return self.fail_response(index, fault);
             }
         }
         self.stirred |= slot.wake_reader();
@@ -505,28 +534,28 @@ impl State {
     }
 
     /// A client's stream breaks a rule of its own.
-    pub(super) fn refuse(&mut self, index: u32, code: ErrorCode) -> FrameVerdict {
-        self.charge()?;
+    pub(super) fn refuse_stream(&mut self, index: u32, code: ErrorCode) -> FrameVerdict {
+        self.charge_stream()?;
         self.reset(index, code);
         Ok(())
     }
 
     /// Fails a request that is none (RFC 9113 §8.1.1): its reader is told, and may still answer.
     fn fail_request(&mut self, index: u32, fault: Fault) -> FrameVerdict {
-        self.charge()?;
-        let Some(slot) = self.slot(index) else { return Ok(()) };
+        self.charge_stream()?;
+        let Some(slot) = self.slot_mut(index) else { return Ok(()) };
         slot.fault = Some(fault);
         slot.trailers = None;
         let unread = std::mem::take(&mut slot.data).len();
         self.stirred |= slot.wake_reader();
-        self.received.sub(unread);
+        self.received.subtract_bytes(unread);
         self.give_back(unread);
         Ok(())
     }
 
     /// Fails a response that is none.
-    fn spoil(&mut self, index: u32, fault: ResponseFault) -> FrameVerdict {
-        let Some(id) = self.slot(index).map(|slot| slot.id) else { return Ok(()) };
+    fn fail_response(&mut self, index: u32, fault: ResponseFault) -> FrameVerdict {
+        let Some(id) = self.slot_mut(index).map(|slot| slot.id) else { return Ok(()) };
         self.end_stream(index, StreamEnd::Invalid(fault));
         self.put_reset(id, ErrorCode::PROTOCOL_ERROR);
         self.stirred = true;

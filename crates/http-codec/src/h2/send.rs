@@ -26,7 +26,7 @@ impl State {
     /// As many as the other side takes now have left: what waits is counted, and for how long it has waited.
     pub fn wait(&mut self, now: impl Fn() -> Instant) {
         let waits = !self.unsent().is_empty();
-        self.unsent.set(if waits { self.out.capacity() } else { 0 });
+        self.unsent.set_bytes(if waits { self.out.capacity() } else { 0 });
         match (waits, self.stalled) {
             (true, None) => self.stalled = Some(now()),
             (false, Some(_)) => self.stalled = None,
@@ -44,7 +44,7 @@ impl State {
     pub fn left(&mut self, n: usize) {
         self.stalled = None;
         self.out_at += n;
-        self.budget.earn(n);
+        self.budget.earn_frames(n);
         if self.out_at >= self.out.len() {
             self.out_base += self.out.len() as u64;
             self.out_at = 0;
@@ -80,7 +80,7 @@ impl State {
     }
 
     /// A stream waits for its turn.
-    pub(super) fn queue(&mut self, index: u32) {
+    pub(super) fn queue_stream(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize)
             && !std::mem::replace(&mut slot.queued, true)
         {
@@ -105,7 +105,7 @@ impl State {
         }
         let id = self.next;
         self.next += 2;
-        Some(self.occupy(id))
+        Some(self.occupy_slot(id))
     }
 
     /// Sends a head: its fields are what `write` writes. `ends` when nothing follows.
@@ -113,9 +113,9 @@ impl State {
         let role = self.role;
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
         if role == Role::Client {
-            slot.state.open();
+            slot.state.open_stream();
         }
-        if !slot.state.sends() {
+        if !slot.state.may_send() {
             return;
         }
         // RFC 9113 §8.1.1: the answer to what is malformed is followed by the reset that ends it.
@@ -133,25 +133,25 @@ impl State {
         let length = self.out.len() - start - frames::HEAD;
         let ends = if ends { flag::END_STREAM } else { 0 };
         if length > frames::MOST {
-            self.split(start, stream, ends);
+            self.split_head(start, stream, ends);
         } else {
             let flags = ends | flag::END_HEADERS;
-            self.patch(start, FrameHead { length, kind: kind::HEADERS, flags, stream });
+            self.patch_head(start, FrameHead { length, kind: kind::HEADERS, flags, stream });
         }
         if resets {
             self.reset(index, ErrorCode::PROTOCOL_ERROR);
         }
-        self.tell();
+        self.notify_writer();
     }
 
-    fn patch(&mut self, start: usize, head: FrameHead) {
+    fn patch_head(&mut self, start: usize, head: FrameHead) {
         if let Some(room) = self.out.get_mut(start..start + frames::HEAD) {
             room.copy_from_slice(&head.bytes());
         }
     }
 
     /// A head that does not fit into one frame.
-    fn split(&mut self, start: usize, stream: u32, ends: u8) {
+    fn split_head(&mut self, start: usize, stream: u32, ends: u8) {
         let block = self.out.split_off(start + frames::HEAD);
         self.out.truncate(start);
         let mut kind = kind::HEADERS;
@@ -183,7 +183,7 @@ impl State {
         if data.is_empty() || slot.state.is_sent() {
             return Poll::Ready(Ok(data.len()));
         }
-        if !slot.state.sends() {
+        if !slot.state.may_send() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         if slot.round != self.round {
@@ -198,7 +198,7 @@ impl State {
             let queues = slot.credit > 0;
             slot.await_write(cx);
             if queues {
-                self.queue(index);
+                self.queue_stream(index);
             }
             return Poll::Pending;
         }
@@ -213,9 +213,9 @@ impl State {
         for part in data.get(..n).unwrap_or_default().chunks(frames::MOST) {
             slot.tail = Some(self.out_base + self.out.len() as u64);
             frames::put(&mut self.out, kind::DATA, 0, stream, part);
-            self.budget.allow(answers);
+            self.budget.allow_frames(answers);
         }
-        self.tell();
+        self.notify_writer();
         Poll::Ready(Ok(n))
     }
 
@@ -231,7 +231,7 @@ impl State {
         if slot.state.is_sent() {
             return Ok(());
         }
-        if !slot.state.sends() {
+        if !slot.state.may_send() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if slot.fault.is_some() {
@@ -248,7 +248,7 @@ impl State {
             Some(flags) => *flags |= flag::END_STREAM,
             None => frames::put(&mut self.out, kind::DATA, flag::END_STREAM, stream, &[]),
         }
-        self.tell();
+        self.notify_writer();
         Ok(())
     }
 
@@ -259,15 +259,15 @@ impl State {
         }
         frames::put(&mut self.out, kind::RST_STREAM, 0, id, &code.0.to_be_bytes());
         self.closed.note_reset(id);
-        self.tell();
-        if self.role == Role::Server && !self.budget.spend(self.now) {
-            self.fail(ErrorCode::ENHANCE_YOUR_CALM);
+        self.notify_writer();
+        if self.role == Role::Server && !self.budget.spend_frame(self.now) {
+            self.fail_connection(ErrorCode::ENHANCE_YOUR_CALM);
         }
     }
 
     /// Breaks a stream off. One whose request is malformed is told so, whatever the reason is otherwise.
     pub fn reset(&mut self, index: u32, code: ErrorCode) {
-        let Some(slot) = self.slot(index) else { return };
+        let Some(slot) = self.slot_mut(index) else { return };
         let code = if slot.fault.is_some() { ErrorCode::PROTOCOL_ERROR } else { code };
         let (id, begun) = (slot.id, slot.state != StreamState::Idle);
         if !matches!(slot.state, StreamState::Closed(_)) {
@@ -281,12 +281,12 @@ impl State {
 
     /// So much of what was received on a stream has been taken: the other side may send it again.
     pub fn taken(&mut self, index: u32, n: usize) {
-        self.received.sub(n);
+        self.received.subtract_bytes(n);
         self.give_back(n);
         let (most, growth) = (self.terms.stream_window_most, self.growth);
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
         slot.unsaid = slot.unsaid.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
-        if slot.unsaid >= slot.window_size / 2 && slot.reads() {
+        if slot.unsaid >= slot.window_size / 2 && slot.is_reading() {
             // Whoever's bytes are taken may send further ahead: that is what fills a long way.
             let grown = slot.window_size.min(most.saturating_sub(slot.window_size)).min(growth);
             slot.window_size += grown;
@@ -294,7 +294,7 @@ impl State {
             let (id, more) = (slot.id, std::mem::take(&mut slot.unsaid) + grown);
             slot.window += i64::from(more);
             frames::put(&mut self.out, kind::WINDOW_UPDATE, 0, id, &more.to_be_bytes());
-            self.tell();
+            self.notify_writer();
         }
     }
 
@@ -305,26 +305,26 @@ impl State {
             let more = std::mem::take(&mut self.unsaid);
             self.window += i64::from(more);
             frames::put(&mut self.out, kind::WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
-            self.tell();
+            self.notify_writer();
         }
     }
 
     /// Nobody looks after a stream any more. If it has not ended, it is broken off.
     pub fn close(&mut self, index: u32) {
         let role = self.role;
-        let Some(slot) = self.slot(index) else { return };
+        let Some(slot) = self.slot_mut(index) else { return };
         // RFC 9113 §8.1: an answer that is whole stands, whatever becomes of the request.
         let sent = slot.state.is_sent();
         let code =
             if sent && role == Role::Server { ErrorCode::NO_ERROR } else { ErrorCode::CANCEL };
         let (id, queued) = (slot.id, slot.queued);
         self.reset(index, code);
-        let Some(slot) = self.slot(index) else { return };
+        let Some(slot) = self.slot_mut(index) else { return };
         let (state, unread) = (slot.state, slot.data.len());
         let grown = slot.window_size.saturating_sub(self.terms.stream_window);
         self.growth += grown;
-        self.closed.note(id, state);
-        self.received.sub(unread);
+        self.closed.note_closed(id, state);
+        self.received.subtract_bytes(unread);
         self.give_back(unread);
         if queued {
             self.waiting.retain(|waiting| *waiting != index);
@@ -332,16 +332,16 @@ impl State {
         if let Ok(at) = self.ids.binary_search_by_key(&id, |(id, _)| *id) {
             self.ids.remove(at);
         }
-        if let Some(slot) = self.slot(index) {
-            slot.clear();
+        if let Some(slot) = self.slot_mut(index) {
+            slot.clear_slot();
             slot.queued = false;
         }
         self.free.push(index);
         if self.ids.is_empty() {
-            self.rest();
+            self.release_memory();
             if self.leaving != GoAwayState::No {
                 // It ends now.
-                self.tell();
+                self.notify_writer();
             }
         }
     }

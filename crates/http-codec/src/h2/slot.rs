@@ -46,7 +46,7 @@ pub(super) struct StreamSlot {
 }
 
 impl StreamSlot {
-    pub(super) fn begin(&mut self, id: u32, window: i64, credit: i64) {
+    pub(super) fn begin_stream(&mut self, id: u32, window: i64, credit: i64) {
         let mut data = std::mem::take(&mut self.data);
         data.clear();
         let mut head = std::mem::take(&mut self.head);
@@ -55,7 +55,7 @@ impl StreamSlot {
     }
 
     /// Lets go of what it does not need while it is nobody's.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear_slot(&mut self) {
         self.id = 0;
         self.state = StreamState::Idle;
         self.waker = None;
@@ -73,17 +73,17 @@ impl StreamSlot {
     /// Wakes this task when there is something to read.
     pub(super) fn await_read(&mut self, cx: &Context<'_>) {
         self.awaits_read = true;
-        self.set(cx);
+        self.set_waker(cx);
     }
 
     /// Wakes this task when something may be sent.
     pub(super) fn await_write(&mut self, cx: &Context<'_>) {
         self.awaits_write = true;
-        self.set(cx);
+        self.set_waker(cx);
     }
 
     /// Wakes this task when it is over.
-    pub(super) fn set(&mut self, cx: &Context<'_>) {
+    pub(super) fn set_waker(&mut self, cx: &Context<'_>) {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
@@ -106,13 +106,13 @@ impl StreamSlot {
     }
 
     /// Returns whether parts of a message are wanted.
-    pub(super) fn reads(&self) -> bool {
-        self.fault.is_none() && self.state.receives().is_ok()
+    pub(super) fn is_reading(&self) -> bool {
+        self.fault.is_none() && self.state.check_receives().is_ok()
     }
 
     /// Ends the stream before both messages have. `false` when it had ended already.
-    pub(super) fn end(&mut self, end: StreamEnd) -> bool {
-        let closes = self.state.close(end);
+    pub(super) fn end_stream(&mut self, end: StreamEnd) -> bool {
+        let closes = self.state.close_stream(end);
         if closes {
             self.waker.iter().for_each(Waker::wake_by_ref);
         }

@@ -87,17 +87,17 @@ pub(super) enum Misplaced {
 
 impl StreamState {
     /// Returns whether a part of a message may come.
-    pub(super) fn receives(self) -> Result<(), Misplaced> {
+    pub(super) fn check_receives(self) -> Result<(), Misplaced> {
         match self {
             StreamState::Open | StreamState::HalfClosedLocal => Ok(()),
             StreamState::Idle => Err(Misplaced::Connection(ErrorCode::PROTOCOL_ERROR)),
             StreamState::HalfClosedRemote => Err(Misplaced::Stream),
-            StreamState::Closed(end) => Err(end.misplaced()),
+            StreamState::Closed(end) => Err(end.misplaced_part()),
         }
     }
 
     /// Returns whether a part of a message may be sent.
-    pub(super) fn sends(self) -> bool {
+    pub(super) fn may_send(self) -> bool {
         matches!(self, StreamState::Open | StreamState::HalfClosedRemote)
     }
 
@@ -116,7 +116,7 @@ impl StreamState {
     }
 
     /// Tells why nothing more comes of it, unless both messages are whole.
-    pub(super) fn broken(self) -> Option<StreamEnd> {
+    pub(super) fn break_reason(self) -> Option<StreamEnd> {
         match self {
             StreamState::Closed(StreamEnd::Complete) => None,
             StreamState::Closed(end) => Some(end),
@@ -128,7 +128,7 @@ impl StreamState {
     }
 
     /// A head was sent or received on an idle stream.
-    pub(super) fn open(&mut self) {
+    pub(super) fn open_stream(&mut self) {
         if *self == StreamState::Idle {
             *self = StreamState::Open;
         }
@@ -153,7 +153,7 @@ impl StreamState {
     }
 
     /// Either side breaks it off. `false` when it was closed already: the first end counts.
-    pub(super) fn close(&mut self, end: StreamEnd) -> bool {
+    pub(super) fn close_stream(&mut self, end: StreamEnd) -> bool {
         let closes = !matches!(self, StreamState::Closed(_));
         if closes {
             *self = StreamState::Closed(end);
@@ -163,7 +163,7 @@ impl StreamState {
 }
 
 impl StreamEnd {
-    fn misplaced(self) -> Misplaced {
+    fn misplaced_part(self) -> Misplaced {
         match self {
             StreamEnd::Complete => Misplaced::Connection(ErrorCode::STREAM_CLOSED),
             StreamEnd::Stopped | StreamEnd::Reset(_) | StreamEnd::Unprocessed => Misplaced::Stream,
@@ -181,20 +181,20 @@ pub(super) struct ClosedStreams(VecDeque<(u32, bool)>);
 
 impl ClosedStreams {
     /// A stream is forgotten that is, or was, in this state.
-    pub(super) fn note(&mut self, id: u32, state: StreamState) {
-        match state.receives() {
-            Err(Misplaced::Late) => self.remember(id, true),
-            Err(Misplaced::Stream) => self.remember(id, false),
+    pub(super) fn note_closed(&mut self, id: u32, state: StreamState) {
+        match state.check_receives() {
+            Err(Misplaced::Late) => self.remember_id(id, true),
+            Err(Misplaced::Stream) => self.remember_id(id, false),
             Ok(()) | Err(Misplaced::Connection(_)) => {}
         }
     }
 
     /// Notes that this side has broken a stream off.
     pub(super) fn note_reset(&mut self, id: u32) {
-        self.remember(id, true);
+        self.remember_id(id, true);
     }
 
-    fn remember(&mut self, id: u32, here: bool) {
+    fn remember_id(&mut self, id: u32, here: bool) {
         if self.0.iter().rev().take(4).any(|known| *known == (id, here)) {
             return;
         }
@@ -205,7 +205,7 @@ impl ClosedStreams {
     }
 
     /// Tells what a part of a message is on a stream that is gone.
-    pub(super) fn misplaced(&self, id: u32) -> Misplaced {
+    pub(super) fn misplaced_part(&self, id: u32) -> Misplaced {
         match self.0.iter().rev().find(|(known, _)| *known == id) {
             Some((_, true)) => Misplaced::Late,
             Some((_, false)) => Misplaced::Stream,
@@ -214,7 +214,7 @@ impl ClosedStreams {
     }
 
     /// Keeps the memory of few, while nothing is under way.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn release_memory(&mut self) {
         if self.0.capacity() > REMEMBERED / 4 {
             self.0.drain(..self.0.len().saturating_sub(REMEMBERED / 8));
             self.0.shrink_to_fit();
@@ -262,8 +262,8 @@ mod tests {
             ),
         ];
         for (state, receives, sends, received, sent) in rows {
-            assert_eq!(state.receives(), receives, "{state:?}");
-            assert_eq!(state.sends(), sends, "{state:?}");
+            assert_eq!(state.check_receives(), receives, "{state:?}");
+            assert_eq!(state.may_send(), sends, "{state:?}");
             let (mut in_ended, mut out_ended) = (state, state);
             in_ended.receive_end();
             out_ended.send_end();
@@ -274,8 +274,8 @@ mod tests {
     #[test]
     fn the_first_end_counts() {
         let mut state = Open;
-        assert!(state.close(End::Cancelled));
-        assert!(!state.close(End::Reset(ErrorCode::CANCEL)));
+        assert!(state.close_stream(End::Cancelled));
+        assert!(!state.close_stream(End::Reset(ErrorCode::CANCEL)));
         state.receive_end();
         assert_eq!(state, Closed(End::Cancelled));
         assert!(!state.is_received() && !state.is_sent());
@@ -284,16 +284,16 @@ mod tests {
     #[test]
     fn closed_streams_are_remembered_by_who_closed_them_and_only_so_many() {
         let mut closed = ClosedStreams::default();
-        closed.note(1, Closed(End::Complete));
-        closed.note(3, Closed(End::Cancelled));
-        closed.note(5, Closed(End::Reset(ErrorCode::CANCEL)));
-        assert_eq!(closed.misplaced(1), CLOSED);
-        assert_eq!(closed.misplaced(3), Misplaced::Late);
-        assert_eq!(closed.misplaced(5), Misplaced::Stream);
+        closed.note_closed(1, Closed(End::Complete));
+        closed.note_closed(3, Closed(End::Cancelled));
+        closed.note_closed(5, Closed(End::Reset(ErrorCode::CANCEL)));
+        assert_eq!(closed.misplaced_part(1), CLOSED);
+        assert_eq!(closed.misplaced_part(3), Misplaced::Late);
+        assert_eq!(closed.misplaced_part(5), Misplaced::Stream);
         (0..10_000).for_each(|n| closed.note_reset(2 * n + 7));
         assert_eq!(closed.0.len(), REMEMBERED);
-        assert_eq!(closed.misplaced(5), CLOSED);
-        closed.rest();
+        assert_eq!(closed.misplaced_part(5), CLOSED);
+        closed.release_memory();
         assert!(closed.0.capacity() < REMEMBERED / 4, "{}", closed.0.capacity());
     }
 }

@@ -29,11 +29,13 @@ impl State {
         data: &mut Vec<u8>,
     ) -> Poll<Result<Taken, StreamEnd>> {
         let role = self.role;
-        let Some(slot) = self.slot(index) else { return Poll::Ready(Err(StreamEnd::Cancelled)) };
+        let Some(slot) = self.slot_mut(index) else {
+            return Poll::Ready(Err(StreamEnd::Cancelled));
+        };
         if let Some(fault) = slot.fault {
             return Poll::Ready(Err(StreamEnd::Malformed(fault)));
         }
-        let broken = slot.state.broken().filter(|end| *end != StreamEnd::Stopped);
+        let broken = slot.state.break_reason().filter(|end| *end != StreamEnd::Stopped);
         if let Some(end) = broken.filter(|_| role == Role::Server || slot.data.is_empty()) {
             return Poll::Ready(Err(end));
         }
@@ -61,7 +63,7 @@ impl State {
         if contradicts {
             return Some(StreamEnd::Invalid(ResponseFault::ContentLength));
         }
-        slot.state.broken().filter(|end| *end != StreamEnd::Stopped)
+        slot.state.break_reason().filter(|end| *end != StreamEnd::Stopped)
     }
 
     /// Waits for the head of a response, informational ones included, which takes the place of `head`.
@@ -74,7 +76,9 @@ impl State {
         index: u32,
         head: &mut ResponseHead,
     ) -> Poll<Result<(), StreamEnd>> {
-        let Some(slot) = self.slot(index) else { return Poll::Ready(Err(StreamEnd::Cancelled)) };
+        let Some(slot) = self.slot_mut(index) else {
+            return Poll::Ready(Err(StreamEnd::Cancelled));
+        };
         if let Some(interim) = slot.interim.pop_front() {
             *head = interim;
             return Poll::Ready(Ok(()));
@@ -83,7 +87,7 @@ impl State {
             std::mem::swap(head, &mut slot.head);
             return Poll::Ready(Ok(()));
         }
-        if let Some(end) = slot.state.broken() {
+        if let Some(end) = slot.state.break_reason() {
             return Poll::Ready(Err(end));
         }
         slot.await_read(cx);
@@ -92,11 +96,11 @@ impl State {
 
     /// Ready once nothing more comes of a stream.
     pub fn poll_over(&mut self, cx: &Context<'_>, index: u32) -> Poll<StreamEnd> {
-        let Some(slot) = self.slot(index) else { return Poll::Ready(StreamEnd::Cancelled) };
-        match slot.state.broken() {
+        let Some(slot) = self.slot_mut(index) else { return Poll::Ready(StreamEnd::Cancelled) };
+        match slot.state.break_reason() {
             Some(end) => Poll::Ready(end),
             None => {
-                slot.set(cx);
+                slot.set_waker(cx);
                 Poll::Pending
             }
         }
@@ -107,9 +111,9 @@ impl State {
         if self.has_room() {
             return Poll::Ready(());
         }
-        let Some(slot) = self.slot(index) else { return Poll::Ready(()) };
+        let Some(slot) = self.slot_mut(index) else { return Poll::Ready(()) };
         slot.await_write(cx);
-        self.queue(index);
+        self.queue_stream(index);
         Poll::Pending
     }
 
@@ -132,7 +136,7 @@ impl State {
     /// Gives memory back, for the next stream.
     pub fn reuse(&mut self, index: u32, data: Vec<u8>, head: Option<ResponseHead>) {
         let keep = if self.ids.is_empty() { AT_REST } else { KEEP };
-        if let Some(slot) = self.slot(index) {
+        if let Some(slot) = self.slot_mut(index) {
             if slot.data.capacity() == 0 && data.capacity() <= keep {
                 slot.data = data;
                 slot.data.clear();

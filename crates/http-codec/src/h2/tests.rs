@@ -112,10 +112,10 @@ fn client() -> State {
 fn open(client: &mut State, whole: bool) -> u32 {
     let slot = client.open().unwrap();
     client.put_head(slot, whole, &mut |encoder, out| {
-        encoder.pseudo(out, Pseudo::Method, if whole { b"GET" } else { b"POST" });
-        encoder.pseudo(out, Pseudo::Scheme, b"http");
-        encoder.pseudo(out, Pseudo::Authority, b"a.test");
-        encoder.pseudo(out, Pseudo::Path, b"/");
+        encoder.put_pseudo(out, Pseudo::Method, if whole { b"GET" } else { b"POST" });
+        encoder.put_pseudo(out, Pseudo::Scheme, b"http");
+        encoder.put_pseudo(out, Pseudo::Authority, b"a.test");
+        encoder.put_pseudo(out, Pseudo::Path, b"/");
     });
     slot
 }
@@ -561,10 +561,10 @@ fn w6_an_idle_connection_keeps_nothing_of_a_large_head() {
     for _ in 0..100 {
         let slot = client.open().unwrap();
         client.put_head(slot, true, &mut |encoder, out| {
-            encoder.pseudo(out, Pseudo::Method, b"GET");
-            encoder.pseudo(out, Pseudo::Scheme, b"http");
-            encoder.pseudo(out, Pseudo::Path, b"/");
-            encoder.pseudo(out, Pseudo::Authority, b"a.test");
+            encoder.put_pseudo(out, Pseudo::Method, b"GET");
+            encoder.put_pseudo(out, Pseudo::Scheme, b"http");
+            encoder.put_pseudo(out, Pseudo::Path, b"/");
+            encoder.put_pseudo(out, Pseudo::Authority, b"a.test");
             encoder.field(out, b"cookie", &[b'c'; 29_000], Known::Cookie);
         });
         begun.extend(receive(&mut server, &take(&mut client)).0);

@@ -39,7 +39,7 @@ pub enum FieldMeaning {
 }
 
 impl FieldMeaning {
-    fn of(name: &[u8]) -> Self {
+    fn from_name(name: &[u8]) -> Self {
         match name {
             b":authority" => FieldMeaning::Pseudo(Pseudo::Authority),
             b":method" => FieldMeaning::Pseudo(Pseudo::Method),
@@ -131,9 +131,9 @@ impl HpackDecoder {
             match first {
                 0x80.. => {
                     let index = read_number(&mut rest, 7)?;
-                    self.indexed(index, each)?;
+                    self.decode_indexed(index, each)?;
                 }
-                0x40.. => self.literal(&mut rest, 6, LiteralForm::Indexed, each)?,
+                0x40.. => self.decode_literal(&mut rest, 6, LiteralForm::Indexed, each)?,
                 0x20.. => {
                     // RFC 7541 §4.2: at the beginning, and no more than two of them.
                     let most = read_number(&mut rest, 5)?;
@@ -141,11 +141,11 @@ impl HpackDecoder {
                     if begun || most > TABLE || resizes > 2 {
                         return Err(Broken);
                     }
-                    self.table.resize(most);
+                    self.table.resize_table(most);
                     continue;
                 }
-                0x10.. => self.literal(&mut rest, 4, LiteralForm::Never, each)?,
-                _ => self.literal(&mut rest, 4, LiteralForm::Once, each)?,
+                0x10.. => self.decode_literal(&mut rest, 4, LiteralForm::Never, each)?,
+                _ => self.decode_literal(&mut rest, 4, LiteralForm::Once, each)?,
             }
             begun = true;
         }
@@ -160,7 +160,7 @@ impl HpackDecoder {
 
     /// Gives memory back that large fields needed.
     pub fn rest(&mut self) {
-        self.table.rest();
+        self.table.release_memory();
         for room in [&mut self.name, &mut self.value] {
             if room.capacity() > TABLE {
                 *room = Vec::new();
@@ -168,7 +168,11 @@ impl HpackDecoder {
         }
     }
 
-    fn indexed(&self, index: usize, each: &mut dyn FnMut(HpackField<'_>)) -> Result<(), Broken> {
+    fn decode_indexed(
+        &self,
+        index: usize,
+        each: &mut dyn FnMut(HpackField<'_>),
+    ) -> Result<(), Broken> {
         if let Some((name, value, is)) = table::fixed_entry(index) {
             each(HpackField { name, value, is: *is, never_indexed: false, sound: true });
             return Ok(());
@@ -179,7 +183,7 @@ impl HpackDecoder {
         Ok(())
     }
 
-    fn literal(
+    fn decode_literal(
         &mut self,
         rest: &mut &[u8],
         bits: u8,
@@ -194,7 +198,7 @@ impl HpackDecoder {
         let (name, is, from) = match (text, table::fixed_entry(index)) {
             (Some((name, huffman)), _) => {
                 let name = read_text(name, huffman, &mut self.name)?;
-                (name, FieldMeaning::of(name), TableMatch::Text(name))
+                (name, FieldMeaning::from_name(name), TableMatch::Text(name))
             }
             (None, Some((name, _, is))) => (*name, *is, TableMatch::Text(name)),
             (None, None) => {
@@ -204,7 +208,7 @@ impl HpackDecoder {
         };
         each(HpackField { name, value, is, never_indexed: form == LiteralForm::Never, sound });
         if form == LiteralForm::Indexed {
-            self.table.add(from, value, is, sound);
+            self.table.add_entry(from, value, is, sound);
         }
         Ok(())
     }
@@ -213,7 +217,7 @@ impl HpackDecoder {
 /// The entry with this index, which is behind those that are always there.
 fn find_entry(table: &HpackTable, index: usize) -> Result<table::HpackEntry, Broken> {
     let nth = index.checked_sub(table::STATIC.len() + 1).ok_or(Broken)?;
-    table.get(nth).ok_or(Broken)
+    table.entry_at(nth).ok_or(Broken)
 }
 
 /// A string as it was before it was written.
@@ -222,7 +226,7 @@ fn read_text<'a>(text: &'a [u8], huffman: bool, room: &'a mut Vec<u8>) -> Result
         return Ok(text);
     }
     room.clear();
-    huffman::decode(text, room).ok_or(Broken)?;
+    huffman::decode_huffman(text, room).ok_or(Broken)?;
     Ok(room)
 }
 

@@ -51,7 +51,7 @@ impl Encoder {
 
     /// Gives memory back that large fields needed.
     pub fn rest(&mut self) {
-        self.table.rest();
+        self.table.release_memory();
         if self.name.capacity() > TABLE {
             self.name = Vec::new();
         }
@@ -62,10 +62,10 @@ impl Encoder {
         let Some((smallest, most)) = self.resize.take() else { return };
         // RFC 7541 §4.2: the smallest size that there was in between is told too.
         if smallest < most {
-            self.table.resize(smallest);
+            self.table.resize_table(smallest);
             put_number(out, 0x20, 5, smallest);
         }
-        self.table.resize(most);
+        self.table.resize_table(most);
         put_number(out, 0x20, 5, most);
     }
 
@@ -80,7 +80,7 @@ impl Encoder {
             404 => 13,
             500 => 14,
             _ => {
-                self.pseudo(out, Pseudo::Status, itoa::Buffer::new().format(status).as_bytes());
+                self.put_pseudo(out, Pseudo::Status, itoa::Buffer::new().format(status).as_bytes());
                 return;
             }
         };
@@ -88,7 +88,7 @@ impl Encoder {
     }
 
     /// A pseudo-field of a request.
-    pub fn pseudo(&mut self, out: &mut Vec<u8>, pseudo: Pseudo, value: &[u8]) {
+    pub fn put_pseudo(&mut self, out: &mut Vec<u8>, pseudo: Pseudo, value: &[u8]) {
         let whole = match (pseudo, value) {
             (Pseudo::Method, b"GET") => 2,
             (Pseudo::Method, b"POST") => 3,
@@ -104,7 +104,7 @@ impl Encoder {
                     Pseudo::Scheme => b":scheme",
                     Pseudo::Status => b":status",
                 };
-                self.put(out, name, value);
+                self.put_entry(out, name, value);
                 return;
             }
         };
@@ -119,7 +119,7 @@ impl Encoder {
             }
             // No two are the same.
             Known::XRequestId | Known::Traceparent => write_once(out, 0, name, value),
-            _ => encoder.put(out, name, value),
+            _ => encoder.put_entry(out, name, value),
         });
     }
 
@@ -144,7 +144,7 @@ impl Encoder {
     }
 
     /// A field with its name in lower case: as a reference, if it is in the table.
-    fn put(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    fn put_entry(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
         let size = name.len() + value.len() + OVERHEAD;
         // What would push out half of the others is worth none of them.
         if size > self.table.most() / 2 {
@@ -177,7 +177,7 @@ impl Encoder {
         };
         let nth = since(found);
         if is_held(found)
-            && let Some(entry) = self.table.get(nth)
+            && let Some(entry) = self.table.entry_at(nth)
             && self.table.value(entry) == value
             && self.table.name(entry) == name
         {
@@ -189,7 +189,7 @@ impl Encoder {
         write_name(out, 0x40, 6, name);
         write_text(out, value, true);
         // What the name means is of interest only to who reads it.
-        self.table.add(TableMatch::Text(name), value, FieldMeaning::Bad, true);
+        self.table.add_entry(TableMatch::Text(name), value, FieldMeaning::Bad, true);
     }
 }
 
@@ -211,10 +211,10 @@ fn write_name(out: &mut Vec<u8>, form: u8, bits: u8, name: &[u8]) {
 
 /// A string; Huffman-coded if that is worth it, because it is sent once for many times.
 fn write_text(out: &mut Vec<u8>, text: &[u8], small: bool) {
-    let length = if small { huffman::length(text) } else { text.len() };
+    let length = if small { huffman::encoded_length(text) } else { text.len() };
     if length < text.len() {
         put_number(out, 0x80, 7, length);
-        huffman::encode(text, out);
+        huffman::encode_huffman(text, out);
     } else {
         put_number(out, 0, 7, text.len());
         out.extend_from_slice(text);

@@ -78,7 +78,7 @@ const fn build_tables() -> Tables {
 
 /// Appends what `input` stands for. `None` when it is no such string (§5.2): it has the end in it, or ends with anything
 /// but the beginning of that, of less than a byte.
-pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn decode_huffman(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (mut bits, mut have) = (0_u64, 0_u32);
     let mut rest = input;
     // The shortest code has five bits. Room that is there needs no look at how much there is left for each byte.
@@ -158,14 +158,14 @@ fn long_code(bits: u64) -> Option<(u16, u32)> {
 }
 
 /// Returns how many bytes `text` would take.
-pub(super) fn length(text: &[u8]) -> usize {
+pub(super) fn encoded_length(text: &[u8]) -> usize {
     let bits: usize =
         text.iter().map(|byte| usize::from(*LENGTHS.get(usize::from(*byte)).unwrap_or(&8))).sum();
     bits.div_ceil(8)
 }
 
 /// Appends `text` as it is written.
-pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn encode_huffman(text: &[u8], out: &mut Vec<u8>) {
     let (mut bits, mut have) = (0_u64, 0_u32);
     for byte in text {
         let (code, length) = code_of(*byte);

@@ -96,14 +96,14 @@ pub(super) fn index_of(name: &[u8]) -> Option<usize> {
 }
 
 /// Indices of names, by what [`hash_name`] makes of them and wherever there was room behind.
-static NAMES: [u8; 128] = names();
+static NAMES: [u8; 128] = static_names();
 
 #[expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "worked out by the compiler"
 )]
-const fn names() -> [u8; 128] {
+const fn static_names() -> [u8; 128] {
     let mut names = [0; 128];
     // From the last one on, so that the first of several with one name is found.
     let mut index = 61;
@@ -188,7 +188,7 @@ impl HpackTable {
     }
 
     /// The entry that was added `nth` last, from 0.
-    pub(super) fn get(&self, nth: usize) -> Option<HpackEntry> {
+    pub(super) fn entry_at(&self, nth: usize) -> Option<HpackEntry> {
         self.entries.get(nth).copied()
     }
 
@@ -202,13 +202,13 @@ impl HpackTable {
     }
 
     /// From now on it may be this large.
-    pub(super) fn resize(&mut self, most: usize) {
+    pub(super) fn resize_table(&mut self, most: usize) {
         self.most = most;
-        self.shrink(most);
+        self.shrink_to(most);
     }
 
     /// Adds an entry; one that is larger than the table empties it (RFC 7541 §4.4).
-    pub(super) fn add(
+    pub(super) fn add_entry(
         &mut self,
         name: TableMatch<'_>,
         value: &[u8],
@@ -221,7 +221,7 @@ impl HpackTable {
         };
         let size = length + value.len() + OVERHEAD;
         if size > self.most {
-            self.shrink(0);
+            self.shrink_to(0);
             return;
         }
         let at = self.bytes.len();
@@ -233,16 +233,16 @@ impl HpackTable {
             }
         }
         self.bytes.extend_from_slice(value);
-        self.shrink(self.most - size);
+        self.shrink_to(self.most - size);
         let (Ok(name), Ok(value)) = (u16::try_from(length), u16::try_from(value.len())) else {
             return;
         };
         self.size += size;
         self.entries.push_front(HpackEntry { at, name, value, is, sound });
-        self.tidy();
+        self.drop_old();
     }
 
-    fn shrink(&mut self, to: usize) {
+    fn shrink_to(&mut self, to: usize) {
         while self.size > to {
             let Some(entry) = self.entries.pop_back() else { break };
             self.size -= usize::from(entry.name) + usize::from(entry.value) + OVERHEAD;
@@ -250,7 +250,7 @@ impl HpackTable {
     }
 
     /// Drops what was forgotten once it is as much as the rest.
-    fn tidy(&mut self) {
+    fn drop_old(&mut self) {
         self.drop_forgotten(TABLE);
     }
 
@@ -267,7 +267,7 @@ impl HpackTable {
     }
 
     /// Gives back what entries needed that are gone: a table of 4 KiB never needs three times as much for long.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn release_memory(&mut self) {
         if self.bytes.capacity() > 3 * TABLE {
             self.drop_forgotten(0);
             self.bytes.shrink_to_fit();

@@ -27,8 +27,8 @@ fn read(limits: &Limits, fields: &[Pair<'_>], ends: bool) -> (RequestHead, Optio
     let (mut head, mut accept) = (RequestHead::default(), Begun::default());
     let (mut text, mut cookie) = (Vec::new(), Vec::new());
     let mut reading = Request::new(&mut head, limits, (&mut text, &mut cookie), &mut accept);
-    fields.iter().for_each(|pair| reading.field(field(*pair)));
-    let fault = reading.end(ends);
+    fields.iter().for_each(|pair| reading.add_field(field(*pair)));
+    let fault = reading.end_fields(ends);
     (head, fault)
 }
 
@@ -256,8 +256,8 @@ fn answer_of(
 ) -> (ResponseHead, Result<ResponseKind, ResponseFault>) {
     let mut head = ResponseHead::default();
     let mut reading = Response::new(&mut head, limits);
-    fields.iter().for_each(|pair| reading.field(field(*pair)));
-    let kind = reading.end(ends);
+    fields.iter().for_each(|pair| reading.add_field(field(*pair)));
+    let kind = reading.end_fields(ends);
     (head, kind)
 }
 
@@ -304,8 +304,8 @@ fn a_response_has_limits_and_nothing_is_kept_of_one_beyond_them() {
 
 fn behind(fields: &[Pair<'_>]) -> Option<Option<crate::Fields>> {
     let mut trailers = Trailers::default();
-    fields.iter().for_each(|pair| trailers.field(field(*pair)));
-    trailers.end()
+    fields.iter().for_each(|pair| trailers.add_field(field(*pair)));
+    trailers.end_fields()
 }
 
 #[test]
