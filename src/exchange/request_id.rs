@@ -21,9 +21,15 @@ impl<'a> RequestId<'a> {
     #[must_use]
     pub fn of(head: &'a RequestHead, random: &mut Random) -> Self {
         match head.fields.first(Known::XRequestId).and_then(acceptable_id) {
-            Some(kept) => Self { kept: Some(kept), own: [0; 32] },
+            Some(kept) => Self::from_text(kept),
             None => Self::new(random),
         }
+    }
+
+    /// An id that was given before, to another request that this one belongs to.
+    #[must_use]
+    pub fn from_text(id: &'a str) -> Self {
+        Self { kept: Some(id), own: [0; 32] }
     }
 
     /// 128 random bits in hex.

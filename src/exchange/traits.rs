@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::outcome::Note;
+use super::request_id::RequestId;
 use crate::clock::{self, Instant};
 use crate::net::Ends;
 use crate::wire::Fields;
@@ -30,7 +31,7 @@ pub struct ClientGaps {
 #[derive(Debug)]
 pub struct RequestTraits<'a> {
     /// The id, for the log.
-    pub id: &'a str,
+    pub id: &'a RequestId<'a>,
     /// The beginning of the exchange.
     pub started: Instant,
     /// The moment at which the client stops waiting, if it said so.
@@ -63,7 +64,7 @@ impl<'a> RequestTraits<'a> {
     /// Those of a request that begins now and that no client waits for: with a body that is there already, because of
     /// the configuration key `key`. It is neither safe nor repeatable.
     #[must_use]
-    pub fn detached(id: &'a str, key: &'static str, cause: &'a Note) -> Self {
+    pub fn detached(id: &'a RequestId<'a>, key: &'static str, cause: &'a Note) -> Self {
         Self {
             id,
             started: clock::now(),

@@ -158,11 +158,12 @@ impl<'a> MatchedRoute<'a, '_> {
     }
 
     /// The traits of the request by which it is forwarded.
+    #[inline]
     fn traits(&self, body_limit: BodyLimit) -> RequestTraits<'_> {
         let Self { ex, admitted, .. } = self;
         let patience = admitted.grpc.then(|| grpc::parse_timeout(&ex.head.fields)).flatten();
         RequestTraits {
-            id: ex.id.as_str(),
+            id: &ex.exchange.id,
             started: ex.started,
             deadline: clock::deadline(ex.started, patience),
             head_request: ex.is_head(),

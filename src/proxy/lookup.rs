@@ -20,6 +20,7 @@ pub fn kept_spellings(snapshot: &Snapshot) -> Keep {
 ///
 /// # Errors
 /// The refusal to answer with.
+#[inline]
 pub(super) fn read_target<'a>(ex: &WalkContext<'a>) -> Result<RequestTarget<'a>, Refusal> {
     let target = RequestTarget::from_head(ex.head, ex.listener.path, kept_spellings(ex.snapshot));
     let target = target.map_err(Refusal::Target)?;

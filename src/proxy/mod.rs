@@ -206,7 +206,9 @@ async fn walk<'a, C: Client>(
         matched.rewritten_path()?;
     }
     // Who a client is, a server hears from the proxy or not at all, on routes without `auth` too.
-    log.effects.hidden.extend(ex.snapshot.identity_fields.iter().map(|name| &**name));
+    if !ex.snapshot.identity_fields.is_empty() {
+        log.effects.hidden.extend(ex.snapshot.identity_fields.iter().map(|name| &**name));
+    }
     if let Some(policies) = &route.policies {
         let effects = &mut log.effects;
         let ended = policies::pass_policies(&matched, policies, effects, client, timer).await?;
@@ -234,6 +236,7 @@ async fn walk<'a, C: Client>(
 
 /// Counts a request as one of its route's, and refuses it if it has been here before, or announces a longer body than
 /// the route takes. Returns how long its body may become.
+#[inline]
 fn enter_route(
     ex: &WalkContext<'_>,
     route: &Route,

@@ -66,7 +66,9 @@ pub async fn choose_first<'a, C: Client>(
     };
     let chosen = match chosen {
         Err(Unchosen::Full) => {
-            in_turn(job, target, progress, &mut None, WaitingClient { client, timer }).await
+            let (carried, caller) = (&mut None, WaitingClient { client, timer });
+            // Boxed, so that requests that need not wait do not move the memory of the wait.
+            Box::pin(in_turn(job, target, progress, carried, caller)).await
         }
         other => other,
     };

@@ -16,7 +16,7 @@ use super::requester::{AttemptHead, Requester};
 use super::{KeySource, UpstreamTarget};
 use crate::balance::BalanceKey;
 use crate::exchange::outcome::Note;
-use crate::exchange::{Outcome, Outgoing, RequestTraits};
+use crate::exchange::{Outcome, Outgoing, RequestId, RequestTraits};
 use crate::net::{BodyFraming, Timer};
 use crate::wire::encode;
 use crate::wire::head::Fields;
@@ -93,11 +93,11 @@ impl Mirror {
     }
 
     async fn exchange_copy(&self, worker: &Worker, copy: &MirrorCopy) -> bool {
-        let cause = Note::default();
+        let (id, cause) = (RequestId::from_text(&copy.request_id), Note::default());
         let request = RequestTraits {
             head_request: copy.head_request,
             repeatable: copy.repeatable,
-            ..RequestTraits::detached(&copy.request_id, "route.mirror", &cause)
+            ..RequestTraits::detached(&id, "route.mirror", &cause)
         };
         // Copies are few, and what they hold is theirs already.
         let memory = usize::MAX;

@@ -17,7 +17,7 @@ use crate::cache::status::Forwarded;
 use crate::clock;
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::outcome::Note;
-use crate::exchange::{Client as _, RequestTraits};
+use crate::exchange::{Client as _, RequestId, RequestTraits};
 use crate::net::{BodyFraming, Timer};
 use crate::policy::effects::PolicyEffects;
 use crate::proxy::MatchedRoute;
@@ -237,11 +237,11 @@ impl Fetch {
         if let Some(stale) = filling.stale().filter(|_| !knew_stale) {
             write_conditions(&mut conditions, stale);
         }
-        let cause = Note::default();
+        let (id, cause) = (RequestId::from_text(&self.request_id), Note::default());
         let request = RequestTraits {
             safe: true,
             repeatable: true,
-            ..RequestTraits::detached(&self.request_id, "route.cache", &cause)
+            ..RequestTraits::detached(&id, "route.cache", &cause)
         };
         let requester = &FetchRequester { fetch: self, conditions: &conditions };
         let job = ForwardRequest { worker, memory: self.memory, request, requester, seen: None };
