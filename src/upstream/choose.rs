@@ -234,7 +234,17 @@ impl<'a> ServerSearch<'a, '_> {
     fn bend_rules(&mut self, progress: &AttemptProgress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
         let (upstream, fallback) = (&self.target.target.upstream, &self.target.target.fallback);
         let pool = self.target.pool;
-        let mut miss = pool.explain_miss(&self.pick_context(progress.tried()));
+        let keyed = self.target.key.is_some();
+        let mut miss = pool.explain_miss(&self.pick_context(progress.tried()), keyed);
+        if miss == NoServerReason::Bound {
+            // The key's server may have been full, and not be so any more.
+            if let Some(member) = pool.pick_server(&mut self.pick_context(progress.tried())) {
+                return self.take_server(member).map_err(|passed| match passed {
+                    PassedBreaker::Full => Unchosen::Full,
+                    PassedBreaker::Open => Unchosen::Refused(Refusal::BreakerOpen),
+                });
+            }
+        }
         let unhealthy = matches!(miss, NoServerReason::Unhealthy | NoServerReason::Ejected);
         // All that are thought to be well did not even take the request: it can only gain.
         let nothing_to_lose = miss == NoServerReason::Tried && progress.unprocessed;
@@ -248,7 +258,7 @@ impl<'a> ServerSearch<'a, '_> {
                 }
                 return Ok(chosen);
             }
-            miss = pool.explain_miss(&self.pick_context(progress.tried()));
+            miss = pool.explain_miss(&self.pick_context(progress.tried()), keyed);
         }
         Err(match miss {
             NoServerReason::Full => Unchosen::Full,

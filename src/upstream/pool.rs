@@ -105,9 +105,12 @@ impl Pool {
         picked
     }
 
-    /// Tells why [`Pool::pick_server`] found none.
+    /// Tells why [`Pool::pick_server`] found none. `keyed` says that the strategy goes by a key.
+    ///
+    /// Servers go on meanwhile: one that was full when it was looked at for choosing may be free by now. Who goes by no
+    /// key is told that they are full, and looks again.
     #[must_use]
-    pub fn explain_miss(&self, ask: &PickContext<'_>) -> NoServerReason {
+    pub fn explain_miss(&self, ask: &PickContext<'_>, keyed: bool) -> NoServerReason {
         if self.members.is_empty() {
             return NoServerReason::Nobody;
         }
@@ -126,7 +129,7 @@ impl Pool {
             return match (left, full) {
                 (0, _) => NoServerReason::Tried,
                 // A strategy that goes by a key may want a full server while others are free.
-                (_, 0) => NoServerReason::Bound,
+                (_, 0) if keyed => NoServerReason::Bound,
                 (_, _) => NoServerReason::Full,
             };
         }
@@ -293,46 +296,50 @@ mod tests {
         c.endpoint.standing.take_out(standing::UNHEALTHY);
         assert_eq!(picked(&pool, &[], 5), [("a".into(), 5)]);
         let mut random = Random::seeded(1);
-        assert_eq!(pool.explain_miss(&ask(&tried, &mut random)), NoServerReason::Tried);
+        assert_eq!(pool.explain_miss(&ask(&tried, &mut random), false), NoServerReason::Tried);
         // One that is only full is waited for.
         c.endpoint.standing.bring_back(standing::UNHEALTHY, clock::now());
         let _busy = c.endpoint.begin_request();
         let mut full = ask(&[], &mut random);
         full.rules.cap = 1;
         assert!(pool.pick_server(&mut full).is_none());
-        assert_eq!(pool.explain_miss(&full), NoServerReason::Full);
+        assert_eq!(pool.explain_miss(&full, false), NoServerReason::Full);
     }
 
     #[test]
     fn a_miss_says_why() {
         let mut random = Random::seeded(1);
         let empty = Pool::new(Vec::new(), &Strategy::Weighted(BalanceWord::Random), None);
-        assert_eq!(empty.explain_miss(&ask(&[], &mut random)), NoServerReason::Nobody);
+        assert_eq!(empty.explain_miss(&ask(&[], &mut random), false), NoServerReason::Nobody);
         let pool = Pool::new(
             vec![placed("a", 0, None), placed("b", 0, None)],
             &Strategy::Weighted(BalanceWord::Random),
             None,
         );
         let ids: Vec<u32> = pool.members().iter().map(|m| m.endpoint.id).collect();
-        assert_eq!(pool.explain_miss(&ask(&ids, &mut random)), NoServerReason::Tried);
+        assert_eq!(pool.explain_miss(&ask(&ids, &mut random), false), NoServerReason::Tried);
         let mut full = ask(&[], &mut random);
         full.rules.cap = 0;
-        assert_eq!(pool.explain_miss(&full), NoServerReason::Full);
+        assert_eq!(pool.explain_miss(&full, false), NoServerReason::Full);
+        // Free by now: it was full when it was looked at, or is another than the key's.
+        let free = ask(&[], &mut random);
+        assert_eq!(pool.explain_miss(&free, false), NoServerReason::Full);
+        assert_eq!(pool.explain_miss(&free, true), NoServerReason::Bound);
         let out = |reason| {
             for member in pool.members() {
                 member.endpoint.standing.take_out(reason);
             }
         };
         out(standing::UNRESOLVED);
-        assert_eq!(pool.explain_miss(&ask(&[], &mut random)), NoServerReason::Unresolved);
+        assert_eq!(pool.explain_miss(&ask(&[], &mut random), false), NoServerReason::Unresolved);
         for member in pool.members() {
             member.endpoint.standing.admit_at_once(standing::UNRESOLVED);
         }
         out(standing::EJECTED);
-        assert_eq!(pool.explain_miss(&ask(&[], &mut random)), NoServerReason::Ejected);
+        assert_eq!(pool.explain_miss(&ask(&[], &mut random), false), NoServerReason::Ejected);
         out(standing::UNHEALTHY);
-        assert_eq!(pool.explain_miss(&ask(&[], &mut random)), NoServerReason::Unhealthy);
+        assert_eq!(pool.explain_miss(&ask(&[], &mut random), false), NoServerReason::Unhealthy);
         out(standing::DRAINING);
-        assert_eq!(pool.explain_miss(&ask(&[], &mut random)), NoServerReason::Draining);
+        assert_eq!(pool.explain_miss(&ask(&[], &mut random), false), NoServerReason::Draining);
     }
 }
