@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::check::check_servers;
+use super::check::{check_servers, warn_of_no_machine};
 use super::finding::{Finding, FindingReport};
 use super::read::{Reader, Shape as _, TableReader, settings, table};
 use super::schema::upstream::ServerConfig;
@@ -53,9 +53,23 @@ impl ServerFile {
     /// # Errors
     /// All findings, if one of them is an error.
     pub fn parse(name: &str, text: String) -> Result<Self, FindingReport> {
+        let (read, report) = Self::read_text(name, text, Sources::default());
+        match read {
+            Some(read) if report.errors() == 0 => Ok(read),
+            _ => Err(report),
+        }
+    }
+
+    /// Reads such a text and tells all that is wrong with it. The text is added to `sources`, which are part of the
+    /// report.
+    #[must_use]
+    pub fn read_text(
+        name: &str,
+        text: String,
+        mut sources: Sources,
+    ) -> (Option<Self>, FindingReport) {
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         let mut findings = Vec::new();
-        let mut sources = Sources::default();
         let file = sources.add(name, text.clone());
         let root = match is_json(&text) {
             true => json::parse(file, &text, &mut findings),
@@ -76,11 +90,17 @@ impl ServerFile {
         if let Some(read) = &read {
             read.check(&mut findings);
         }
-        let report = FindingReport::new(findings, sources, dropped);
-        match read {
-            Some(read) if report.errors() == 0 => Ok(read),
-            _ => Err(report),
-        }
+        (read, FindingReport::new(findings, sources, dropped))
+    }
+
+    /// The addresses of all servers, in their order.
+    pub fn addresses(&self) -> impl Iterator<Item = &Spanned<ServerAddress>> {
+        let (servers, groups): (&[ServerConfig], &[TargetGroup]) = match self {
+            Self::Servers(servers) => (servers, &[]),
+            Self::Targets(groups) => (&[], groups),
+        };
+        let targets = groups.iter().flat_map(|group| &group.targets);
+        servers.iter().map(|server| &server.address).chain(targets)
     }
 
     fn check(&self, findings: &mut Vec<Finding>) {
@@ -89,7 +109,10 @@ impl ServerFile {
                 check_servers(servers, findings);
                 servers.len()
             }
-            Self::Targets(groups) => groups.iter().map(|group| group.targets.len()).sum(),
+            Self::Targets(groups) => {
+                let targets = groups.iter().flat_map(|group| &group.targets);
+                targets.map(|target| warn_of_no_machine(target, findings)).count()
+            }
         };
         if number > MOST {
             let message = format!("{number} servers are too many; a file has at most {MOST}");

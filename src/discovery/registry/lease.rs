@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::clock::{self, Instant};
-use crate::config::schema::words::ServerAddress;
+use crate::config::schema::words::{ServerAddress, is_of_no_machine, is_of_one_machine};
 use crate::discovery::Entry;
 
 /// The lease of a registration that asks for none.
@@ -141,11 +141,8 @@ impl Registration {
 
 /// Returns whether a server can be there: neither nowhere nor everywhere.
 fn is_usable(address: SocketAddr) -> bool {
-    let ip = address.ip().to_canonical();
-    address.port() != 0
-        && !ip.is_unspecified()
-        && !ip.is_multicast()
-        && ip != IpAddr::from([255; 4])
+    let ip = address.ip();
+    address.port() != 0 && is_of_one_machine(ip) && !is_of_no_machine(ip)
 }
 
 /// Returns whether addresses of a link are meant, which lead elsewhere on each machine. The address at which clouds tell

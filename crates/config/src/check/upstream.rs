@@ -1,6 +1,7 @@
 //! Upstreams and their servers.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::finding::Finding;
 use crate::schema::Config;
@@ -10,6 +11,7 @@ use crate::schema::forms::Switch;
 use crate::schema::health::BreakerConfig;
 use crate::schema::units::Bytes;
 use crate::schema::upstream::{Protocol, ServerConfig, Servers, UpstreamConfig};
+use crate::schema::words::{ServerAddress, is_of_no_machine};
 use crate::source::{Place, Spanned};
 use http_codec::response::MOST_FIELDS;
 
@@ -67,10 +69,26 @@ pub(crate) fn check_servers(servers: &[ServerConfig], findings: &mut Vec<Finding
                     .help("to send it more requests, give it a weight"),
             );
         }
+        warn_of_no_machine(&server.address, findings);
         if let Some(name) = &server.name {
             super::route::unique("server", name, &mut names, findings);
         }
     }
+}
+
+/// Says so where a server is at no address in particular, such as `0.0.0.0`: systems connect to this machine then.
+pub(crate) fn warn_of_no_machine(address: &Spanned<ServerAddress>, findings: &mut Vec<Finding>) {
+    let ServerAddress::Ip(at) = address.value else { return };
+    if !is_of_no_machine(at.ip()) {
+        return;
+    }
+    let own = match at.ip().to_canonical() {
+        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, at.port())),
+        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, at.port())),
+    };
+    let message = format!("`{address}` is no address of a server; it leads to this machine");
+    let finding = Finding::warning("unspecified_address", address.place, message);
+    findings.push(finding.help(format!("write \"{own}\", or the address of another machine")));
 }
 
 fn check_upstream(upstream: &UpstreamConfig, findings: &mut Vec<Finding>) {
