@@ -304,9 +304,10 @@ mod tests {
                     v4,
                     v6: Part::NotAsked,
                 };
-                Ok(Heard { targets: vec![target], ttl: Some(Duration::from_secs(30)) })
+                let ttl = Some(Duration::from_secs(30));
+                Ok(Heard { targets: vec![target], left_out: 0, ttl })
             }
-            "none" => Ok(Heard { targets: Vec::new(), ttl: Some(Duration::from_secs(20)) }),
+            "none" => Ok(Heard { ttl: Some(Duration::from_secs(20)), ..Heard::default() }),
             "silent" => Ok(Heard::default()),
             _ => Err("no such host".to_owned()),
         }

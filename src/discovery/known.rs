@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::question::{Place, Question};
+use crate::config::schema::words::{is_of_no_machine, is_of_one_machine, needs_interface};
 
 /// Places that one name may lead to; an answer may have any number.
-const PLACES: usize = 1_024;
+pub(super) const PLACES: usize = 1_024;
 /// Names that are remembered although nobody follows them any more: an operator may go back to them.
 const REMEMBERED: usize = 1024;
 
@@ -17,6 +18,8 @@ const REMEMBERED: usize = 1024;
 pub(super) struct Heard {
     /// The name itself, or the targets of its SRV records.
     pub(super) targets: Vec<Target>,
+    /// SRV records that became no targets, because there are too many.
+    pub(super) left_out: usize,
     /// The shortest time to live of all that was said; none where nobody told one.
     pub(super) ttl: Option<Duration>,
 }
@@ -60,6 +63,8 @@ pub struct NameAnswer {
     pub(super) nothing: bool,
     /// The time to live of the latest good answer.
     pub(super) ttl: Option<Duration>,
+    /// What of the latest good answer is not used, and why, if there is such.
+    pub(super) left_out: Option<String>,
 }
 
 impl NameAnswer {
@@ -74,7 +79,39 @@ impl NameAnswer {
             Ok(heard) => heard,
             Err(why) => return self.with_fault(why, false),
         };
-        let (mut found, mut fault) = (Vec::new(), None);
+        let Collected { found, fault, unusable } = self.collect_places(&heard);
+        let set: BTreeSet<&Place> = found.iter().collect();
+        if set.is_empty() {
+            let nothing = fault.is_none();
+            let none = || match unusable {
+                Some(ip) => format!("it leads to {ip}, where no server can be"),
+                None => "it has no address".to_owned(),
+            };
+            return self.with_fault(fault.unwrap_or_else(none), nothing);
+        }
+        let left_out = match unusable {
+            Some(ip) => Some(format!("it also leads to {ip}, where no server can be")),
+            None if heard.left_out > 0 => {
+                Some(format!("{} of its records are not used: they are too many", heard.left_out))
+            }
+            None if set.len() > PLACES => Some(format!("only {PLACES} of its addresses are used")),
+            None => None,
+        };
+        let places = if set.len() > PLACES {
+            // The same ones whatever the order of the answer.
+            set.into_iter().take(PLACES).cloned().collect()
+        } else if set == self.places.iter().collect() {
+            self.places.clone()
+        } else {
+            let mut once = BTreeSet::new();
+            found.iter().filter(|place| once.insert(*place)).cloned().collect()
+        };
+        Self { places, fault: fault.map(Arc::new), nothing: false, ttl: heard.ttl, left_out }
+    }
+
+    /// Returns where the targets lead, by what is known where nobody can tell.
+    fn collect_places(&self, heard: &Heard) -> Collected {
+        let mut all = Collected::default();
         for target in &heard.targets {
             let mut any = false;
             let mut failed = None;
@@ -89,42 +126,33 @@ impl NameAnswer {
                     Part::NotAsked => {}
                     Part::Found(ips) => {
                         let usable = ips.iter().copied().filter(|ip| is_usable(*ip)).map(at);
-                        let before = found.len();
-                        found.extend(usable);
-                        any |= found.len() > before;
+                        all.unusable =
+                            all.unusable.or(ips.iter().copied().find(|ip| !is_usable(*ip)));
+                        let before = all.found.len();
+                        all.found.extend(usable);
+                        any |= all.found.len() > before;
                     }
                     Part::Failed(why) => {
                         // What was known of this family stays; where nothing was, nothing is missed.
-                        let known = self.places.iter().filter(|place| {
+                        let of_host = |place: &&Place| {
                             place.host == target.host && place.address.is_ipv4() == v4
-                        });
-                        let known: Vec<Place> = known.map(|place| at(place.address.ip())).collect();
+                        };
+                        let known = self.places.iter().filter(of_host);
+                        let known: BTreeSet<IpAddr> =
+                            known.map(|place| place.address.ip()).collect();
                         failed = failed.or(Some((why, !known.is_empty())));
-                        found.extend(known);
+                        all.found.extend(known.into_iter().map(at));
                     }
                 }
             }
             if let Some((why, missed)) = failed
                 && (missed || !any)
             {
-                fault = fault.or_else(|| Some(why.clone()));
+                all.fault = all.fault.or_else(|| Some(why.clone()));
             }
+            all.trim_places();
         }
-        let set: BTreeSet<&Place> = found.iter().collect();
-        if set.is_empty() {
-            let nothing = fault.is_none();
-            return self.with_fault(fault.unwrap_or_else(|| "it has no address".into()), nothing);
-        }
-        let places = if set.len() > PLACES {
-            // The same ones whatever the order of the answer.
-            set.into_iter().take(PLACES).cloned().collect()
-        } else if set == self.places.iter().collect() {
-            self.places.clone()
-        } else {
-            let mut once = BTreeSet::new();
-            found.iter().filter(|place| once.insert(*place)).cloned().collect()
-        };
-        Self { places, fault: fault.map(Arc::new), nothing: false, ttl: heard.ttl }
+        all
     }
 
     fn with_fault(&self, why: String, nothing: bool) -> Self {
@@ -136,14 +164,34 @@ impl NameAnswer {
         self.places == other.places
             && self.fault.is_some() == other.fault.is_some()
             && self.nothing == other.nothing
+            && self.left_out == other.left_out
     }
 }
 
 /// Returns whether a server can be there: some resolvers answer with 0.0.0.0 for what they do not allow.
 fn is_usable(ip: IpAddr) -> bool {
-    // `::ffff:0.0.0.0` is this machine, too (RFC 4291 §2.5.5.2).
-    let ip = ip.to_canonical();
-    !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::from([255; 4])
+    is_of_one_machine(ip) && !is_of_no_machine(ip) && !needs_interface(ip)
+}
+
+/// The places that the targets of one answer lead to.
+#[derive(Debug, Default)]
+struct Collected {
+    found: Vec<Place>,
+    /// The reason why some of them are not known.
+    fault: Option<String>,
+    /// An address where no server can be.
+    unusable: Option<IpAddr>,
+}
+
+impl Collected {
+    /// Lets go of most of those that are too many; one more than are used shows that there were.
+    fn trim_places(&mut self) {
+        if self.found.len() > 4 * PLACES {
+            self.found.sort_unstable();
+            self.found.dedup();
+            self.found.truncate(PLACES + 1);
+        }
+    }
 }
 
 /// The places that all names lead to.
@@ -190,7 +238,7 @@ mod tests {
     fn heard(v4: Part, v6: Part) -> Result<Heard, String> {
         let host = "a".into();
         let target = Target { host, port: 0, priority: 0, weight: 0, v4, v6 };
-        Ok(Heard { targets: vec![target], ttl: None })
+        Ok(Heard { targets: vec![target], ..Heard::default() })
     }
 
     fn found(texts: &[&str]) -> Result<Heard, String> {
@@ -222,10 +270,17 @@ mod tests {
             &["0.0.0.0"],
             &["::", "224.0.0.1", "255.255.255.255"],
             &["::ffff:0.0.0.0", "::ffff:224.0.0.1", "::ffff:255.255.255.255"],
+            &["fe80::1"],
         ] {
             assert!(known.learn_result(&a(), found(nothing)));
             let answer = known.answer_to(&a()).unwrap();
-            assert_eq!(answer.fault.as_deref().unwrap(), "it has no address");
+            // Those of IPv4 come first.
+            let first = nothing.iter().find(|ip| !ip.contains(':')).or(nothing.first());
+            let why = match first {
+                Some(first) => format!("it leads to {first}, where no server can be"),
+                None => "it has no address".to_owned(),
+            };
+            assert_eq!(answer.fault.as_deref(), Some(&why));
             assert!(answer.nothing);
             assert_eq!(told(&known), ["10.0.0.1:80", "[::1]:80"]);
             assert!(known.learn_result(&a(), found(&["10.0.0.1", "::1"])), "the fault is gone");
@@ -261,6 +316,8 @@ mod tests {
         let all = |many: &[String]| found(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(known.learn_result(&a(), all(&many)));
         assert_eq!(told(&known).len(), 1024);
+        let left_out = known.answer_to(&a()).unwrap().left_out.clone();
+        assert_eq!(left_out.as_deref(), Some("only 1024 of its addresses are used"));
         many.reverse();
         assert!(!known.learn_result(&a(), all(&many)));
     }

@@ -131,7 +131,7 @@ fn answer_statement(elsewhere: &Elsewhere, answer: &NameAnswer) -> Statement {
         ServerAddress::Ip(_) | ServerAddress::Name { .. } | ServerAddress::Unix(_) => true,
     });
     let outside = (!refused.is_empty()).then(|| outside_allow(&refused));
-    let why = answer.fault.as_deref().cloned().or(outside);
+    let why = answer.fault.as_deref().cloned().or(outside).or(answer.left_out.clone());
     Statement {
         entries: (!all.is_empty()).then(|| all.into()),
         fault: why.map(|why| format!("{name}: {why}")),
@@ -181,6 +181,26 @@ mod tests {
         let expected =
             "a.test:80: 127.0.0.1, 127.0.0.2, 127.0.0.3, 127.0.0.4 and 2 more are outside `allow`";
         assert_eq!(told(&allow, &many), (None, Some(expected.to_owned())));
+    }
+
+    #[test]
+    fn where_no_server_can_be_is_not_used_and_told() {
+        let dns = source("{ dns = 'a.test:80' }");
+        let answer = NameAnswer {
+            places: [Place {
+                address: "10.0.0.1:0".parse().unwrap(),
+                priority: 0,
+                weight: 1,
+                host: "a.test".into(),
+            }]
+            .into(),
+            left_out: Some("it also leads to 0.0.0.0, where no server can be".to_owned()),
+            ..NameAnswer::default()
+        };
+        let said = answer_statement(&dns, &answer);
+        assert_eq!(said.entries.map(|entries| entries.len()), Some(1));
+        let fault = "a.test:80: it also leads to 0.0.0.0, where no server can be";
+        assert_eq!(said.fault.as_deref(), Some(fault));
     }
 
     #[test]

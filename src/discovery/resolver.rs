@@ -4,7 +4,7 @@
 //! would be kept for its time to live twice. Its list of names to try is not either: a name server that fails for the
 //! first of them must not make another name be taken for it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
@@ -13,17 +13,18 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::known::{Heard, Part, Target};
+use super::known::{Heard, PLACES, Part, Target};
 use super::question::Question;
 use crate::clock::{self, Instant};
 use crate::config::schema::discovery::Family;
@@ -40,8 +41,10 @@ const ON_A_CONNECTION: usize = 1024;
 /// How long the addresses of one family wait for those of the other: some name servers never answer for IPv6
 /// (RFC 4074 §4.1).
 const OTHER_FAMILY: Duration = Duration::from_secs(2);
-/// Targets of SRV records that are looked up.
+/// Hosts that SRV records lead to and that are looked up, and the records that may lead there: one host may have as many
+/// servers as it has ports.
 const TARGETS: usize = 256;
+const SERVICES: usize = 1024;
 /// The longest time for one try of all name servers, and the most tries, whatever `resolv.conf` says.
 const MOST: (Duration, usize) = (Duration::from_secs(5), 3);
 /// The time after which an entry of the hosts file is looked at again.
@@ -69,9 +72,17 @@ pub(super) struct Resolver {
     search: Vec<Name>,
     ndots: usize,
     /// Where name servers are asked, or why they cannot be.
-    client: Result<TokioResolver, String>,
+    client: Result<DnsClient, String>,
     places: Semaphore,
     late: Semaphore,
+}
+
+/// The ways in which name servers are asked.
+struct DnsClient {
+    /// Over UDP, and over TCP where an answer says that it was cut off.
+    usual: TokioResolver,
+    /// Over TCP from the beginning.
+    tcp: TokioResolver,
 }
 
 /// What one name server said of one type of records.
@@ -144,12 +155,12 @@ impl Resolver {
             let (mut target, ttl) =
                 self.find_addresses(&question.name, question.family, until).await;
             target.host = question.name.clone();
-            return Ok(Heard { targets: vec![target], ttl });
+            return Ok(Heard { targets: vec![target], left_out: 0, ttl });
         }
         let (records, mut ttl) =
             match self.ask_names(&question.name, RecordType::SRV, until).await? {
                 Reply::Found(records, ttl) => (records, Some(ttl)),
-                Reply::Nothing(ttl) => return Ok(Heard { targets: Vec::new(), ttl }),
+                Reply::Nothing(ttl) => return Ok(Heard { ttl, ..Heard::default() }),
             };
         let mut services: Vec<_> = records
             .into_iter()
@@ -161,26 +172,36 @@ impl Resolver {
             .collect();
         services
             .sort_by(|a, b| (a.priority, &a.target, a.port).cmp(&(b.priority, &b.target, b.port)));
-        services.truncate(TARGETS);
-        let mut lookups = JoinSet::new();
+        let told = services.len();
+        services.truncate(SERVICES);
+        // What several records lead to is looked up once, and has an answer to all of them.
+        let mut of_hosts: BTreeMap<String, Vec<SRV>> = BTreeMap::new();
         for srv in services {
+            let host = srv.target.to_ascii().to_ascii_lowercase();
+            if of_hosts.len() < TARGETS || of_hosts.contains_key(&host) {
+                of_hosts.entry(host).or_default().push(srv);
+            }
+        }
+        let mut lookups = JoinSet::new();
+        for (host, services) in of_hosts {
             let (resolver, family) = (self.clone(), question.family);
             lookups.spawn(async move {
-                let host = srv.target.to_ascii().to_ascii_lowercase();
                 let (target, ttl) = resolver.find_addresses(&host, family, until).await;
-                let host = host.trim_end_matches('.').into();
-                let (port, priority, weight) = (srv.port, srv.priority, srv.weight);
-                (Target { host, port, priority, weight, ..target }, ttl)
+                (Target { host: host.trim_end_matches('.').into(), ..target }, services, ttl)
             });
         }
         let mut targets = Vec::new();
-        while let Some(Ok((target, own))) = lookups.join_next().await {
+        while let Some(Ok((target, services, own))) = lookups.join_next().await {
             ttl = ttl.into_iter().chain(own).min();
-            targets.push(target);
+            targets.extend(services.into_iter().map(|srv| {
+                let (port, priority, weight) = (srv.port, srv.priority, srv.weight);
+                Target { port, priority, weight, ..target.clone() }
+            }));
         }
         let key = |target: &Target| (target.priority, target.host.clone(), target.port);
         targets.sort_by_key(key);
-        Ok(Heard { targets, ttl })
+        let left_out = told.saturating_sub(targets.len());
+        Ok(Heard { targets, left_out, ttl })
     }
 
     /// The addresses of a host, and how long they may be kept.
@@ -233,7 +254,8 @@ impl Resolver {
 
     async fn ask_candidates(&self, name: &str, kind: RecordType) -> Result<Reply, Failed> {
         // Names of containers have a `_` in them, which the rules for names of other scripts forbid.
-        let parsed = Name::from_str_relaxed(name).map_err(|error| error.to_string())?;
+        let parsed = Name::from_str_relaxed(name)
+            .map_err(|_| format!("\"{}\" is not the name of a host", name.escape_debug()))?;
         let mut nothing = None;
         for name in list_candidates(&parsed, &self.search, self.ndots) {
             match self.follow_aliases(name, kind).await? {
@@ -275,7 +297,18 @@ impl Resolver {
 
     async fn query_name(&self, name: Name, kind: RecordType) -> Result<Reply, Failed> {
         let client = self.client.as_ref().map_err(Clone::clone)?;
-        match self.in_turn(client.lookup(name.clone(), kind)).await? {
+        let mut answer = self.in_turn(client.usual.lookup(name.clone(), kind)).await?;
+        // A datagram that is longer than was asked for has lost its end, and does not say so (RFC 1035 §4.2.1 and RFC 6891
+        // §6.2.5 forbid it). What cannot be read is asked for over TCP, which every name server speaks (RFC 7766 §5).
+        if let Err(NetError::Proto(_)) = answer {
+            let again = self.in_turn(client.tcp.lookup(name.clone(), kind)).await?;
+            // Where TCP leads nowhere, the answer is what was wrong.
+            if !matches!(again, Err(NetError::Io(_) | NetError::NoConnections | NetError::Timeout))
+            {
+                answer = again;
+            }
+        }
+        match answer {
             Ok(found) => {
                 let ttl = found.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
                 let wanted = of_name(found.answers(), &name, kind);
@@ -316,9 +349,17 @@ impl std::fmt::Debug for Resolver {
     }
 }
 
-fn build_client(config: ResolverConfig, options: ResolverOpts) -> Result<TokioResolver, String> {
-    let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-    builder.with_options(options).build().map_err(|error| describe_error(&error))
+fn build_client(config: ResolverConfig, options: ResolverOpts) -> Result<DnsClient, String> {
+    let build = |config| {
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        builder.with_options(options.clone()).build().map_err(|error| describe_error(&error))
+    };
+    let mut over_tcp = config.name_servers().to_vec();
+    for server in &mut over_tcp {
+        server.connections.retain(|connection| connection.protocol == ProtocolConfig::Tcp);
+    }
+    let tcp = build(ResolverConfig::from_parts(None, Vec::new(), over_tcp))?;
+    Ok(DnsClient { usual: build(config)?, tcp })
 }
 
 fn name_server(at: SocketAddr) -> NameServerConfig {
@@ -354,7 +395,13 @@ type FamilyReply = (Part, Option<Duration>, Option<Duration>);
 fn reply_part(reply: Result<Reply, Failed>) -> FamilyReply {
     match reply {
         Ok(Reply::Found(records, ttl)) => {
-            let ips = records.iter().filter_map(RData::ip_addr).collect();
+            let mut ips: Vec<IpAddr> = records.iter().filter_map(RData::ip_addr).collect();
+            if ips.len() > PLACES {
+                // Of more than can be used those that are kept are the same whatever their order. One more tells so.
+                ips.sort_unstable();
+                ips.dedup();
+                ips.truncate(PLACES + 1);
+            }
             (Part::Found(ips), Some(ttl), None)
         }
         Ok(Reply::Nothing(ttl)) => (Part::Found(Vec::new()), None, ttl),
@@ -406,26 +453,36 @@ fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
     all
 }
 
-/// Says what was wrong in the words of an operator.
+/// Says what was wrong in the words of an operator, and not more of what a name server said than fits into a log line.
 fn describe_error(error: &NetError) -> String {
-    match error {
+    const WORDS: usize = 200;
+    let mut text = match error {
         NetError::Timeout => "no name server answered in time".to_owned(),
         NetError::NoConnections => "no name server can be reached".to_owned(),
         NetError::Truncated => "the answer of the name server was cut off".to_owned(),
-        NetError::Dns(DnsError::ResponseCode(code)) => {
-            let word = match code {
-                ResponseCode::ServFail => "SERVFAIL",
-                ResponseCode::Refused => "REFUSED",
-                ResponseCode::FormErr => "FORMERR",
-                ResponseCode::NotImp => "NOTIMP",
-                other => other.to_str(),
-            };
-            format!("the name server answered {word}")
-        }
+        NetError::Dns(DnsError::ResponseCode(code)) => describe_code(*code),
+        NetError::Dns(DnsError::NoRecordsFound(why)) => describe_code(why.response_code),
         NetError::Io(error) => format!("no name server can be reached: {error}"),
         NetError::Proto(error) => format!("the answer of the name server cannot be read: {error}"),
         other => other.to_string(),
+    };
+    if text.len() > WORDS {
+        text.truncate(text.floor_char_boundary(WORDS));
+        text.push_str("...");
     }
+    text
+}
+
+fn describe_code(code: ResponseCode) -> String {
+    let word = match code {
+        ResponseCode::ServFail => "SERVFAIL",
+        ResponseCode::Refused => "REFUSED",
+        ResponseCode::FormErr => "FORMERR",
+        ResponseCode::NotImp => "NOTIMP",
+        ResponseCode::Unknown(code) => return format!("the name server answered code {code}"),
+        other => other.to_str(),
+    };
+    format!("the name server answered {word}")
 }
 
 #[cfg(test)]

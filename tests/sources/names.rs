@@ -84,7 +84,11 @@ fn every_failure_keeps_the_last_good_answer_and_is_an_alarm() {
     for (reply, why) in [
         (Reply::Code(2), "the name server answered SERVFAIL"),
         (Reply::NoName(Some(1)), "it has no address"),
-        (Reply::Records(vec![ip("app.test", 1, "0.0.0.0")]), "it has no address"),
+        (Reply::Code(15), "the name server answered code 15"),
+        (
+            Reply::Records(vec![ip("app.test", 1, "0.0.0.0")]),
+            "it leads to 0.0.0.0, where no server can be",
+        ),
         (Reply::Silence, "no name server answered in time"),
     ] {
         names.say("app.test", A, reply.clone());
@@ -129,6 +133,51 @@ fn a_hundred_addresses_over_tcp_aliases_and_one_family_alone() {
     assert_eq!(names(&v6), ["[fd00::1]:9", "[fd00::2]:9"]);
     assert_eq!(server.asked("app.test", A), asked);
     assert_eq!(upstream(&v6)["supply"]["ttl"], json!(3600.0));
+}
+
+/// A name server that sends as much as it likes over UDP: what does not fit is lost on the way, and nothing says so.
+#[test]
+fn a_datagram_that_has_lost_its_end_is_asked_for_over_tcp() {
+    let server = NameServer::start();
+    let many = row(200).iter().map(|address| ip("app.test", 3600, address)).collect();
+    server.say("app.test", A, Reply::Uncut(many));
+    let proxy = asking(&server, &dns(9, ", family = 'v4'"), "");
+    assert_eq!(names_and_fault(&proxy).1, None);
+    assert_eq!(names(&proxy).len(), 200);
+    assert_eq!(server.asked_over_tcp("app.test", A), 1);
+    let records = (0..60).map(|n| service("_http._tcp.app.test", 60, (0, 1), ("b.test", 1000 + n)));
+    server.say("_http._tcp.app.test", SRV, Reply::Uncut(records.collect()));
+    server.at("b.test", 60, &["127.0.0.1"]);
+    let proxy = asking(&server, "{ srv = '_http._tcp.app.test' }", "");
+    assert_eq!(names(&proxy).len(), 60);
+    assert_eq!(server.asked_over_tcp("_http._tcp.app.test", SRV), 1);
+}
+
+/// Several ports of one host are several servers, however many; one address and port is one.
+#[test]
+fn targets_that_share_an_address_are_told_apart_by_their_port() {
+    let server = NameServer::start();
+    let name = "_http._tcp.app.test";
+    let at = |host: &str, n: u16| service(name, 60, (0, 1), (host, 1000 + n));
+    let mut records: Vec<_> = (0..300).map(|n| at("a.test", n)).collect();
+    records.extend((0..3).map(|n| at("b.test", n)));
+    records.extend((300..303).map(|n| at("b.test", n)));
+    server.say(name, SRV, Reply::Records(records.clone()));
+    for host in ["a.test", "b.test"] {
+        server.at(host, 60, &["127.0.0.1"]);
+    }
+    let source = format!("{{ srv = '{name}' }}");
+    let proxy = asking(&server, &source, "");
+    assert_eq!(names_and_fault(&proxy), (names(&proxy), None));
+    assert_eq!(names(&proxy).len(), 303);
+    assert_eq!(server.asked("a.test", A), 1, "one host is looked up once");
+    // More than can be used is no secret.
+    records.extend((300..1100).map(|n| at("a.test", n)));
+    server.say(name, SRV, Reply::Records(records));
+    let proxy = asking(&server, &source, "");
+    assert_eq!(names(&proxy).len(), 1024);
+    let left_out = format!("{name}: 82 of its records are not used: they are too many");
+    assert_eq!(fault(&proxy), Some(left_out));
 }
 
 #[test]

@@ -37,6 +37,8 @@ enum Data {
 pub enum Reply {
     /// These records; none of them is NODATA.
     Records(Vec<Record>),
+    /// These records, over UDP in one datagram of any length.
+    Uncut(Vec<Record>),
     /// NXDOMAIN, with a time for which that may be believed if there is one.
     NoName(Option<u32>),
     /// A code alone.
@@ -163,8 +165,10 @@ impl Shared {
         let kind = u16::from_be_bytes([asked[end], asked[end + 1]]);
         self.asked.lock().unwrap().push((name.clone(), kind, tcp));
         let reply = self.replies.lock().unwrap().get(&(name.clone(), kind)).cloned();
-        let (code, records, negative) = match reply.unwrap_or(Reply::NoName(None)) {
-            Reply::Records(records) => (0, records, None),
+        let reply = reply.unwrap_or(Reply::NoName(None));
+        let most = if matches!(reply, Reply::Uncut(_)) { usize::MAX } else { UDP };
+        let (code, records, negative) = match reply {
+            Reply::Records(records) | Reply::Uncut(records) => (0, records, None),
             Reply::NoName(ttl) => (3, Vec::new(), ttl),
             Reply::Code(code) => (code, Vec::new(), None),
             Reply::Silence => return None,
@@ -191,7 +195,7 @@ impl Shared {
             body.extend(count(soa.len()));
             body.extend(soa);
         }
-        let cut = !tcp && body.len() + 12 > UDP;
+        let cut = !tcp && body.len().saturating_add(12) > most;
         if cut {
             body.truncate(end + 4 - 12);
         }
