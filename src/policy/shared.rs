@@ -4,6 +4,7 @@
 //! A server that does not answer is left alone for a moment: `redis.on_error` decides meanwhile, at once. Everything
 //! else that is kept in Redis goes through here too: one client, one way to fail.
 
+mod bounded;
 mod cluster;
 mod connector;
 mod node;
@@ -324,15 +325,16 @@ impl Redis {
                 return Err(CallEnd::Unanswered);
             }
             let at = (&self.connector, &node);
-            let failure = match connections.call_server(at, calls, asking, deadline).await {
-                Ok(answer) => {
-                    node.note_answered();
-                    self.whole.note_answered();
-                    return Ok(answer);
-                }
-                Err(CallFailure::NoScript) => return Err(CallEnd::NoScript),
-                Err(failure) => failure,
-            };
+            let failure =
+                match connections.call_server(at, calls, asking, (deadline, patience)).await {
+                    Ok(answer) => {
+                        node.note_answered();
+                        self.whole.note_answered();
+                        return Ok(answer);
+                    }
+                    Err(CallFailure::NoScript) => return Err(CallEnd::NoScript),
+                    Err(failure) => failure,
+                };
             let at = self.cluster.as_ref().filter(|_| left > 0);
             match (failure, at) {
                 (CallFailure::Moved(place), Some(cluster)) => {

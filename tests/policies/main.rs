@@ -17,6 +17,7 @@ mod mirroring;
 mod networks;
 mod passwords;
 mod redis;
+mod redis_bounds;
 mod redis_forms;
 mod tokens;
 mod ways;

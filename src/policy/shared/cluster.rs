@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::all_values;
-use super::connector::{ConnectError, NodeAddress, RedisConnector};
+use super::connector::{ConnectError, NodeAddress, RedisConnector, is_host};
 use super::node::RedisNode;
 use crate::clock;
 
@@ -234,7 +234,7 @@ async fn ask_slots(
     let mut connection = connector.connect_to(address).await?;
     let mut call = Pipeline::new();
     call.cmd("CLUSTER").arg("SLOTS");
-    let answer = connection.req_packed_commands(&call, 0, 1).await.and_then(all_values);
+    let answer = connection.calls.req_packed_commands(&call, 0, 1).await.and_then(all_values);
     let answer = answer.map_err(|error| format!("{address}: {error}"))?;
     let Some(Value::Array(ranges)) = answer.first() else {
         return Err(format!("{address}: its answer to CLUSTER SLOTS is none").into());
@@ -264,6 +264,7 @@ fn read_range(range: &Value, asked: &NodeAddress) -> Option<(u16, u16, NodeAddre
             NodeAddress::Tcp(asked.clone(), u16::try_from(*port).ok()?)
         }
         ("", _) => return None,
+        _ if !is_host(host) => return None,
         _ => NodeAddress::Tcp(host.to_owned(), u16::try_from(*port).ok()?),
     };
     Some((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, address))

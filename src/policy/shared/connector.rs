@@ -14,9 +14,11 @@ use redis::{AsyncConnectionConfig, ConnectionAddr, Pipeline, RedisConnectionInfo
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::all_values;
+use super::bounded::{AnswerGate, BoundedStream};
 use crate::tls::client::{AlpnOffer, OutgoingTls};
 
 /// The time in which a connection must be there: name, TCP, TLS and greeting.
@@ -25,6 +27,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const SENTINEL: Duration = Duration::from_millis(500);
 /// The time after which a call that nobody waits for any more is forgotten.
 const FORGET: Duration = Duration::from_secs(2);
+/// The longest name of a host that a Redis may tell (RFC 1035 §2.3.4).
+const HOST_BYTES: usize = 255;
 
 /// The address of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +115,30 @@ impl From<String> for ConnectError {
     }
 }
 
+/// A connection to a server, for any number of calls at a time. It ends with the last who holds it: whatever is still
+/// sent over it is nobody's any more.
+#[derive(Clone)]
+pub(super) struct RedisLink {
+    pub calls: MultiplexedConnection,
+    /// How much may come over it.
+    pub gate: Arc<AnswerGate>,
+    _driver: Arc<LinkDriver>,
+}
+
+/// The task that reads and writes for a connection.
+struct LinkDriver(AbortHandle);
+
+impl Drop for LinkDriver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Returns whether a host that a server has named can be one, and may stand in a log line.
+pub(super) fn is_host(text: &str) -> bool {
+    (1..=HOST_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 impl RedisConnector {
     /// Connects to a server.
     ///
@@ -119,7 +147,7 @@ impl RedisConnector {
     pub(super) async fn connect_to(
         &self,
         address: &NodeAddress,
-    ) -> Result<MultiplexedConnection, ConnectError> {
+    ) -> Result<RedisLink, ConnectError> {
         if matches!(address, NodeAddress::Primary) {
             return self.connect_primary().await;
         }
@@ -128,7 +156,7 @@ impl RedisConnector {
 
     /// Asks the Sentinels one after the other, as their guidelines for clients have it: the first one that answers and
     /// whose primary says that it is one.
-    async fn connect_primary(&self) -> Result<MultiplexedConnection, ConnectError> {
+    async fn connect_primary(&self) -> Result<RedisLink, ConnectError> {
         let mut last = ConnectError::from("there is no Sentinel".to_owned());
         let Some(Sentinels { master, nodes }) = &self.sentinels else { return Err(last) };
         for sentinel in nodes {
@@ -166,12 +194,15 @@ impl RedisConnector {
         let mut connection = self.open_connection(&sentinel.address, &sentinel.login).await?;
         let mut call = Pipeline::new();
         call.cmd("SENTINEL").arg("get-master-addr-by-name").arg(master);
-        let answer = connection.req_packed_commands(&call, 0, 1).await;
+        let answer = connection.calls.req_packed_commands(&call, 0, 1).await;
         let answer = answer.and_then(all_values).map_err(|error| said(error.to_string()))?;
         let known: (Option<(String, u16)>,) = redis::from_redis_value(Value::Array(answer))
             .map_err(|error| said(error.to_string()))?;
         let (host, port) =
             known.0.ok_or_else(|| said(format!("it knows no master \"{master}\"")))?;
+        if !is_host(&host) {
+            return Err(said("the primary that it names has no name of a host".to_owned()));
+        }
         Ok(NodeAddress::Tcp(host, port))
     }
 
@@ -179,7 +210,7 @@ impl RedisConnector {
         &self,
         address: &NodeAddress,
         login: &RedisConnectionInfo,
-    ) -> Result<MultiplexedConnection, ConnectError> {
+    ) -> Result<RedisLink, ConnectError> {
         let opened = timeout(CONNECT, self.open_in_time(address, login)).await;
         opened
             .unwrap_or_else(|_| Err(format!("{address}: no connection within {CONNECT:?}").into()))
@@ -189,7 +220,7 @@ impl RedisConnector {
         &self,
         address: &NodeAddress,
         login: &RedisConnectionInfo,
-    ) -> Result<MultiplexedConnection, ConnectError> {
+    ) -> Result<RedisLink, ConnectError> {
         let said = |error: &dyn fmt::Display| ConnectError::from(format!("{address}: {error}"));
         let (host, port) = match address {
             NodeAddress::Tcp(host, port) => (host, *port),
@@ -220,28 +251,23 @@ impl RedisConnector {
 }
 
 /// Logs in on a fresh connection and lets it run.
-async fn log_in<S>(
-    stream: S,
-    login: &RedisConnectionInfo,
-) -> redis::RedisResult<MultiplexedConnection>
+async fn log_in<S>(stream: S, login: &RedisConnectionInfo) -> redis::RedisResult<RedisLink>
 where
     S: Unpin + AsyncRead + AsyncWrite + Send + 'static,
 {
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(FORGET));
-    let (connection, driver) =
-        MultiplexedConnection::new_with_config(login, stream, config).await?;
-    tokio::spawn(driver);
-    Ok(connection)
+    let gate = Arc::<AnswerGate>::default();
+    let stream = BoundedStream::new(stream, gate.clone());
+    let (calls, driver) = MultiplexedConnection::new_with_config(login, stream, config).await?;
+    let driver = Arc::new(LinkDriver(tokio::spawn(driver).abort_handle()));
+    Ok(RedisLink { calls, gate, _driver: driver })
 }
 
 /// Returns the connection if its server says that it is the primary: a Sentinel may not yet know better.
-async fn is_primary(
-    mut connection: MultiplexedConnection,
-    address: &NodeAddress,
-) -> Result<MultiplexedConnection, String> {
+async fn is_primary(mut connection: RedisLink, address: &NodeAddress) -> Result<RedisLink, String> {
     let mut call = Pipeline::new();
     call.cmd("ROLE");
-    let asked = timeout(CONNECT, connection.req_packed_commands(&call, 0, 1)).await;
+    let asked = timeout(CONNECT, connection.calls.req_packed_commands(&call, 0, 1)).await;
     let answer = asked.map_err(|_| format!("{address}: no answer within {CONNECT:?}"))?;
     let answer = answer.and_then(all_values).map_err(|error| format!("{address}: {error}"))?;
     let role = match answer.first() {

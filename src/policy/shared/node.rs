@@ -4,19 +4,20 @@
 //! made. It carries any number of calls at a time, and goes when its server closes it, says that it is no longer the
 //! primary, or is silent twice in a row: what has moved elsewhere is found only by connecting anew.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::aio::ConnectionLike as _;
 use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::connector::{ConnectError, NodeAddress, RedisConnector};
-use super::{OnError, all_values};
+use super::connector::{ConnectError, NodeAddress, RedisConnector, RedisLink, is_host};
+use super::{CallPatience, OnError, all_values};
 use crate::clock;
 use crate::quota::LineQuota;
 
@@ -28,6 +29,8 @@ const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Calls in a row that may go unanswered before a connection is given up.
 const SILENCE: u32 = 2;
+/// Bytes of an error that a log line repeats.
+const WORDS: usize = 200;
 
 /// One server.
 #[derive(Debug)]
@@ -102,6 +105,7 @@ impl RedisNode {
         };
         if !self.told_down.load(Relaxed) && self.may_tell(true) {
             let (server, left_out) = (self.address.to_string(), self.left_out());
+            let error = &*shorten_words(error);
             tracing::error!(
                 server,
                 error,
@@ -139,7 +143,19 @@ impl RedisNode {
         if let Some(left_out) = self.connect_lines.take(clock::now())
             && self.told.swap(hash, Relaxed) != hash
         {
+            let error = &*shorten_words(error);
             tracing::error!(error, key, left_out, "Redis cannot be reached");
+        }
+    }
+}
+
+/// The beginning of what was wrong: a Redis may say anything of any length.
+fn shorten_words(error: &str) -> Cow<'_, str> {
+    match error.len() {
+        0..=WORDS => error.into(),
+        _ => {
+            let end = error.floor_char_boundary(WORDS);
+            format!("{}...", error.get(..end).unwrap_or_default()).into()
         }
     }
 }
@@ -180,7 +196,7 @@ impl CallFailure {
     }
 }
 
-type LinkResult = Option<Result<MultiplexedConnection, ConnectError>>;
+type LinkResult = Option<Result<RedisLink, ConnectError>>;
 
 /// A worker's connection to one server.
 struct NodeLink {
@@ -188,7 +204,7 @@ struct NodeLink {
     id: u64,
     made: watch::Receiver<LinkResult>,
     /// The connection, once somebody has seen it made.
-    ready: Option<MultiplexedConnection>,
+    ready: Option<RedisLink>,
     /// Calls in a row that went unanswered.
     silent: Arc<AtomicU32>,
 }
@@ -210,7 +226,7 @@ impl RedisConnections {
         (connector, node): (&Arc<RedisConnector>, &Arc<RedisNode>),
         calls: &Pipeline,
         asking: bool,
-        deadline: Instant,
+        (deadline, patience): (Instant, CallPatience),
     ) -> Result<Vec<Value>, CallFailure> {
         let (ready, mut made, silent) = self.link_to(connector, node);
         let connection = match ready {
@@ -227,24 +243,33 @@ impl RedisConnections {
             return Err(CallFailure::NoConnection);
         };
         self.keep_connection(node, &connection);
+        match patience {
+            CallPatience::Request => {}
+            CallPatience::Background => connection.gate.expect_long(),
+        }
         let count = calls.len();
         let sent = async {
             if !asking {
-                return connection.req_packed_commands(calls, 0, count).await;
+                return connection.calls.req_packed_commands(calls, 0, count).await;
             }
             let mut both = Pipeline::with_capacity(2 * count);
             for call in calls.cmd_iter() {
                 both.cmd("ASKING");
                 both.add_command(call.clone());
             }
-            let answers = connection.req_packed_commands(&both, 0, 2 * count).await?;
+            let answers = connection.calls.req_packed_commands(&both, 0, 2 * count).await?;
             Ok(answers.into_iter().skip(1).step_by(2).collect())
         };
         match timeout_at(deadline, sent).await {
             Ok(answer) => {
                 silent.store(0, Relaxed);
+                let fault = connection.gate.fault();
+                connection.gate.note_answer();
                 answer.and_then(all_values).map_err(|error| {
-                    let failure = classify_error(&error, &node.address);
+                    let failure = match fault {
+                        Some(why) => CallFailure::Lost(why),
+                        None => classify_error(&error, &node.address),
+                    };
                     if matches!(failure, CallFailure::Lost(_)) {
                         self.give_up(node, &silent);
                     }
@@ -265,7 +290,7 @@ impl RedisConnections {
         &self,
         connector: &Arc<RedisConnector>,
         node: &Arc<RedisNode>,
-    ) -> (Option<MultiplexedConnection>, watch::Receiver<LinkResult>, Arc<AtomicU32>) {
+    ) -> (Option<RedisLink>, watch::Receiver<LinkResult>, Arc<AtomicU32>) {
         let mut all = self.0.borrow_mut();
         if let Some(link) = all.iter().find(|link| link.id == node.id) {
             return (link.ready.clone(), link.made.clone(), link.silent.clone());
@@ -296,7 +321,7 @@ impl RedisConnections {
     }
 
     /// Keeps a connection at hand.
-    fn keep_connection(&self, node: &RedisNode, connection: &MultiplexedConnection) {
+    fn keep_connection(&self, node: &RedisNode, connection: &RedisLink) {
         let mut all = self.0.borrow_mut();
         if let Some(link) = all.iter_mut().find(|link| link.id == node.id && link.ready.is_none()) {
             link.ready = Some(connection.clone());
@@ -339,6 +364,7 @@ pub(super) fn address_of(text: &str, asked: &NodeAddress) -> Option<NodeAddress>
     match (host, asked) {
         ("", NodeAddress::Tcp(asked, _)) => Some(NodeAddress::Tcp(asked.clone(), port)),
         ("", _) => None,
+        _ if !is_host(host) => None,
         _ => Some(NodeAddress::Tcp(host.to_owned(), port)),
     }
 }
