@@ -286,7 +286,7 @@ fn follow_walk(
             said.status = Some(respond.status);
         }
         Action::Files(files) => {
-            let path = sent_path(route, &values, raw, capture)?;
+            let path = sent_path(route, &values, (raw, listener.head.bytes), capture)?;
             said.action = Some("files".to_owned());
             said.location = Some(format!("{}{}", files.root.display(), lossy_text(&path)));
         }
@@ -294,12 +294,13 @@ fn follow_walk(
             let mut location = Vec::new();
             let values = TemplateValues { host: public.as_bytes(), ..values };
             redirect.write_location(&mut location, &values, capture);
+            rewrite::bound_length(&location, listener.head.bytes)?;
             said.action = Some("redirect".to_owned());
             said.status = Some(redirect.status);
             said.location = Some(lossy_text(&location));
         }
         Action::Forward(split) => {
-            let path = sent_path(route, &values, raw, capture)?;
+            let path = sent_path(route, &values, (raw, listener.head.bytes), capture)?;
             said.action = Some("upstream".to_owned());
             said.sent_path = Some(lossy_text(&path));
             said.sent_host = Some(sent_host(route, &target));
@@ -418,12 +419,12 @@ fn describe_cache(
 fn sent_path<'p>(
     route: &Route,
     values: &TemplateValues<'p>,
-    raw: bool,
+    (raw, most): (bool, usize),
     capture: impl Fn(usize) -> &'p [u8],
 ) -> Result<Vec<u8>, Refusal> {
     let mut path = Vec::new();
     if route.rewrite.changes_path() {
-        rewrite::rewrite_path(&mut path, &route.rewrite, values, raw, capture)?;
+        rewrite::rewrite_path(&mut path, &route.rewrite, values, raw, most, capture)?;
     } else {
         path.extend_from_slice(values.path);
     }

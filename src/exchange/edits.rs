@@ -9,6 +9,10 @@ use crate::route::template::FieldPlace;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Known, known};
 
+/// The longest value that is filled in, in bytes: a path may stand in it any number of times. Most peers take no larger
+/// head.
+const LONGEST_VALUE: usize = 64 << 10;
+
 /// A field's name and value.
 pub type FieldPair = (Box<[u8]>, Box<[u8]>);
 
@@ -53,14 +57,17 @@ impl FilledField {
         if self.parts.iter().any(late) { FillMoment::Late } else { FillMoment::Early }
     }
 
-    /// Fills `out` with the value; false where the field is not to be written, because the value is empty or holds what
-    /// could end a line (RFC 9110 §5.5).
+    /// Fills `out` with the value; false where the field is not to be written, because the value is empty, is longer than
+    /// [`LONGEST_VALUE`] or holds what could end a line (RFC 9110 §5.5).
     pub fn fill_value(&self, facts: &dyn FieldFacts, out: &mut Vec<u8>) -> bool {
         out.clear();
         for part in &self.parts {
             match part {
                 FieldPart::Text(text) => out.extend_from_slice(text),
                 FieldPart::Place(place) => facts.append_place(place, out),
+            }
+            if out.len() > LONGEST_VALUE {
+                return false;
             }
         }
         let end = out.trim_ascii_end().len();
@@ -200,6 +207,20 @@ mod tests {
         assert!(!edits.replaces_field(Known::Via));
         let written: Vec<_> = edits.written_fields().collect();
         assert_eq!(written, [(&b"X-Env"[..], &b"prod"[..]), (b"host", b"h"), (b"x-b", b"2")]);
+    }
+
+    #[test]
+    fn a_value_that_grew_too_long_is_not_written() {
+        let path: &str = "x".repeat(LONGEST_VALUE / 4).leak();
+        let parts = vec![FieldPart::Place(FieldPlace::Path); 4];
+        let field = FilledField { name: b"x"[..].into(), parts: parts.into() };
+        let mut out = Vec::new();
+        assert!(field.fill_value(&Claims(path), &mut out));
+        assert_eq!(out.len(), 65_536);
+        let mut parts = field.parts.into_vec();
+        parts.push(FieldPart::Text(b"y"[..].into()));
+        let longer = FilledField { parts: parts.into(), ..field };
+        assert!(!longer.fill_value(&Claims(path), &mut out));
     }
 
     #[derive(Debug)]

@@ -20,6 +20,10 @@ pub enum Refusal {
     /// The head makes no sense otherwise; says why.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// What a redirect or a rewrite makes of the target is longer than a head may be: filled in several times, a path
+    /// grows (RFC 9110 §15.5.15).
+    #[error("the request target is too long for what is made of it")]
+    MadeTooLong,
     /// The head or the body did not arrive in time.
     #[error("the request was not completed in time")]
     RequestTimeout(Deadline),
@@ -187,6 +191,7 @@ impl Refusal {
             Refusal::Malformed(fault) => return malformed_row(fault),
             Refusal::Target(fault) => (400, "bad_request", "Bad request", target_key(fault)),
             Refusal::BadRequest(_) => (400, "bad_request", "Bad request", None),
+            Refusal::MadeTooLong => return malformed_row(Fault::TargetTooLong),
             Refusal::RequestTimeout(of) => {
                 (408, "request_timeout", "The request took too long to arrive", of.config_key())
             }
@@ -221,18 +226,14 @@ impl Refusal {
                 (413, "body_too_large", "Request body too large", Some(key))
             }
             Refusal::NoServer(miss) => return no_server(miss),
-            Refusal::Crowded => {
-                (503, "proxy_overloaded", "Proxy overloaded", Some("listen.limits.connections"))
-            }
+            Refusal::Crowded => return overloaded_row("listen.limits.connections"),
             Refusal::ClientConnections => (
                 429,
                 "too_many_connections",
                 "Too many connections",
                 Some("listen.limits.connections_per_client"),
             ),
-            Refusal::Overloaded => {
-                (503, "proxy_overloaded", "Proxy overloaded", Some("runtime.request_memory"))
-            }
+            Refusal::Overloaded => return overloaded_row("runtime.request_memory"),
             Refusal::QueueFull => {
                 (503, "queue_full", "Queue full", Some("upstream.limits.pending"))
             }
@@ -280,6 +281,7 @@ impl Refusal {
             | Refusal::ClientConnections
             | Refusal::Internal => true,
             Refusal::WebSocketVersion
+            | Refusal::MadeTooLong
             | Refusal::Unauthenticated
             | Refusal::NotAllowed
             | Refusal::AuthUnavailable
@@ -336,6 +338,10 @@ impl Problem<'_> {
         body.push(b'\n');
         body
     }
+}
+
+fn overloaded_row(key: &'static str) -> RefusalRow {
+    RefusalRow { status: 503, code: "proxy_overloaded", title: "Proxy overloaded", key: Some(key) }
 }
 
 fn file_row(fault: FileFault) -> RefusalRow {

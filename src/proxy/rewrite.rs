@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use regex::Regex;
+
 use crate::exchange::Refusal;
 use crate::route::normal::{has_dot_segments, normalize_path};
 use crate::route::template::TemplateValues;
@@ -10,26 +12,28 @@ use crate::snapshot::rewrite::RouteRewrite;
 /// Appends the rewritten path to `out`. `raw` is a path that is sent as it came.
 ///
 /// # Errors
-/// An expression has made something of the path that leads elsewhere than it says, which is refused.
+/// An expression has made something of the path that leads elsewhere than it says, or more than `most` bytes of it,
+/// which is refused.
 pub fn rewrite_path<'a>(
     out: &mut Vec<u8>,
     rewrite: &RouteRewrite,
     values: &TemplateValues<'a>,
     raw: bool,
+    most: usize,
     capture: impl Fn(usize) -> &'a [u8],
 ) -> Result<(), Refusal> {
     if let Some(template) = &rewrite.path {
         let rest = rewrite.rests.iter().find_map(|start| start.divide_path(values.path));
         let (_, rest) = rest.unwrap_or_default();
         template.write_filled(out, &TemplateValues { rest, ..*values }, capture);
-        return Ok(());
+        return bound_length(out, most);
     }
     let mut rest = Cow::Borrowed(strip_prefix(rewrite, values.path).1);
     if let Some((regex, to)) = &rewrite.regex {
         let whole: &[u8] = if rest.is_empty() { b"/" } else { &rest };
         // A path is ASCII in whatever form it is matched.
         let text = std::str::from_utf8(whole).unwrap_or_default();
-        if let Cow::Owned(replaced) = regex.replace_all(text, &**to) {
+        if let Some(replaced) = replace_matches(regex, text, to, most)? {
             rest = Cow::Owned(check_path(replaced.into_bytes(), raw)?);
         }
     }
@@ -40,7 +44,34 @@ pub fn rewrite_path<'a>(
         out.push(b'/');
     }
     out.extend_from_slice(&rest);
-    Ok(())
+    bound_length(out, most)
+}
+
+/// Refuses what is made of a target when it is longer than `most` bytes: a template may name what a client sent any
+/// number of times.
+pub fn bound_length(made: &[u8], most: usize) -> Result<(), Refusal> {
+    if made.len() > most { Err(Refusal::MadeTooLong) } else { Ok(()) }
+}
+
+/// Replaces every match of an expression; `None` where there is none.
+fn replace_matches(
+    regex: &Regex,
+    text: &str,
+    to: &str,
+    most: usize,
+) -> Result<Option<String>, Refusal> {
+    let mut made = String::new();
+    let mut after = None;
+    for found in regex.captures_iter(text) {
+        let whole = found.get_match();
+        made.push_str(text.get(after.unwrap_or(0)..whole.start()).unwrap_or_default());
+        found.expand(to, &mut made);
+        bound_length(made.as_bytes(), most)?;
+        after = Some(whole.end());
+    }
+    let Some(after) = after else { return Ok(None) };
+    made.push_str(text.get(after..).unwrap_or_default());
+    Ok(Some(made))
 }
 
 /// Returns what `strip_prefix` takes off a path, and what it leaves.
@@ -80,7 +111,7 @@ mod tests {
 
     fn apply(rewrite: &RouteRewrite, from: &str, capture: &'static str) -> Result<String, Refusal> {
         let mut out = Vec::new();
-        rewrite_path(&mut out, rewrite, &values(from), false, |_| capture.as_bytes())?;
+        rewrite_path(&mut out, rewrite, &values(from), false, 40, |_| capture.as_bytes())?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -154,6 +185,38 @@ mod tests {
         };
         assert_eq!(apply(&all, "/u", "").unwrap(), "/");
         assert_eq!(apply(&all, "/u/x", "").unwrap(), "/x");
+    }
+
+    #[test]
+    fn what_is_made_of_a_path_is_bounded() {
+        let filled = |to: &str| RouteRewrite {
+            path: Some(Template::of_path(to, &["id"]).unwrap()),
+            ..RouteRewrite::default()
+        };
+        let too_long = Err(Refusal::MadeTooLong);
+        let nine = "123456789";
+        assert_eq!(
+            apply(&filled("/{id}/{id}/{id}/{id}"), "/x", nine),
+            Ok(format!("/{nine}").repeat(4))
+        );
+        assert_eq!(apply(&filled("/{id}/{id}/{id}/{id}/"), "/x", nine), too_long);
+        assert_eq!(
+            apply(&prefixes(None, Some("/{id}/{id}/{id}")), "/123456789", nine)
+                .map(|made| made.len()),
+            Ok(40)
+        );
+        assert_eq!(apply(&prefixes(None, Some("/{id}/{id}/{id}")), "/123456789x", nine), too_long);
+        let doubled = by_regex(None, "x", "$0$0");
+        assert_eq!(
+            apply(&doubled, "/xxxxxxxxxxxxxxxxxxx", ""),
+            Ok("/".to_owned() + &"x".repeat(38))
+        );
+        assert_eq!(apply(&doubled, "/xxxxxxxxxxxxxxxxxxxx", ""), too_long);
+        assert_eq!(
+            apply(&by_regex(None, "b", "$0$0"), &format!("/{}", "x".repeat(39)), "")
+                .map(|made| made.len()),
+            Ok(40)
+        );
     }
 
     #[test]

@@ -416,6 +416,11 @@ fn a_realm_that_no_client_could_show_is_refused() {
         assert_eq!(code, Some(1), "{realm}: {said}");
         assert!(said.contains("a realm is one or more letters") && said.contains(":8:9"), "{said}");
     }
+    let longest = format!("{key}\nrealm = '{}'", "x".repeat(256));
+    assert_eq!(check_realm(&longest).0, Some(0));
+    let (code, said) = check_realm(&format!("{}x'", longest.trim_end_matches('\'')));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("a realm of 257 bytes is longer than clients show"), "{said}");
     let (code, said) = check_realm("forward = { url = 'http://127.0.0.1:1/' }\nrealm = 'x'");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("`realm` would not be told"), "{said}");

@@ -170,9 +170,15 @@ fn check_auth(auth: &AuthConfig, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A realm is text that any client can show.
+/// A realm is text that any client can show, in one line: it is told with every refusal.
 fn check_realm(auth: &AuthConfig, findings: &mut Vec<Finding>) {
+    const LONGEST: usize = 256;
     let realm = &auth.realm;
+    if realm.value.len() > LONGEST {
+        let message = format!("a realm of {} bytes is longer than clients show", realm.value.len());
+        let finding = Finding::error("bad_value", realm.place, message);
+        findings.push(finding.help(format!("write at most {LONGEST}")));
+    }
     if realm.value.is_empty() || !realm.value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         let message = "a realm is one or more letters, digits, spaces and signs of ASCII";
         findings.push(Finding::error("bad_value", realm.place, message));

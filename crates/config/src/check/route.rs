@@ -35,6 +35,8 @@ const FRAMING: [&str; 10] = [
 
 /// The names that `{…}` may have in a redirect besides captures of the path.
 pub(super) const REDIRECT_NAMES: [&str; 3] = ["host", "path", "query"];
+/// The longest location that is written in a configuration: what all are asked to support (RFC 9110 §4.1).
+const LONGEST_LOCATION: usize = 8000;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     let mut names: BTreeMap<&str, Place> = BTreeMap::new();
@@ -163,6 +165,11 @@ fn check_redirect(redirect: &RedirectConfig, route: &RouteConfig, findings: &mut
     if !absolute {
         let message = "a redirect goes to http://…, https://… or /…";
         findings.push(Finding::error("bad_value", to.place, message));
+    }
+    if to.value.len() > LONGEST_LOCATION {
+        let message = format!("a location of {} bytes is longer than clients take", to.value.len());
+        let finding = Finding::error("bad_value", to.place, message);
+        findings.push(finding.help(format!("write at most {LONGEST_LOCATION}")));
     }
     let text = matching::location(route, redirect).into_owned();
     check_template(&Spanned { value: text, ..*to }, route, &REDIRECT_NAMES, findings);

@@ -78,8 +78,8 @@ table! {
         basic: Option<BasicConfig> = None,
         /// Asks another server.
         forward: Option<ForwardAuthConfig> = None,
-        /// The name of what is protected, which browsers show to who is asked for a password (RFC 9110 §11.5). Not with
-        /// `forward`, whose server names its own.
+        /// The name of what is protected, which browsers show to who is asked for a password (RFC 9110 §11.5): at most 256
+        /// letters, digits, spaces and signs of ASCII. Not with `forward`, whose server names its own.
         realm: Spanned<String> = defaults::REALM.to_owned().into(),
     }
 }

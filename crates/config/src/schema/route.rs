@@ -263,7 +263,7 @@ table! {
     pub struct RedirectConfig {
         /// The new location; {host}, {path}, {query} and captures of the path are filled in, and "/*" at its end is the
         /// rest of a route's path that ends so. Groups of a `path_regex` are $1 or {1}, named ones $name or {name}; $$ is a
-        /// dollar sign there.
+        /// dollar sign there. A location that comes out longer than `listen.limits.header_bytes` is refused with 414.
         to: Spanned<String>,
         /// Status code, 301, 302, 303, 307 or 308.
         status: Spanned<u16> = defaults::REDIRECT_STATUS.into(),
@@ -446,7 +446,8 @@ table! {
 }
 
 settings! {
-    /// Changes of headers: first `remove`, then `set`, then `add`.
+    /// Changes of headers: first `remove`, then `set`, then `add`. A value that comes out empty, or longer than 64 KiB, is
+    /// not written.
     pub struct HeaderRules {
         /// Replaces all fields of the name.
         set: BTreeMap<Spanned<HeaderName>, HeaderText> = BTreeMap::new(),
