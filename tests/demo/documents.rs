@@ -84,16 +84,110 @@ fn every_code_is_explained_and_no_other() {
     let source = document("src/exchange/refusal.rs");
     let code = source.split("#[cfg(test)]").next().unwrap();
     let literal = Regex::new(r#""([a-z]+(?:_[a-z]+)+)""#).unwrap();
-    let given: BTreeSet<&str> =
-        literal.captures_iter(code).map(|found| found.get(1).unwrap().as_str()).collect();
+    let elsewhere = document("src/proxy/instead.rs");
+    let other = Regex::new(r#"\bcode: "([a-z_]+)""#).unwrap();
+    let given: BTreeSet<&str> = literal
+        .captures_iter(code)
+        .chain(other.captures_iter(&elsewhere))
+        .map(|found| found.get(1).unwrap().as_str())
+        .collect();
     assert!(given.contains("no_route") && given.len() > 15, "{given:?}");
     let page = document("docs/codes.md");
-    let row = Regex::new(r"(?m)^\| [0-9]{3} \| `([a-z_]+)` \|").unwrap();
+    let row = Regex::new(r"(?m)^\| [0-9a-z ]+ \| `([a-z_]+)` \|").unwrap();
     let explained: BTreeSet<&str> = row
         .captures_iter(between(&page, "codes"))
         .map(|found| found.get(1).unwrap().as_str())
         .collect();
-    assert_eq!(explained, given, "docs/codes.md and src/exchange/refusal.rs");
+    assert_eq!(explained, given, "docs/codes.md, src/exchange/refusal.rs and src/proxy/instead.rs");
+}
+
+/// The files of the admin endpoint without their tests, one after the other.
+fn admin_source() -> String {
+    let folder = fs::read_dir(root().join("src/admin")).unwrap();
+    let files = folder
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    files
+        .map(|path| {
+            fs::read_to_string(path).unwrap().split("#[cfg(test)]").next().unwrap().to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn every_code_of_the_admin_endpoint_is_explained_and_no_other() {
+    let source = admin_source();
+    // A code is a literal behind its status, or goes through one of few names.
+    let literal = r#""([a-z]+(?:_[a-z]+)*)""#;
+    let with_status = Regex::new(&format!(r"StatusCode::([A-Z_]+),\s*{literal}")).unwrap();
+    let through =
+        Regex::new(&format!(r"(?:\bbad_request\(|\bbusy\(|\bstatus, |\bErr\(){literal}")).unwrap();
+    let passed_on =
+        Regex::new(r"\bproblem_(?:answer|with_detail)\(\s*[\w:]+,\s*([a-z][\w.]*)").unwrap();
+    for found in passed_on.captures_iter(&source) {
+        assert!(
+            ["code", "result.word"].contains(&&found[1]),
+            "where do the codes of {} come from?",
+            &found[0]
+        );
+    }
+    let events = document("src/cache/webhook.rs");
+    let event = Regex::new(r#"\(Self::(?:Unsigned|Untimely|BadSignature), "([a-z_]+)"\)"#).unwrap();
+    let texts = |regex: &Regex, text: &str, group: usize| -> Vec<String> {
+        regex.captures_iter(text).map(|found| found[group].to_owned()).collect()
+    };
+    let signatures = texts(&event, &events, 1);
+    assert_eq!(signatures.len(), 3);
+    let literals = texts(&with_status, &source, 2).into_iter().chain(texts(&through, &source, 1));
+    let given: BTreeSet<String> = literals.chain(signatures).collect();
+    let page = document("docs/codes.md");
+    let row = Regex::new(r"(?m)^\| ([0-9]{3}) \| `([a-z_]+)` \|").unwrap();
+    let table = between(&page, "admin-codes");
+    assert_eq!(
+        texts(&row, table, 2).into_iter().collect::<BTreeSet<_>>(),
+        given,
+        "docs/codes.md and src/admin"
+    );
+    let statuses: BTreeSet<(String, String)> = row
+        .captures_iter(table)
+        .map(|found| {
+            let status = http::StatusCode::from_bytes(found[1].as_bytes()).unwrap();
+            let reason = status.canonical_reason().unwrap().to_uppercase();
+            (reason.replace(' ', "_"), found[2].to_owned())
+        })
+        .collect();
+    for found in with_status.captures_iter(&source) {
+        let pair = (found[1].to_owned(), found[2].to_owned());
+        assert!(statuses.contains(&pair), "docs/codes.md has no row for {pair:?}");
+    }
+}
+
+/// Whatever other tests expect of an answer of the proxy's own is a code that is explained.
+#[test]
+fn codes_that_tests_expect_are_explained() {
+    let page = document("docs/codes.md");
+    let row = Regex::new(r"(?m)^\| ([0-9]{3}) \| `([a-z_]+)` \|").unwrap();
+    let explained: BTreeSet<(String, String)> =
+        row.captures_iter(&page).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
+    let expected = Regex::new(
+        r#"assert_(?:problem|problem_and_close|refused)\([^;]*?, ([45][0-9]{2}),\s*"([a-z_]+)"\)"#,
+    )
+    .unwrap();
+    let mut seen = 0;
+    for file in ["proxy", "policies", "answers", "registry", "control", "cache", "observe"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(root().join("tests").join(folder)).unwrap())
+    {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        for found in expected.captures_iter(&text) {
+            seen += 1;
+            let pair = (found[1].to_owned(), found[2].to_owned());
+            let known = explained.contains(&pair) || pair.1 == "upstream_error";
+            assert!(known, "docs/codes.md has no row for {pair:?} of {}", path.display());
+        }
+    }
+    assert!(seen > 100, "{seen}");
 }
 
 #[test]
