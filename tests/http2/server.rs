@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::frames::{ACK, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, Wire, block, frame};
+use crate::frames::{
+    ACK, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, Wire, block, frame,
+};
 
 /// A request that has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,7 @@ pub struct H2Server {
     pub address: SocketAddr,
     accepts: Arc<AtomicUsize>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    resets: Arc<Mutex<Vec<u32>>>,
 }
 
 /// An answer of 200 and its body.
@@ -45,14 +48,22 @@ impl H2Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let script: Arc<Script> = Arc::new(script);
-        let server = Self { address, accepts: Arc::default(), asked: Arc::default() };
+        let server = Self {
+            address,
+            accepts: Arc::default(),
+            asked: Arc::default(),
+            resets: Arc::default(),
+        };
         let (accepts, asked) = (server.accepts.clone(), server.asked.clone());
+        let resets = server.resets.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let connection = accepts.fetch_add(1, SeqCst);
-                let (script, asked) = (script.clone(), asked.clone());
+                let (script, asked, resets) = (script.clone(), asked.clone(), resets.clone());
                 let wire = Wire::new(stream.unwrap());
-                thread::spawn(move || serve(wire, connection, settings, &*script, &asked));
+                thread::spawn(move || {
+                    serve(wire, (connection, settings), &*script, (&asked, &resets));
+                });
             }
         });
         server
@@ -65,14 +76,18 @@ impl H2Server {
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
+
+    /// The codes of the streams that were reset.
+    pub fn resets(&self) -> Vec<u32> {
+        self.resets.lock().unwrap().clone()
+    }
 }
 
 fn serve(
     mut wire: Wire,
-    connection: usize,
-    settings: &[(u16, u32)],
+    (connection, settings): (usize, &[(u16, u32)]),
     script: &Script,
-    asked: &Mutex<Vec<Asked>>,
+    (asked, resets): (&Mutex<Vec<Asked>>, &Mutex<Vec<u32>>),
 ) {
     if !wire.preface() {
         return;
@@ -88,6 +103,7 @@ fn serve(
         match got.kind {
             SETTINGS if got.flags & ACK == 0 => wire.send(&frame(SETTINGS, ACK, 0, &[])),
             PING if got.flags & ACK == 0 => wire.send(&frame(PING, ACK, 0, &got.payload)),
+            RST_STREAM => resets.lock().unwrap().push(got.number(0)),
             HEADERS => {
                 let this = Asked { connection, nth, stream: got.stream };
                 nth += 1;

@@ -151,6 +151,25 @@ fn r1_a_body_that_is_gone_is_not_made_up() {
 }
 
 #[test]
+fn a_request_that_its_client_gives_up_is_cancelled_and_the_connection_stays() {
+    const CANCEL: u32 = 8;
+    let server = H2Server::start(&[], |asked| {
+        Some(if asked.nth < 2 { Vec::new() } else { fine(asked.stream, "fine") })
+    });
+    let proxy = proxy(server.address, "protocol = 'h2c'");
+    let part = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100\r\n\r\n0123456789";
+    for (nth, request) in [GET, part].into_iter().enumerate() {
+        let mut client = proxy.client();
+        client.send(request);
+        wait_until(SOON, "the server is asked", || server.asked().len() == nth + 1);
+        client.reset();
+        wait_until(SOON, "it is told", || server.resets() == vec![CANCEL; nth + 1]);
+    }
+    assert_eq!(proxy.client().exchange(GET).text(), "fine");
+    assert_eq!((server.accepts(), server.resets().len()), (1, 2));
+}
+
+#[test]
 fn a_connection_that_breaks_repeats_only_what_may_be_repeated() {
     let server = H2Server::start(&[], |Asked { connection, nth, stream }| {
         (connection != 0 && connection != 1 || nth == 0).then(|| fine(stream, "fine"))

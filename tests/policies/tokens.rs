@@ -136,8 +136,11 @@ pub(crate) fn set(keys: &[&Key]) -> String {
 }
 
 fn guarded(origin: &Origin, jwks: &str) -> Tidegate {
+    // One worker, so that what it remembers is what answers.
     let auth = format!(
         r#"
+        [runtime]
+        workers = 1
         [auth.staff]
         jwt = {{ jwks = "{jwks}", issuer = "https://issuer.test", audience = "shop", algorithms = ["RS256", "ES256", "EdDSA"], forward = {{ sub = "X-User-Id", roles = "x-roles" }} }}
         "#
@@ -382,13 +385,16 @@ fn a_file_of_keys_is_read_again_when_it_changes() {
     let jwks = file(directory.path(), &set(&[&first]));
     let origin = Origin::ok("fine");
     let proxy = guarded(&origin, &jwks);
-    assert_eq!(with(&proxy, &first.token(&claims())).status, 200);
+    let remembered = first.token(&claims());
+    assert_eq!(with(&proxy, &remembered).status, 200);
     file(directory.path(), "{ half a fi");
     wait_until(2 * SOON, "it is complained about", || proxy.log().contains("auth.jwt.jwks"));
+    assert_eq!(with(&proxy, &remembered).status, 200);
     assert_eq!(with(&proxy, &first.token(&claims())).status, 200);
     file(directory.path(), &set(&[&second]));
     let newer = second.token(&claims());
     wait_until(2 * SOON, "the new key counts", || with(&proxy, &newer).status == 200);
+    assert_eq!(with(&proxy, &remembered).status, 401);
     assert_eq!(with(&proxy, &first.token(&claims())).status, 401);
 }
 

@@ -258,7 +258,7 @@ fn another_file_is_another_source_and_a_refused_reload_keeps_the_one_before() {
     write_config(&proxy, &text(&format!("['{}']", all[0]), ("", "")));
     wait_until(SOON, "the list counts", || names(&proxy) == all[..1]);
     assert_eq!(upstream(&proxy)["source"], "config");
-    assert!(upstream(&proxy)["supply"].is_null());
+    wait_until(SOON, "no file is read any more", || upstream(&proxy)["supply"].is_null());
 }
 
 #[test]
