@@ -4,30 +4,13 @@
 use std::time::{Duration, Instant};
 
 use support::{
-    Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close, wait_until,
+    Configuration, Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close,
+    wait_until,
 };
 
 fn proxy(origin: &Origin, listen: &str, upstream: &str) -> Tidegate {
-    Tidegate::start(&format!(
-        "
-        [runtime]
-        workers = 2
-        [admin]
-        address = '127.0.0.1:0'
-        [log]
-        access = '{{dir}}/access.log'
-        [[listen]]
-        name = 'main'
-        address = '127.0.0.1:0'
-        {listen}
-        [upstream.app]
-        servers = ['{}']
-        {upstream}
-        [[route]]
-        upstream = 'app'
-        ",
-        origin.server()
-    ))
+    let base = Configuration::of(origin).runtime("workers = 2").app(upstream);
+    base.log("access = '{dir}/access.log'").listen(&format!("name = 'main'\n{listen}")).start()
 }
 
 #[test]

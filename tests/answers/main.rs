@@ -11,7 +11,7 @@ mod files;
 mod pages;
 mod rewriting;
 
-use support::{Origin, Tidegate};
+use support::{Configuration, Origin, Tidegate};
 
 /// What a browser says of itself.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
@@ -24,20 +24,9 @@ fn proxy(origin: &Origin, files: &[(&str, &str)], routes: &str) -> Tidegate {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
-    let text = format!(
-        "
-        [admin]
-        address = '127.0.0.1:0'
-        [log]
-        access = '{{dir}}/access.log'
-        [[listen]]
-        address = '127.0.0.1:0'
-        trusted_proxies = ['127.0.0.0/8']
-        [upstream.app]
-        servers = ['{}']
-        {routes}
-        ",
-        origin.server()
-    );
-    Tidegate::in_directory(directory, &text, &[])
+    Configuration::of(origin)
+        .log("access = '{dir}/access.log'")
+        .listen("trusted_proxies = ['127.0.0.0/8']")
+        .toml(routes)
+        .start_in(directory)
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{answer, ask, counting, get, proxy, status};
-use support::{Gate, Origin, RawClient, Response, SOON, Step, Tidegate, wait_until};
+use support::{Configuration, Gate, Origin, RawClient, Response, SOON, Step, Tidegate, wait_until};
 
 pub(crate) fn call(proxy: &Tidegate, method: &str, path: &str, body: &Value) -> Response {
     let body = body.to_string();
@@ -253,13 +253,8 @@ fn one_warming_at_a_time_within_its_bounds() {
 #[test]
 fn calls_that_change_something_need_the_token() {
     let origin = counting("Cache-Control: max-age=600\r\n");
-    let toml = format!(
-        "[admin]\naddress = \"127.0.0.1:0\"\ntoken = \"secret-token-of-the-test\"\n\
-         [[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.app]\nservers = [\"{}\"]\n\
-         [[route]]\nname = \"app\"\nupstream = \"app\"\ncache = {{}}\n",
-        origin.server()
-    );
-    let proxy = Tidegate::start(&toml);
+    let guarded = Configuration::of(&origin).admin("token = 'secret-token-of-the-test'");
+    let proxy = guarded.route("name = 'app'\ncache = {}").start();
     get(&proxy, "/a");
     for path in ["/cache/purge", "/cache/warm"] {
         assert_eq!(call(&proxy, "POST", path, &json!({"all": true})).status, 401, "{path}");

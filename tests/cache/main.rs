@@ -17,32 +17,17 @@ mod tier;
 mod tier_forms;
 mod webhook;
 
-use support::{Origin, Request, Response, Step, Tidegate};
+use support::{Configuration, Origin, Request, Response, Step, Tidegate};
 
 /// A proxy with a cached route in front of `origin`.
 fn proxy(origin: &Origin, route: &str, more: &str) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [runtime]
-        workers = 2
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = "{{dir}}/access.log"
-        [[listen]]
-        address = "127.0.0.1:0"
-        trusted_proxies = ["127.0.0.0/8"]
-        [upstream.app]
-        servers = ["{}"]
-        eject = false
-        [[route]]
-        name = "app"
-        upstream = "app"
-        {route}
-        {more}
-        "#,
-        origin.server()
-    ))
+    Configuration::of(origin)
+        .runtime("workers = 2")
+        .log("access = '{dir}/access.log'")
+        .listen("trusted_proxies = ['127.0.0.0/8']")
+        .app("eject = false")
+        .route(&format!("name = 'app'\n{route}\n{more}"))
+        .start()
 }
 
 /// An origin that answers everything with these fields and a body that counts its answers.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use support::{Origin, RawClient, Response, SOON, Step, Tidegate, wait_until};
+use support::{Configuration, Origin, RawClient, Response, SOON, Step, Tidegate, wait_until};
 
 use crate::admin::json_of;
 use crate::{answer, get, status};
@@ -23,29 +23,12 @@ fn tagged() -> Origin {
 
 /// A proxy whose admin endpoint asks for a token, with two caches of which one takes events.
 fn shop(origin: &Origin) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        token = "secret-token-of-the-test"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{}"]
-        [cache.shop]
-        webhook = {{ secret = ["{SECRET}", "{OLD}"] }}
-        [[route]]
-        name = "other"
-        path = "/other/*"
-        upstream = "app"
-        cache = {{}}
-        [[route]]
-        name = "shop"
-        upstream = "app"
-        cache = "shop"
-        "#,
-        origin.server()
-    ))
+    Configuration::of(origin)
+        .admin("token = 'secret-token-of-the-test'")
+        .within("cache.shop", &format!("webhook = {{ secret = [\"{SECRET}\", \"{OLD}\"] }}"))
+        .route("name = 'other'\npath = '/other/*'\ncache = {}")
+        .route("name = 'shop'\ncache = 'shop'")
+        .start()
 }
 
 fn now() -> u64 {

@@ -1,8 +1,8 @@
 //! What clients of HTTP/1.0, HTTP/1.1 and HTTP/2 make of the same bytes of a server: an answer that was cut is whole to
 //! nobody, compressed or not, and one that is odd but whole is whole to all.
 
-use crate::config;
 use crate::frames::{END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Wire, block, frame};
+use crate::listening;
 use support::{End, Origin, RawClient, SOON, Step, Tidegate, wait_until};
 
 /// How an answer looks to a client.
@@ -71,7 +71,7 @@ fn in_front_of(steps: Vec<Step>) -> (Origin, Tidegate) {
         "servers = ['{}']\nretry = {{ attempts = 0 }}\neject = {{ failures = 1000000 }}",
         origin.server()
     );
-    let proxy = Tidegate::start(&format!("{}\ncompress = true", config(&upstream, "")));
+    let proxy = listening(&upstream, "").route("name = 'app'\ncompress = true").start();
     (origin, proxy)
 }
 
@@ -192,7 +192,8 @@ fn p10_an_answer_has_a_date() {
         ]
     });
     let text = |route: &str| {
-        format!("{}\n{route}", config(&format!("servers = ['{}']", origin.server()), ""))
+        let upstream = format!("servers = ['{origin}']");
+        listening(&upstream, "").route(&format!("name = 'app'\n{route}")).text()
     };
     let proxy = Tidegate::start(&text(""));
     let mut client = proxy.client();

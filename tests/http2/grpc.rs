@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::frames::{ACK, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, Wire, block, frame};
 use crate::server::{H2Server, head};
-use crate::{Peer, ask, config, proxy};
+use crate::{Peer, ask, config, listening, proxy};
 use support::{Authority, Origin, SOON, Step, Tidegate, refused_address, wait_until};
 
 fn call(target: &str, ca: Option<&str>) -> Value {
@@ -244,15 +244,15 @@ fn what_policies_answer_is_a_grpc_status_too() {
             "limit = { rate = '1/h', key = 'route' }\nerrors = { 502 = '{dir}/shut.html' }",
         ),
     ];
-    let text = format!(
-        "{}\n[auth.judge]\nforward = {{ url = 'http://{}/' }}\n[auth.key]\napi_key = {{ header = 'x-key', keys = {{ a = 'b' }} }}\n{}",
-        config(&format!("servers = ['{}']\nprotocol = 'h2c'", refused_address()), ""),
-        judge.server(),
-        routes.concat(),
-    );
+    let configuration =
+        listening(&format!("servers = ['{}']\nprotocol = 'h2c'", refused_address()), "")
+            .route("name = 'app'")
+            .within("auth.judge", &format!("forward = {{ url = 'http://{judge}/' }}"))
+            .within("auth.key", "api_key = { header = 'x-key', keys = { a = 'b' } }")
+            .toml(&routes.concat());
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("shut.html"), "<h1>shut</h1>").unwrap();
-    let proxy = Tidegate::in_directory(directory, &text, &[]);
+    let proxy = configuration.start_in(directory);
     let target = proxy.address().to_string();
     for (path, code, details) in [
         ("/fault/Unary", "UNAVAILABLE", "503"),

@@ -30,30 +30,17 @@ use std::fmt::Display;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use support::Tidegate;
+use support::{Configuration, Tidegate};
 
-/// A proxy with a listener for HTTP in front of one upstream with these lines.
+/// A listener for HTTP in front of one upstream with these lines; routes are to follow.
+fn listening(upstream: &str, listen: &str) -> Configuration {
+    let base = Configuration::default().runtime("workers = 1").log("access = 'stdout'");
+    base.listen(&format!("name = 'main'\n{listen}")).upstream_with("app", upstream)
+}
+
+/// The same with one route.
 fn config(upstream: &str, listen: &str) -> String {
-    format!(
-        r#"
-        [runtime]
-        workers = 1
-        drain = "3s"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = "stdout"
-        [[listen]]
-        name = "main"
-        address = "127.0.0.1:0"
-        {listen}
-        [upstream.app]
-        {upstream}
-        [[route]]
-        name = "app"
-        upstream = "app"
-        "#
-    )
+    listening(upstream, listen).route("name = 'app'").text()
 }
 
 fn proxy(server: impl Display, upstream: &str) -> Tidegate {

@@ -10,7 +10,7 @@ use crate::frames::{
     request,
 };
 use crate::server::fine;
-use crate::{config, proxy};
+use crate::{config, listening, proxy};
 use support::{Origin, Request, SOON, Step, Tidegate, ok, wait_until};
 
 /// A server of HTTP/2 that writes down the HEADERS and DATA it gets, and answers what has ended with the next of these
@@ -199,12 +199,10 @@ fn s4_the_same_to_servers_of_http_2() {
 fn s4_a_copy_has_its_trailers_too() {
     let origin = Origin::ok("fine");
     let shadow = Origin::start(|_| vec![Step::Send(ok("shadow"))]);
-    let text = format!(
-        "{}\nmirror = {{ upstream = 'shadow' }}\n[upstream.shadow]\nservers = ['{}']",
-        config(&format!("servers = ['{}']", origin.server()), ""),
-        shadow.server()
-    );
-    let proxy = Tidegate::start(&text);
+    let proxy = listening(&format!("servers = ['{origin}']"), "")
+        .route("name = 'app'\nmirror = { upstream = 'shadow' }")
+        .upstream("shadow", [&shadow], "")
+        .start();
     assert_eq!(put(&proxy), Verdict::Status(200));
     assert_eq!(proxy.client().exchange(PUT).status, 200);
     wait_until(SOON, "both copies have come", || shadow.complete().len() == 2);

@@ -2,40 +2,21 @@
 
 use serde_json::Value;
 
-use support::{Origin, SOON, Signal, Step, Tidegate, curl, ok, refused_address, wait_until};
+use support::{
+    Configuration, Origin, SOON, Signal, Step, Tidegate, curl, ok, refused_address, wait_until,
+};
 
 /// A proxy in front of `origin` with the given `[log]`.
 fn logging(log: &str, origin: &Origin) -> Tidegate {
-    let toml = format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        {log}
-        [[listen]]
-        name = "main"
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = [{{ address = "{}", name = "one" }}]
-        [upstream.down]
-        servers = ["{}"]
-        retry = {{ attempts = 0 }}
-        [[route]]
-        name = "all"
-        upstream = "app"
-        [[route]]
-        path = "/quiet"
-        access_log = false
-        upstream = "app"
-        [[route]]
-        name = "down"
-        path = "/down"
-        upstream = "down"
-        "#,
-        origin.server(),
-        refused_address(),
-    );
-    Tidegate::start(&toml)
+    Configuration::default()
+        .log(log)
+        .listen("name = 'main'")
+        .upstream_with("app", &format!("servers = [{{ address = '{origin}', name = 'one' }}]"))
+        .upstream("down", [refused_address()], "retry = { attempts = 0 }")
+        .route("name = 'all'")
+        .route("path = '/quiet'\naccess_log = false")
+        .route("name = 'down'\npath = '/down'\nupstream = 'down'")
+        .start()
 }
 
 fn file(proxy: &Tidegate, name: &str) -> String {
@@ -106,28 +87,15 @@ fn attempts_and_waiting_show() {
         "/slow" => vec![Step::Pause(std::time::Duration::from_millis(60)), Step::Send(ok("slow"))],
         _ => vec![Step::Send(ok("fast"))],
     });
-    let toml = format!(
-        r#"
-        [log]
-        access = "{{dir}}/access.log"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{}"]
-        limits = {{ requests = 1 }}
-        [upstream.half]
-        servers = ["{}", {{ address = "{}", priority = 1 }}]
-        [[route]]
-        upstream = "app"
-        [[route]]
-        path = "/again"
-        upstream = "half"
-        "#,
-        origin.server(),
-        refused_address(),
-        origin.server(),
-    );
-    let proxy = Tidegate::start(&toml);
+    let half =
+        format!("servers = ['{}', {{ address = '{origin}', priority = 1 }}]", refused_address());
+    let proxy = Configuration::of(&origin)
+        .log("access = '{dir}/access.log'")
+        .app("limits = { requests = 1 }")
+        .upstream_with("half", &half)
+        .route("")
+        .route("path = '/again'\nupstream = 'half'")
+        .start();
     let mut first = proxy.client();
     first.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     wait_until(SOON, "the slow one is under way", || origin.requests().len() == 1);

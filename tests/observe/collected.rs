@@ -7,30 +7,14 @@ use prost::Message as _;
 use serde_json::Value;
 
 use support::{
-    Origin, RawClient, Request, SOON, Step, Tidegate, holds_within, refused_address, wait_until,
+    Configuration, Origin, RawClient, Request, SOON, Step, Tidegate, holds_within, refused_address,
+    wait_until,
 };
 
 fn proxy(log: &str, route: &str, origin: &Origin) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        {log}
-        [runtime]
-        workers = 1
-        [[listen]]
-        address = "127.0.0.1:0"
-        trusted_proxies = ["127.0.0.1"]
-        {route}
-        [upstream.app]
-        servers = ["{}"]
-        [[route]]
-        name = "all"
-        upstream = "app"
-        "#,
-        origin.server()
-    ))
+    let listen = format!("trusted_proxies = ['127.0.0.1']\n{route}");
+    let base = Configuration::of(origin).runtime("workers = 1").log(log);
+    base.listen(&listen).route("name = 'all'").start()
 }
 
 fn ask(proxy: &Tidegate, path: &str, fields: &str) -> u16 {
@@ -335,12 +319,11 @@ fn servers_are_sent_the_forms_that_are_asked_for() {
 #[test]
 fn b3_of_strangers_is_removed() {
     let origin = Origin::ok("fine");
-    let proxy = Tidegate::start(&format!(
-        "[log]\ntrace = {{ otlp = 'http://{}', sample = '0%', propagate = ['w3c', 'b3'] }}\n\
-         [[listen]]\naddress = '127.0.0.1:0'\n[upstream.app]\nservers = ['{}']\n[[route]]\nupstream = 'app'\n",
-        refused_address(),
-        origin.server()
-    ));
+    let trace = format!(
+        "trace = {{ otlp = 'http://{}', sample = '0%', propagate = ['w3c', 'b3'] }}",
+        refused_address()
+    );
+    let proxy = Configuration::of(&origin).log(&trace).start();
     for fields in [
         format!("b3: {TRACE}-{SPAN}-1\r\n"),
         format!("X-B3-TraceId: {TRACE}\r\nX-B3-SpanId: {SPAN}\r\nX-B3-Flags: 1\r\n"),
@@ -385,11 +368,8 @@ fn the_client_is_who_the_chosen_field_names() {
     let fields = "Forwarded: for=\"6.6.6.6, for=1.2.3.4\r\n";
     assert_eq!(ip(&chain, &origin, fields).0, "1.2.3.4");
     // Who is not trusted names nobody, and servers do not see that it has tried.
-    let stranger = Tidegate::start(&format!(
-        "[[listen]]\naddress = '127.0.0.1:0'\ntrusted_proxies = ['10.0.0.0/8']\nclient_ip = 'header:cf-connecting-ip'\n\
-         [upstream.app]\nservers = ['{}']\n[[route]]\nupstream = 'app'\n",
-        origin.server()
-    ));
+    let listen = "trusted_proxies = ['10.0.0.0/8']\nclient_ip = 'header:cf-connecting-ip'";
+    let stranger = Configuration::of(&origin).listen(listen).start();
     let seen =
         told(&stranger, &origin, "CF-Connecting-IP: 1.1.1.1\r\ncf-connecting-IP: 1.1.1.1\r\n");
     assert_eq!(

@@ -9,38 +9,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::browser::Browser;
-use support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
+use support::{Configuration, Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
 
 fn proxy(origins: &[Origin], token: &str) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        {token}
-        [[listen]]
-        name = "public"
-        address = "127.0.0.1:0"
-        [upstream.shop]
-        servers = [{{ address = "{}", name = "shop-1" }}, {{ address = "{}", name = "shop-2" }}]
-        [upstream.search]
-        servers = [{{ address = "{}", name = "search-1" }}]
-        [[route]]
-        name = "shop"
-        path = "/shop/*"
-        upstream = "shop"
-        [[route]]
-        name = "search"
-        path = "/search"
-        upstream = "search"
-        [[route]]
-        name = "<b>bold</b>"
-        path = "/bold"
-        respond = {{ status = 503 }}
-        "#,
-        origins[0].server(),
-        origins[1].server(),
-        origins[2].server()
-    ))
+    let shop = format!(
+        "servers = [{{ address = '{}', name = 'shop-1' }}, {{ address = '{}', name = 'shop-2' }}]",
+        origins[0], origins[1]
+    );
+    let search = format!("servers = [{{ address = '{}', name = 'search-1' }}]", origins[2]);
+    Configuration::default()
+        .admin(token)
+        .listen("name = 'public'")
+        .upstream_with("shop", &shop)
+        .upstream_with("search", &search)
+        .route("name = 'shop'\npath = '/shop/*'")
+        .route("name = 'search'\npath = '/search'\nupstream = 'search'")
+        .route("name = '<b>bold</b>'\npath = '/bold'\nrespond = { status = 503 }")
+        .start()
 }
 
 /// Sends requests until it is dropped.
@@ -164,9 +149,9 @@ fn it_shows_what_happens_and_takes_orders() {
     );
     browser.wait("the focus stays", "return document.activeElement.dataset.server === 'shop-2'");
     wait_until(SOON, "the other one gets everything", || {
-        let before = origins[1].requests().len();
-        thread::sleep(Duration::from_millis(50));
-        origins[1].requests().len() == before
+        let [first, second] = [0, 1].map(|n: usize| origins[n].requests().len());
+        wait_until(SOON, "twenty more", || origins[0].requests().len() >= first + 20);
+        origins[1].requests().len() == second
     });
     browser.press("\u{e007}");
     browser.wait("it asks again", "return document.getElementById('sure').open");
@@ -426,13 +411,19 @@ fn rows_are_sorted_the_page_pauses_explains_and_rolls_back() {
     browser
         .wait("it went back", "return document.querySelectorAll('#reloads tbody tr').length === 2");
     browser.wait("what runs is shown", "return JSON.parse(document.getElementById('config-text').textContent).route['<b>bold</b>'].respond.status === 503");
-    // While it pauses it asks nothing.
-    browser.run("document.getElementById('pause').click(); return true");
+    // While it pauses it asks nothing, in more time than it takes to ask twice.
     let asked =
         || browser.run("return performance.getEntriesByType('resource').length").as_u64().unwrap();
-    thread::sleep(Duration::from_millis(1200));
-    let before = asked();
-    thread::sleep(Duration::from_millis(2500));
+    let (first, began) = (asked(), Instant::now());
+    wait_until(2 * SOON, "it asks twice", || asked() >= first + 6);
+    let twice = began.elapsed();
+    browser.run("document.getElementById('pause').click(); return true");
+    let mut before = asked();
+    wait_until(2 * SOON, "what was under way is there", || {
+        thread::sleep(twice / 2);
+        asked() == std::mem::replace(&mut before, asked())
+    });
+    thread::sleep(twice.max(Duration::from_millis(2500)));
     assert_eq!(asked(), before);
     drop(traffic);
     browser.run("document.getElementById('pause').click(); return true");

@@ -3,31 +3,15 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use support::{Origin, RawClient, SOON, Tidegate, wait_until};
+use support::{Configuration, Origin, RawClient, SOON, Tidegate, wait_until};
 
 fn proxy(origin: &Origin) -> Tidegate {
-    let toml = format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [[listen]]
-        name = "main"
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{}"]
-        breaker = {{ failures = 100 }}
-        [[route]]
-        name = "shop \"quoted\""
-        path = "/shop/*"
-        upstream = "app"
-        [[route]]
-        name = "teapot"
-        path = "/tea"
-        respond = {{ status = 418 }}
-        "#,
-        origin.server(),
-    );
-    Tidegate::start(&toml)
+    Configuration::of(origin)
+        .listen("name = 'main'")
+        .app("breaker = { failures = 100 }")
+        .route("name = 'shop \"quoted\"'\npath = '/shop/*'")
+        .route("name = 'teapot'\npath = '/tea'\nrespond = { status = 418 }")
+        .start()
 }
 
 fn page(proxy: &Tidegate, accept: &str) -> support::Response {

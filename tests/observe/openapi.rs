@@ -4,27 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use support::{Origin, RawClient, Response, Tidegate};
+use support::{Configuration, Origin, RawClient, Response, Tidegate};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
 
 fn proxy(origin: &Origin) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [[listen]]
-        name = "main"
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = [{{ address = "{}", name = "one" }}]
-        breaker = {{ failures = 5, per = "server" }}
-        [[route]]
-        name = "all"
-        upstream = "app"
-        "#,
-        origin.server()
-    ))
+    let upstream = format!(
+        "servers = [{{ address = '{origin}', name = 'one' }}]\nbreaker = {{ failures = 5, per = 'server' }}"
+    );
+    let base = Configuration::default().listen("name = 'main'");
+    base.upstream_with("app", &upstream).route("name = 'all'").start()
 }
 
 fn ask(proxy: &Tidegate, method: &str, path: &str, body: &str) -> Response {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use support::{Origin, Step, Tidegate, ok, wait_until};
+use support::{Configuration, Origin, Step, ok, wait_until};
 
 fn plan(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("plan").args(arguments).output().unwrap()
@@ -180,11 +180,7 @@ fn a_running_proxy_says_what_its_peak_was() {
 #[test]
 fn the_history_of_a_real_proxy_can_be_read() {
     let origin = Origin::ok("ok");
-    let proxy = Tidegate::with(
-        "[log]\naccess = 'off'\n[admin]\naddress = '127.0.0.1:0'\n[[listen]]\naddress = '127.0.0.1:0'\n\
-         [upstream.app]\nservers = ['{origin}']\n[[route]]\nupstream = 'app'",
-        &[("origin", &origin.server())],
-    );
+    let proxy = Configuration::of(&origin).start();
     let at = format!("http://{}", proxy.admin());
     assert!(refused(&["--from-history", "--admin", &at], 1).contains("no history of requests yet"));
     let mut client = proxy.client();

@@ -4,27 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
+use support::{Configuration, Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
 
 fn proxy(origin: &Origin) -> Tidegate {
-    let toml = format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [[listen]]
-        name = "main"
-        address = "127.0.0.1:0"
-        limits = {{ connections = 77 }}
-        [upstream.app]
-        servers = ["{}"]
-        limits = {{ requests = 50, connections = 60, pending = 7 }}
-        [[route]]
-        name = "all"
-        upstream = "app"
-        "#,
-        origin.server(),
-    );
-    Tidegate::start(&toml)
+    Configuration::of(origin)
+        .listen("name = 'main'\nlimits = { connections = 77 }")
+        .app("limits = { requests = 50, connections = 60, pending = 7 }")
+        .route("name = 'all'")
+        .start()
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use support::{Origin, RawClient, SOON, Step, Tidegate, ok, refused_address, wait_until};
+use support::{
+    Configuration, Origin, RawClient, SOON, Step, Tidegate, ok, refused_address, wait_until,
+};
 
 /// A running `rotel-agent`, which prints what it receives.
 struct Collector {
@@ -73,25 +75,15 @@ fn tracing(receiver: SocketAddr, sample: &str, origin: &Origin) -> Tidegate {
 }
 
 fn tracing_for(trusted: &str, receiver: SocketAddr, sample: &str, origin: &Origin) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = "{{dir}}/access.log"
-        trace = {{ otlp = "http://{receiver}", sample = "{sample}" }}
-        [[listen]]
-        address = "127.0.0.1:0"
-        trusted_proxies = {trusted}
-        [upstream.app]
-        servers = ["{}", {{ address = "{}", priority = 1 }}]
-        [[route]]
-        name = "all"
-        upstream = "app"
-        "#,
-        refused_address(),
-        origin.server(),
-    ))
+    let trace = format!("trace = {{ otlp = 'http://{receiver}', sample = '{sample}' }}");
+    let servers =
+        format!("servers = ['{}', {{ address = '{origin}', priority = 1 }}]", refused_address());
+    Configuration::default()
+        .log(&format!("access = '{{dir}}/access.log'\n{trace}"))
+        .listen(&format!("trusted_proxies = {trusted}"))
+        .upstream_with("app", &servers)
+        .route("name = 'all'")
+        .start()
 }
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

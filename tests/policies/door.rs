@@ -1,29 +1,17 @@
 //! What clients say about themselves: nothing of it gets past the door, and everybody is told the same.
 
-use support::{Origin, RawClient, Request, Response, SOON, Step, Tidegate, ok, wait_until};
+use support::{
+    Configuration, Origin, RawClient, Request, Response, SOON, Step, Tidegate, ok, wait_until,
+};
 
 /// A proxy whose listener has these keys, in front of `origin`.
 fn door(origin: &Origin, listen: &str, route: &str, more: &str) -> Tidegate {
-    let toml = format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = {{ path = "{{dir}}/access.log", format = "json" }}
-        [[listen]]
-        address = "127.0.0.1:0"
-        {listen}
-        [upstream.app]
-        servers = ["{}"]
-        {more}
-        [[route]]
-        name = "app"
-        upstream = "app"
-        {route}
-        "#,
-        origin.server()
-    );
-    Tidegate::start(&toml)
+    Configuration::of(origin)
+        .log("access = { path = '{dir}/access.log', format = 'json' }")
+        .listen(listen)
+        .app(more)
+        .route(&format!("name = 'app'\n{route}"))
+        .start()
 }
 
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
@@ -165,22 +153,8 @@ fn i16_redirects_lead_to_the_host_that_the_client_knows() {
 
 /// A proxy on a Unix socket.
 fn on_a_socket(origin: &Origin, listen: &str, route: &str) -> Tidegate {
-    let toml = format!(
-        r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "unix:{{dir}}/in.sock"
-        {listen}
-        [upstream.app]
-        servers = ["{}"]
-        [[route]]
-        upstream = "app"
-        {route}
-        "#,
-        origin.server()
-    );
-    Tidegate::start(&toml)
+    let listen = format!("address = 'unix:{{dir}}/in.sock'\n{listen}");
+    Configuration::of(origin).listen(&listen).route(route).start()
 }
 
 #[test]

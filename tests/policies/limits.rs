@@ -324,33 +324,13 @@ fn i13_a_limit_can_count_before_authentication() {
 #[test]
 fn i8_routes_that_differ_in_anything_count_apart() {
     let origin = Origin::ok("fine");
-    let proxy = support::Tidegate::start(&format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [[listen]]
-        name = "public"
-        address = "127.0.0.1:0"
-        [[listen]]
-        name = "inside"
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{}"]
-        [[route]]
-        listen = "public"
-        upstream = "app"
-        limit = {{ rate = "1/h", key = "route" }}
-        [[route]]
-        listen = "inside"
-        upstream = "app"
-        limit = {{ rate = "1/h", burst = 3, key = "route" }}
-        [[route]]
-        headers = {{ x-beta = "1" }}
-        upstream = "app"
-        limit = {{ rate = "1/h", key = "route" }}
-        "#,
-        origin.server()
-    ));
+    let proxy = support::Configuration::of(&origin)
+        .listen("name = 'public'")
+        .listen("name = 'inside'")
+        .route("listen = 'public'\nlimit = { rate = '1/h', key = 'route' }")
+        .route("listen = 'inside'\nlimit = { rate = '1/h', burst = 3, key = 'route' }")
+        .route("headers = { x-beta = '1' }\nlimit = { rate = '1/h', key = 'route' }")
+        .start();
     let ask = |listener: &str, fields: &str| {
         let mut client = support::RawClient::connect(proxy.listener(listener));
         get(&mut client, fields).status

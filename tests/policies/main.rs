@@ -22,7 +22,7 @@ mod redis_forms;
 mod tokens;
 mod ways;
 
-use support::{Origin, Tidegate};
+use support::{Configuration, Origin, Tidegate};
 
 /// A proxy with this route in front of `origin`, and further tables.
 fn proxy(origin: &Origin, route: &str, more: &str) -> Tidegate {
@@ -30,23 +30,9 @@ fn proxy(origin: &Origin, route: &str, more: &str) -> Tidegate {
 }
 
 fn config(origin: &Origin, route: &str, more: &str) -> String {
-    format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = "{{dir}}/access.log"
-        [[listen]]
-        address = "127.0.0.1:0"
-        trusted_proxies = ["127.0.0.0/8"]
-        [upstream.app]
-        servers = ["{}"]
-        [[route]]
-        name = "app"
-        upstream = "app"
-        {route}
-        {more}
-        "#,
-        origin.server()
-    )
+    Configuration::of(origin)
+        .log("access = '{dir}/access.log'")
+        .listen("trusted_proxies = ['127.0.0.0/8']")
+        .route(&format!("name = 'app'\n{route}\n{more}"))
+        .text()
 }

@@ -1,7 +1,9 @@
 //! Copies of requests for a second upstream.
 
 use crate::proxy;
-use support::{Gate, Origin, Request, SOON, Step, Tidegate, ok, refused_address, wait_until};
+use support::{
+    Configuration, Gate, Origin, Request, SOON, Step, Tidegate, ok, refused_address, wait_until,
+};
 
 /// A route that copies to `shadow`.
 fn mirrored(origin: &Origin, shadow: &str, more: &str) -> Tidegate {
@@ -107,24 +109,12 @@ fn a_share_of_requests_is_copied() {
 fn the_subset_of_a_route_is_not_that_of_its_mirror() {
     let origin = Origin::ok("real");
     let shadow = Origin::ok("shadow");
-    let proxy = Tidegate::start(&format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = [{{ address = "{}", labels = {{ tier = "gold" }} }}]
-        [upstream.shadow]
-        servers = ["{}"]
-        [[route]]
-        upstream = "app"
-        subset = {{ tier = "gold" }}
-        mirror = {{ upstream = "shadow" }}
-        "#,
-        origin.server(),
-        shadow.server()
-    ));
+    let gold = format!("servers = [{{ address = '{origin}', labels = {{ tier = 'gold' }} }}]");
+    let proxy = Configuration::default()
+        .upstream_with("app", &gold)
+        .upstream("shadow", [&shadow], "")
+        .route("subset = { tier = 'gold' }\nmirror = { upstream = 'shadow' }")
+        .start();
     assert_eq!(proxy.client().get("/").text(), "real");
     wait_until(SOON, "the copy has come", || shadow.requests().len() == 1);
 }

@@ -8,34 +8,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{
-    Authority, Certificate, Clustered, Origin, RawClient, Redis, Response, SOON, Signal, Tidegate,
-    Watched, assert_problem, wait_until,
+    Authority, Certificate, Clustered, Configuration, Origin, RawClient, Redis, Response, SOON,
+    Signal, Tidegate, Watched, assert_problem, wait_until,
 };
 
 /// An instance whose clients are counted in a Redis: the keys of `[redis]`, and the rate of each client.
 pub(crate) fn instance(origin: &Origin, redis: &str, rate: &str) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [runtime]
-        workers = 2
-        [admin]
-        address = "127.0.0.1:0"
-        [redis]
-        {redis}
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{}"]
-        [limit.per_key]
-        {rate}
-        key = "header:x-api-key"
-        store = "redis"
-        [[route]]
-        upstream = "app"
-        limit = "per_key"
-        "#,
-        origin.server()
-    ))
+    let rate = format!("{rate}\nkey = 'header:x-api-key'\nstore = 'redis'");
+    let base = Configuration::of(origin).runtime("workers = 2").within("redis", redis);
+    base.within("limit.per_key", &rate).route("limit = 'per_key'").start()
 }
 
 pub(crate) const HUNDRED: &str = "rate = '100/h'\nburst = 99";

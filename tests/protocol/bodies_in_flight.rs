@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::row::{SMUGGLED, World};
-use support::{End, Origin, SOON, Tidegate, assert_problem_and_close, escape, wait_until};
+use support::{Configuration, End, Origin, SOON, assert_problem_and_close, escape, wait_until};
 
 #[test]
 fn a_body_without_length_on_http_1_0_is_empty() {
@@ -86,25 +86,14 @@ fn a_broken_chunk_after_a_forwarded_head_ends_both_sides_without_a_last_chunk() 
 #[test]
 fn a_body_that_stalls_ends_with_408_and_an_abort() {
     let origin = Origin::ok("never");
-    let toml = r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        timeout = { body_gap = "300ms" }
-        [upstream.app]
-        servers = ["{origin}"]
-        [[route]]
-        upstream = "app"
-    "#;
-    let proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+    let proxy = Configuration::of(&origin).listen("timeout = { body_gap = '300ms' }").start();
     let mut client = proxy.client();
     client.send("POST /row HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.send("5\r\nhello\r\n");
     let answer = client.response();
     assert_problem_and_close(&mut client, &answer, 408, "");
     wait_until(SOON, "the origin's connection ends", || {
-        origin.connections().iter().all(|c| c.done)
+        origin.accepts() == 1 && origin.open_connections() == 0
     });
     assert!(origin.complete().is_empty(), "a request looked complete");
 }

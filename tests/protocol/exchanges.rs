@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::row::World;
 use support::{
-    End, Origin, RawClient, SOON, Step, Tidegate, assert_problem, escape, ok, wait_until,
+    Configuration, End, Origin, RawClient, SOON, Step, assert_problem, escape, ok, wait_until,
 };
 
 const WEBSOCKET: &str = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\n\
@@ -77,7 +77,7 @@ fn an_expected_body_that_never_comes_does_not_hold_back_the_final_status() {
     assert!(answer.interim.is_empty(), "the proxy invited the body: {:?}", answer.interim);
     client.assert_closes(SOON);
     wait_until(SOON, "the origin's connection is given up", || {
-        world.origin.connections().iter().all(|c| c.done)
+        world.origin.accepts() == 1 && world.origin.open_connections() == 0
     });
 }
 
@@ -120,6 +120,7 @@ fn an_answer_before_the_end_of_the_request_leaves_both_sides_in_step() {
     }
     let seen = world.origin.requests();
     let known = |target: &str| target == "/early" || target == "/after";
+    assert_eq!(seen[0].target, "/early");
     assert!(seen.iter().all(|request| known(&request.target)), "{seen:?}");
     for request in seen.iter().filter(|request| request.target == "/early") {
         assert!(!request.complete || request.text() == "helloworld", "{request:?}");
@@ -183,23 +184,11 @@ fn a_head_that_trickles_in_is_cut_by_first_byte() {
         }
         steps
     });
-    let toml = r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{origin}"]
-        timeout = { first_byte = "400ms" }
-        retry = { attempts = 0 }
-        eject = false
-        [[route]]
-        upstream = "app"
-    "#;
-    let proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+    let upstream = "timeout = { first_byte = '400ms' }\nretry = { attempts = 0 }\neject = false";
+    let proxy = Configuration::of(&origin).app(upstream).start();
     let answer = RawClient::connect(proxy.address()).patience(Duration::from_secs(4)).get("/row");
     assert_problem(&answer, 504, "upstream_timeout");
     wait_until(SOON, "the origin's connection ends", || {
-        origin.connections().iter().all(|c| c.done)
+        origin.accepts() == 1 && origin.open_connections() == 0
     });
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::row::{Expect, Row, get_with, passes, row, run};
-use support::{Origin, RawClient, SOON, Tidegate, escape, holds_within};
+use support::{Configuration, Origin, RawClient, SOON, escape, holds_within};
 
 pub fn rows() -> Vec<Row> {
     let of = |id, name, line: &str, expect: Expect| row(id, name, &get_with(line), expect);
@@ -81,18 +81,7 @@ fn identity_fields_of_clients_are_replaced() {
 #[test]
 fn the_client_is_the_first_untrusted_address_from_the_right() {
     let origin = Origin::ok("ok");
-    let toml = r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        trusted_proxies = ["127.0.0.0/8"]
-        [upstream.app]
-        servers = ["{origin}"]
-        [[route]]
-        upstream = "app"
-    "#;
-    let proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+    let proxy = Configuration::of(&origin).listen("trusted_proxies = ['127.0.0.0/8']").start();
     let answer = proxy
         .client()
         .exchange(get_with("X-Forwarded-For: 6.6.6.6, 203.0.113.7\r\nX-Forwarded-For: 127.0.0.9"));
@@ -106,17 +95,8 @@ fn the_client_is_the_first_untrusted_address_from_the_right() {
 /// Sends a request that is refused, with hostile bytes wherever they may stand, and returns what the
 /// proxy logs about it.
 fn log_of_hostile_request(format: &str) -> String {
-    let toml = r#"
-        [log]
-        format = "{format}"
-        level = "debug"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [[route]]
-        path = "/only"
-        respond = { status = 200 }
-    "#;
-    let proxy = Tidegate::with(toml, &[("format", &format)]);
+    let logging = Configuration::default().log(&format!("format = '{format}'\nlevel = 'debug'"));
+    let proxy = logging.route("path = '/only'\nrespond = { status = 200 }").start();
     // U+202E turns the rest of a line around in a terminal; the quote ends a JSON string.
     let hostile = b"\xe2\x80\xae\xff\x9b31m\" forged=\"1";
     let mut request =

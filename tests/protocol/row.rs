@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use support::{
-    End, Mark, Origin, RawClient, Request, Response, SOON, Seen, Step, Tidegate, check_problem,
-    escape, holds_within, ok, wait_until,
+    Configuration, End, Mark, Origin, RawClient, Request, Response, SOON, Seen, Step, Tidegate,
+    check_problem, escape, holds_within, ok, wait_until,
 };
 
 /// The answers where the tables leave a choice, in one place so that they are easy to find.
@@ -192,31 +192,16 @@ impl World {
     }
 
     pub fn with(origin: Origin) -> Self {
-        let toml = r#"
-            [runtime]
-            workers = 1
-            [admin]
-            address = "127.0.0.1:0"
-            [log]
-            access = "off"
-            [[listen]]
-            address = "127.0.0.1:0"
-            timeout = { headers = "1s", body_gap = "5s" }
-            [upstream.app]
-            servers = ["{origin}"]
-            eject = false
-            retry = { attempts = 0 }
-            [[route]]
-            upstream = "app"
-            [[route]]
-            path = "/here"
-            respond = { status = 200, body = "here" }
-            [[route]]
-            host = "canon.test"
-            path = "/canon"
-            respond = { status = 200, body = "canon" }
-        "#;
-        let proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+        let proxy = Configuration::of(&origin)
+            .runtime("workers = 1")
+            .listen("timeout = { headers = '1s', body_gap = '5s' }")
+            .app("eject = false\nretry = { attempts = 0 }")
+            .route("")
+            .route("path = '/here'\nrespond = { status = 200, body = 'here' }")
+            .route(
+                "host = 'canon.test'\npath = '/canon'\nrespond = { status = 200, body = 'canon' }",
+            )
+            .start();
         Self { origin, proxy }
     }
 

@@ -1,25 +1,12 @@
 //! The operator's side: alive, ready, and what is going on.
 
 use support::{
-    Gate, Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, ok, wait_until,
+    Configuration, Gate, Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, ok,
+    wait_until,
 };
 
 fn with_admin(origin: &Origin) -> Tidegate {
-    let toml = r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = "off"
-        [[listen]]
-        name = "public"
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{origin}"]
-        [[route]]
-        name = "everything"
-        upstream = "app"
-    "#;
-    Tidegate::with(toml, &[("origin", &origin.server())])
+    Configuration::of(origin).listen("name = 'public'").route("name = 'everything'").start()
 }
 
 fn ask(proxy: &Tidegate, path: &str) -> Response {
@@ -127,18 +114,7 @@ fn assert_problem_body(response: &Response, status: u16, code: &str) {
 #[test]
 fn changes_need_the_token() {
     let origin = Origin::ok("ok");
-    let toml = r#"
-        [admin]
-        address = "127.0.0.1:0"
-        token = "s3cret"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{origin}"]
-        [[route]]
-        upstream = "app"
-    "#;
-    let proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+    let proxy = Configuration::of(&origin).admin("token = 's3cret'").start();
     let call = format!("/upstreams/app/servers/{}/drain", origin.server());
     let refused = order(&proxy, &call, LOCAL);
     assert_problem_body(&refused, 401, "token_required");

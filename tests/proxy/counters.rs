@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
+use support::{Configuration, Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
 
 /// A fixed sequence that looks random (SplitMix64).
 fn random(state: &AtomicU64) -> u64 {
@@ -84,24 +84,14 @@ fn left_over(proxy: &Tidegate) -> Vec<String> {
 #[test]
 fn nothing_stays_counted_that_is_over() {
     let origins = [moody(1), moody(2), moody(3)];
-    let toml = r#"
-        [runtime]
-        workers = 2
-        [admin]
-        address = "127.0.0.1:0"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{a}", "{b}", "{c}"]
+    let lines = r#"
         limits = { requests = 3, connections = 4, pending = 6, pending_timeout = "50ms" }
         breaker = { failures = 20, successes = 2, open_for = "20ms", per = "server" }
         eject = { failures = 8, for = "100ms", every = "100ms" }
         retry = { attempts = 2, on = ["connect", "reset", "invalid", "503"], budget = "100%" }
-        [[route]]
-        upstream = "app"
     "#;
-    let [a, b, c] = origins.each_ref().map(Origin::server);
-    let proxy = Tidegate::with(toml, &[("a", &a), ("b", &b), ("c", &c)]);
+    let two = Configuration::default().runtime("workers = 2");
+    let proxy = two.upstream("app", &origins, lines).start();
     let address = proxy.address();
     let state = Arc::new(AtomicU64::new(7));
     let clients = (0..16).map(|_| {

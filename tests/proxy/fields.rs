@@ -1,7 +1,7 @@
 //! Header fields: who the client is, what stays behind, and what the configuration changes.
 
-use crate::setup::{Lines, plain, with};
-use support::{Origin, Request, Response, Step, Tidegate, ok};
+use crate::setup::{one, plain};
+use support::{Configuration, Origin, Request, Response, Step, Tidegate, ok};
 
 fn asked(proxy: &Tidegate, origin: &Origin, fields: &str) -> (Response, Request) {
     let answer =
@@ -43,7 +43,7 @@ fn strangers_cannot_say_who_they_are() {
 fn trusted_proxies_are_believed() {
     let origin = Origin::ok("ok");
     let listen = "trusted_proxies = [\"127.0.0.1/32\"]";
-    let proxy = with(&origin, Lines { listen, ..Lines::default() });
+    let proxy = one(&origin).listen(listen).start();
     let (_, seen) = asked(
         &proxy,
         &origin,
@@ -121,7 +121,7 @@ fn repeated_fields_keep_their_order() {
 fn request_headers_are_set_added_and_removed() {
     let origin = Origin::ok("ok");
     let route = r#"request_headers = { set = { x-env = "prod" }, add = { x-tag = "new" }, remove = ["x-debug"] }"#;
-    let proxy = with(&origin, Lines { route, ..Lines::default() });
+    let proxy = one(&origin).route(route).start();
     let (_, seen) = asked(
         &proxy,
         &origin,
@@ -140,7 +140,7 @@ fn response_headers_are_set_added_and_removed() {
         vec![Step::Send(answer.into())]
     });
     let route = r#"response_headers = { set = { x-frame-options = "DENY" }, add = { vary = "b" }, remove = ["server"] }"#;
-    let proxy = with(&origin, Lines { route, ..Lines::default() });
+    let proxy = one(&origin).route(route).start();
     let (answer, _) = asked(&proxy, &origin, "");
     assert_eq!(answer.all("x-frame-options"), ["DENY"]);
     assert_eq!(answer.all("vary"), ["a", "b"]);
@@ -149,14 +149,11 @@ fn response_headers_are_set_added_and_removed() {
 
 #[test]
 fn security_fields_are_on_the_proxys_own_answers_too() {
-    let toml = r#"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [[route]]
+    let route = r#"
         respond = { status = 200, body = "hi", headers = { content-type = "text/plain" } }
         response_headers = { set = { x-frame-options = "DENY" } }
     "#;
-    let proxy = Tidegate::start(toml);
+    let proxy = Configuration::default().route(route).start();
     let answer = proxy.client().get("/");
     assert_eq!(answer.all("x-frame-options"), ["DENY"]);
     assert_eq!(answer.all("content-type"), ["text/plain"]);

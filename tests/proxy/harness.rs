@@ -4,7 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use support::{Blackhole, End, Nginx, Origin, RawClient, SOON, Step, curl, ok, wait_until};
+use support::{
+    Blackhole, Configuration, End, Nginx, Origin, RawClient, SOON, Step, Tidegate, curl, ok,
+    wait_until,
+};
 
 fn address(origin: &Origin) -> SocketAddr {
     origin.server().parse().unwrap()
@@ -77,4 +80,53 @@ fn nginx_and_curl_are_there_and_work() {
     let post = curl(&["--data-binary", "body", &format!("http://{}/post", nginx.address)]);
     assert_eq!(post.text(), "stored\n");
     assert_eq!(nginx.posted(), [b"body"]);
+}
+
+fn complaint(story: impl FnOnce() + std::panic::UnwindSafe) -> String {
+    let told = std::panic::catch_unwind(story).expect_err("a mistake is noticed");
+    told.downcast_ref::<String>().cloned().expect("a text")
+}
+
+#[test]
+fn a_configuration_says_what_a_test_says_and_the_rest_as_everywhere() {
+    let text = Configuration::default()
+        .runtime("workers = 1")
+        .listen("name = 'a'")
+        .listen("name = 'b'\naddress = 'unix:/b'")
+        .upstream("app", [r#"it's "odd" \"#], "eject = false")
+        .app("balance = 'random'")
+        .upstream_with("rest", "servers = [{ address = '127.0.0.1:1', weight = 2 }]")
+        .route("path = '/{id}'\n[auth.staff]\napi_key = { header = 'x-key', keys = {} }")
+        .route("respond = {}")
+        .route("upstream = 'rest'")
+        .text();
+    let said: serde_json::Value = toml::from_str(&text).unwrap();
+    let expected = serde_json::json!({
+        "admin": { "address": "127.0.0.1:0" },
+        "log": { "access": "off" },
+        "runtime": { "workers": 1, "drain": "3s" },
+        "listen": [{ "name": "a", "address": "127.0.0.1:0" }, { "name": "b", "address": "unix:/b" }],
+        "upstream": {
+            "app": { "servers": ["it's \"odd\" \\"], "eject": false, "balance": "random" },
+            "rest": { "servers": [{ "address": "127.0.0.1:1", "weight": 2 }] },
+        },
+        "auth": { "staff": { "api_key": { "header": "x-key", "keys": {} } } },
+        "route": [{ "path": "/{id}", "upstream": "app" }, { "respond": {} }, { "upstream": "rest" }],
+    });
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn mistakes_in_configurations_are_told() {
+    let twice = complaint(|| {
+        let _never = Configuration::of("127.0.0.1:1").app("eject = false").app("eject = true");
+    });
+    assert_eq!(twice, "`upstream.app.eject` is false, and then true");
+    let broken = complaint(|| drop(Configuration::of("127.0.0.1:1").app("eject =")));
+    assert!(broken.contains("[upstream.app]\neject ="), "{broken}");
+    let answer = "[[listen]]\naddress = '127.0.0.1:0'\n[[route]]\npath = '/{id}'\nrespond = { headers = { x = '{who}{id}{path}' } }";
+    let unused = complaint(|| drop(Tidegate::with(answer, &[("port", &1)])));
+    assert!(unused.starts_with("no {port} in the configuration"), "{unused}");
+    let missing = complaint(|| drop(Tidegate::start(answer)));
+    assert!(missing.starts_with("{who} has no value in the configuration"), "{missing}");
 }

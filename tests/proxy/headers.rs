@@ -1,17 +1,10 @@
 //! Header values with places in them, and sets of changes that routes share.
 
-use support::{Origin, Request, Step, Tidegate};
+use support::{Configuration, Origin, Request, Step, Tidegate};
 
 /// Changes of headers around one server.
 fn proxy(origin: &Origin, route: &str) -> Tidegate {
-    let toml = r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        trusted_proxies = ["127.0.0.2"]
-        [upstream.app]
-        servers = [{ address = "{app}", name = "one" }]
+    let shared = r#"
         [headers.security]
         set = { x-frame-options = "DENY", x-who = "{client_ip}" }
         remove = ["server"]
@@ -20,11 +13,6 @@ fn proxy(origin: &Origin, route: &str) -> Tidegate {
         add = { x-more = "{route}" }
         remove = ["x-who"]
         [[route]]
-        name = "users"
-        path = ["/u/{id}/{kind}", "/v/{kind}/{id}"]
-        upstream = "app"
-        {lines}
-        [[route]]
         path = "/closed"
         response_headers = { set = { x-id = "{request_id}", x-server = "s-{server}" } }
         respond = { status = 204 }
@@ -32,9 +20,15 @@ fn proxy(origin: &Origin, route: &str) -> Tidegate {
         path = "/small"
         body_limit = "1B"
         response_headers = { set = { x-id = "{request_id}" } }
-        upstream = "app"
     "#;
-    Tidegate::with(toml, &[("app", &origin.server()), ("lines", &route)])
+    Configuration::default()
+        .listen("trusted_proxies = ['127.0.0.2']")
+        .upstream_with("app", &format!("servers = [{{ address = '{origin}', name = 'one' }}]"))
+        .route(&format!(
+            "name = 'users'\npath = ['/u/{{id}}/{{kind}}', '/v/{{kind}}/{{id}}']\n{route}"
+        ))
+        .toml(shared)
+        .start()
 }
 
 fn seen(route: &str, request: &str) -> Request {

@@ -4,18 +4,23 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-use crate::setup::{Lines, plain, with};
-use support::{Origin, Response, SOON, Signal, Step, Tidegate, assert_problem, ok, wait_until};
+use crate::setup::{one, plain};
+use support::{
+    Configuration, Origin, Response, SOON, Signal, Step, Tidegate, assert_problem, ok, wait_until,
+};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
-/// A proxy that listens on `in.sock` too, with these lines behind that.
-fn looping(more: &str, values: &[(&str, &dyn Display)]) -> Tidegate {
-    let toml = format!(
-        "[runtime]\nworkers = 1\n[log]\naccess = 'off'\n[admin]\naddress = '127.0.0.1:0'\n\
-         [[listen]]\naddress = ['127.0.0.1:0', 'unix:{{dir}}/in.sock']\n{more}"
-    );
-    Tidegate::with(&toml, values)
+/// What a proxy listens on that can send requests to itself.
+const BOTH: &str = "address = ['127.0.0.1:0', 'unix:{dir}/in.sock']";
+/// A cache that both remember.
+const STORED: &str = "ttl = '1h'\nmemory = '1MiB'";
+/// Where it finds itself.
+const ITSELF: &str = "unix:{dir}/in.sock";
+
+/// A proxy that listens on `in.sock` too, in front of this server.
+fn looping(server: impl Display, upstream: &str) -> Configuration {
+    one(server).listen(BOTH).app(upstream)
 }
 
 fn requests(proxy: &Tidegate, route: usize) -> u64 {
@@ -36,11 +41,8 @@ fn marked(proxy: &Tidegate, mark: &str) -> Response {
 #[test]
 fn a_proxy_that_forwards_to_itself_says_so() {
     for protocol in ["http1", "h2c"] {
-        let proxy = looping(
-            "[upstream.app]\nservers = ['unix:{dir}/in.sock']\nprotocol = '{protocol}'\n\
-             [[route]]\nname = 'all'\nupstream = 'app'",
-            &[("protocol", &protocol)],
-        );
+        let proxy =
+            looping(ITSELF, &format!("protocol = '{protocol}'")).route("name = 'all'").start();
         let mut client = proxy.client();
         for asked in 1..=8 {
             let answer = client.exchange(GET);
@@ -61,18 +63,11 @@ fn a_proxy_that_forwards_to_itself_says_so() {
 #[test]
 fn a_loop_through_another_proxy_is_found_by_the_first() {
     for protocol in ["http1", "h2c"] {
-        let first = looping(
-            "[upstream.app]\nservers = ['unix:{dir}/other.sock']\nprotocol = '{protocol}'\n\
-             [[route]]\nupstream = 'app'",
-            &[("protocol", &protocol)],
-        );
-        let other = Tidegate::with(
-            "[runtime]\nworkers = 1\n[log]\naccess = 'off'\n[admin]\naddress = '127.0.0.1:0'\n\
-             [[listen]]\naddress = 'unix:{first}/other.sock'\n\
-             [upstream.app]\nservers = ['unix:{first}/in.sock']\nprotocol = '{protocol}'\n\
-             [[route]]\nupstream = 'app'",
-            &[("first", &first.path("").display()), ("protocol", &protocol)],
-        );
+        let protocol = format!("protocol = '{protocol}'");
+        let first = looping("unix:{dir}/other.sock", &protocol).start();
+        let [inner, outer] = ["in", "other"]
+            .map(|name| format!("unix:{}", first.path(name).with_extension("sock").display()));
+        let other = one(inner).app(&protocol).listen(&format!("address = '{outer}'")).start();
         let mut client = first.client();
         for asked in 1..=8 {
             assert_problem(&client.exchange(GET), 508, "loop_detected");
@@ -84,30 +79,26 @@ fn a_loop_through_another_proxy_is_found_by_the_first() {
 #[test]
 fn a_mirror_that_leads_back_copies_once() {
     let origin = Origin::ok("real");
-    let proxy = looping(
-        "[upstream.app]\nservers = ['{origin}']\n\
-         [upstream.shadow]\nservers = ['unix:{dir}/in.sock']\n\
-         [[route]]\nupstream = 'app'\nmirror = { upstream = 'shadow' }",
-        &[("origin", &origin.server())],
-    );
+    let mirroring = looping(&origin, "").route("mirror = { upstream = 'shadow' }");
+    let proxy = mirroring.upstream("shadow", [ITSELF], "").start();
     assert_eq!(proxy.client().exchange(GET).text(), "real");
     let mirror = |what: &str| proxy.stats()["routes"][0]["mirror"][what].as_u64().unwrap();
     wait_until(SOON, "the copy is answered", || mirror("answered") == 1);
     assert_eq!((requests(&proxy, 0), origin.requests().len()), (2, 1));
 }
 
+/// A proxy that listens on a port, and asks there who a client is.
+fn asking(origin: &Origin, port: u16) -> Configuration {
+    let forward = format!("forward = {{ url = 'http://127.0.0.1:{port}/verify' }}");
+    let asking = one(origin).within("auth.staff", &forward).route("auth = 'staff'");
+    asking.listen(&format!("address = '127.0.0.1:{port}'"))
+}
+
 #[test]
 fn an_authentication_server_that_is_the_route_itself_is_asked_once() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let origin = Origin::ok("in");
-    let proxy = Tidegate::with(
-        "[runtime]\nworkers = 1\n[log]\naccess = 'off'\n[admin]\naddress = '127.0.0.1:0'\n\
-         [[listen]]\naddress = '127.0.0.1:{port}'\n\
-         [auth.staff]\nforward = { url = 'http://127.0.0.1:{port}/verify' }\n\
-         [upstream.app]\nservers = ['{origin}']\n\
-         [[route]]\nupstream = 'app'\nauth = 'staff'",
-        &[("port", &port), ("origin", &origin.server())],
-    );
+    let proxy = asking(&origin, port).start();
     assert_problem(&proxy.client().exchange(GET), 503, "auth_unavailable");
     assert_eq!((requests(&proxy, 0), origin.requests().len()), (2, 0));
     // Who is answered may look before the line is written.
@@ -118,28 +109,15 @@ fn an_authentication_server_that_is_the_route_itself_is_asked_once() {
 fn an_authentication_server_behind_another_route_is_no_loop() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let origin = Origin::ok("in");
-    let proxy = Tidegate::with(
-        "[runtime]\nworkers = 1\n[log]\naccess = 'off'\n\
-         [[listen]]\naddress = '127.0.0.1:{port}'\n\
-         [auth.staff]\nforward = { url = 'http://127.0.0.1:{port}/verify' }\n\
-         [upstream.app]\nservers = ['{origin}']\n\
-         [[route]]\nupstream = 'app'\nauth = 'staff'\n\
-         [[route]]\npath = '/verify'\nupstream = 'app'",
-        &[("port", &port), ("origin", &origin.server())],
-    );
+    let proxy = asking(&origin, port).route("path = '/verify'").start();
     assert_eq!(proxy.client().exchange(GET).text(), "in");
     assert_eq!(origin.requests().len(), 2);
 }
 
 #[test]
 fn a_fetch_for_a_cache_that_comes_back_is_a_loop_and_is_not_stored() {
-    let proxy = looping(
-        "[cache.all]\nttl = '1h'\nmemory = '1MiB'\n\
-         [upstream.app]\nservers = ['unix:{dir}/in.sock']\n\
-         [[route]]\nupstream = 'app'\ncache = 'all'\n\
-         response_headers = { set = { cache-control = 'max-age=600' } }",
-        &[],
-    );
+    let route = "cache = 'all'\nresponse_headers = { set = { cache-control = 'max-age=600' } }";
+    let proxy = looping(ITSELF, "").within("cache.all", STORED).route(route).start();
     for asked in 1..=3 {
         assert_problem(&proxy.client().exchange(GET), 508, "loop_detected");
         assert_eq!(requests(&proxy, 0), 2 * asked);
@@ -148,10 +126,7 @@ fn a_fetch_for_a_cache_that_comes_back_is_a_loop_and_is_not_stored() {
 
 #[test]
 fn a_tunnel_that_comes_back_is_a_loop() {
-    let proxy = looping(
-        "[upstream.app]\nservers = ['unix:{dir}/in.sock']\n[[route]]\nupstream = 'app'",
-        &[],
-    );
+    let proxy = looping(ITSELF, "").start();
     let answer = proxy.client().exchange(
         "GET /x HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
@@ -163,13 +138,13 @@ fn a_tunnel_that_comes_back_is_a_loop() {
 #[test]
 fn one_route_may_lead_to_another_of_the_same_process() {
     let origin = Origin::ok("there");
-    let proxy = looping(
-        "[[listen]]\nname = 'inner'\naddress = 'unix:{dir}/inner.sock'\n\
-         [upstream.self]\nservers = ['unix:{dir}/inner.sock']\n\
-         [upstream.app]\nservers = ['{origin}']\n\
-         [[route]]\nlisten = 'inner'\nupstream = 'app'\n[[route]]\nupstream = 'self'",
-        &[("origin", &origin.server())],
-    );
+    let inner = "unix:{dir}/inner.sock";
+    let proxy = looping(&origin, "")
+        .listen(&format!("name = 'inner'\naddress = '{inner}'"))
+        .upstream("self", [inner], "")
+        .route("listen = 'inner'")
+        .route("upstream = 'self'")
+        .start();
     assert_eq!(proxy.client().exchange(GET).text(), "there");
     let marks = marks(&origin);
     assert_eq!(marks.len(), 2, "{marks:?}");
@@ -216,7 +191,7 @@ fn whoever_takes_the_field_away_has_no_loops_found() {
     let origin = Origin::ok("ok");
     for rule in ["remove = ['cdn-loop']", "set = { cdn-loop = 'mine' }"] {
         let route = format!("request_headers = {{ {rule} }}");
-        let proxy = with(&origin, Lines { route: &route, ..Lines::default() });
+        let proxy = one(&origin).route(&route).start();
         let many = vec!["tidegate-0123456789abcdef"; 16].join(", ");
         assert_eq!(marked(&proxy, &many).status, 200);
         let expected: &[&str] = if rule.starts_with("set") { &["mine"] } else { &[] };
@@ -239,18 +214,15 @@ fn sixteen_proxies_are_more_than_a_request_may_pass() {
 #[test]
 fn a_forged_mark_denies_nobody_else() {
     let origin = Origin::start(|request| vec![Step::Send(ok(request.all("cdn-loop").join(",")))]);
-    let second = looping(
-        "[upstream.app]\nservers = ['{origin}']\n[[route]]\nupstream = 'app'\n\
-         response_headers = { set = { cache-control = 'max-age=600' } }",
-        &[("origin", &origin.server())],
-    );
-    let first = looping(
-        "[cache.all]\nttl = '1h'\nmemory = '1MiB'\n[upstream.app]\n\
-         servers = ['{second}']\neject = { failures = 2 }\nbreaker = { failures = 2 }\n\
-         retry = { attempts = 3 }\n\
-         [[route]]\nupstream = 'app'\n[[route]]\npath = '/stored'\nupstream = 'app'\ncache = 'all'",
-        &[("second", &second.address())],
-    );
+    let second = looping(&origin, "")
+        .route("response_headers = { set = { cache-control = 'max-age=600' } }")
+        .start();
+    let upstream = "eject = { failures = 2 }\nbreaker = { failures = 2 }\nretry = { attempts = 3 }";
+    let first = looping(second.address(), upstream)
+        .within("cache.all", STORED)
+        .route("")
+        .route("path = '/stored'\ncache = 'all'")
+        .start();
     let shown = first.client().exchange(GET).text();
     let mark = shown.split(',').nth(1).unwrap().to_owned();
     let before = requests(&second, 0);
@@ -274,11 +246,7 @@ fn a_forged_mark_denies_nobody_else() {
 
 #[test]
 fn a_call_that_comes_back_is_told_so_in_the_way_of_calls() {
-    let proxy = looping(
-        "[upstream.app]\nservers = ['unix:{dir}/in.sock']\nprotocol = 'h2c'\n\
-         [[route]]\nupstream = 'app'",
-        &[],
-    );
+    let proxy = looping(ITSELF, "protocol = 'h2c'").start();
     let call = support::curl(&[
         "--http2-prior-knowledge",
         "-si",

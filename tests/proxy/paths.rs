@@ -2,19 +2,11 @@
 
 use std::time::Duration;
 
-use support::{Origin, Response, Tidegate, assert_problem, wait_until};
+use support::{Configuration, Origin, Response, Tidegate, assert_problem, wait_until};
 
 /// A raw route for packages, with another server for everything else.
 fn raw(app: &Origin, rest: &Origin) -> Tidegate {
-    let toml = r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{app}"]
-        [upstream.rest]
-        servers = ["{rest}"]
+    let routes = r#"
         [[route]]
         host = "raw.test"
         path_encoding = "raw"
@@ -32,7 +24,7 @@ fn raw(app: &Origin, rest: &Origin) -> Tidegate {
         [[route]]
         upstream = "rest"
     "#;
-    Tidegate::with(toml, &[("app", &app.server()), ("rest", &rest.server())])
+    Configuration::of(app).upstream("rest", [rest], "").toml(routes).start()
 }
 
 fn ask(proxy: &Tidegate, host: &str, target: &str) -> Response {
@@ -46,13 +38,7 @@ fn get(proxy: &Tidegate, host: &str, target: &str) -> u16 {
 #[test]
 fn one_route_can_have_several_paths() {
     let origin = Origin::ok("ok");
-    let toml = r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{app}"]
+    let routes = r#"
         [[route]]
         path = ["/api/*", "/v2/{id}/{kind}", "/{kind}/old/{id}"]
         upstream = "app"
@@ -64,7 +50,7 @@ fn one_route_can_have_several_paths() {
         method = "POST"
         respond = { status = 204 }
     "#;
-    let proxy = Tidegate::with(toml, &[("app", &origin.server())]);
+    let proxy = Configuration::of(&origin).toml(routes).start();
     let mut client = proxy.client();
     for target in ["/api", "/api/1", "/v2/1/2", "/a/old/b"] {
         assert_eq!(client.get(target).status, 200, "{target}");
@@ -144,13 +130,7 @@ fn p2_encoded_slashes_do_not_lead_around_a_more_specific_route() {
 #[test]
 fn parameters_belong_to_their_segment_and_can_be_refused() {
     let origin = Origin::ok("ok");
-    let toml = r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{app}"]
+    let routes = r#"
         [[route]]
         path = "/admin/*"
         respond = { status = 403 }
@@ -161,7 +141,7 @@ fn parameters_belong_to_their_segment_and_can_be_refused() {
         [[route]]
         upstream = "app"
     "#;
-    let proxy = Tidegate::with(toml, &[("app", &origin.server())]);
+    let proxy = Configuration::of(&origin).toml(routes).start();
     for target in ["/admin;a/x", "/admin%3ba/x", "/%61dmin;/x", "//admin;a"] {
         assert_eq!(get(&proxy, "servlets.test", target), 403, "{target}");
     }

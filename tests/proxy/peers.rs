@@ -1,11 +1,11 @@
 //! Against programs we did not write: curl in front, nginx behind.
 
-use crate::setup::{Lines, with_servers};
+use crate::setup::one;
 use support::{Nginx, Tidegate, curl};
 
 fn between(files: &[(&str, &[u8])]) -> (Nginx, Tidegate, String) {
     let nginx = Nginx::start(files);
-    let proxy = with_servers(&format!("\"{}\"", nginx.address), Lines::default());
+    let proxy = one(nginx.address).start();
     let base = format!("http://{}", proxy.address());
     (nginx, proxy, base)
 }

@@ -2,19 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use crate::setup::{Lines, with_servers};
-use support::{Origin, RawClient, Step, Tidegate, assert_problem, check_problem, refused_address};
+use crate::setup::{among, one};
+use support::{
+    Configuration, Origin, RawClient, Step, Tidegate, assert_problem, check_problem,
+    refused_address,
+};
+
+/// One worker takes turns at servers of these weights.
+fn weighted(origins: &[Origin], weights: &[u32]) -> Tidegate {
+    let servers = origins.iter().zip(weights);
+    let servers =
+        servers.map(|(origin, weight)| format!("{{ address = '{origin}', weight = {weight} }}"));
+    let lines =
+        format!("servers = [{}]\nbalance = 'round_robin'", servers.collect::<Vec<_>>().join(", "));
+    Configuration::default().runtime("workers = 1").upstream_with("app", &lines).start()
+}
 
 #[test]
 fn round_robin_gives_exact_shares() {
     let origins = [Origin::ok("a"), Origin::ok("b"), Origin::ok("c")];
-    let servers: Vec<String> = origins
-        .iter()
-        .zip([3, 2, 1])
-        .map(|(o, weight)| format!("{{ address = \"{}\", weight = {weight} }}", o.server()))
-        .collect();
-    let upstream = "balance = \"round_robin\"";
-    let proxy = with_servers(&servers.join(", "), Lines { upstream, ..Lines::default() });
+    let proxy = weighted(&origins, &[3, 2, 1]);
     let mut client = proxy.client();
     for round in 0..3 {
         let mut shares: BTreeMap<String, u32> = BTreeMap::new();
@@ -29,13 +36,7 @@ fn round_robin_gives_exact_shares() {
 #[test]
 fn round_robin_is_smooth() {
     let origins = [Origin::ok("a"), Origin::ok("b")];
-    let servers = format!(
-        "{{ address = \"{}\", weight = 4 }}, \"{}\"",
-        origins[0].server(),
-        origins[1].server()
-    );
-    let upstream = "balance = \"round_robin\"";
-    let proxy = with_servers(&servers, Lines { upstream, ..Lines::default() });
+    let proxy = weighted(&origins, &[4, 1]);
     let mut client = proxy.client();
     let picks: String = (0..20).map(|_| client.get("/").text()).collect();
     let at: Vec<usize> = picks.match_indices('b').map(|(at, _)| at).collect();
@@ -45,10 +46,7 @@ fn round_robin_is_smooth() {
 
 fn uses_every_server(strategy: &str) {
     let origins = [Origin::ok("a"), Origin::ok("b"), Origin::ok("c")];
-    let servers: Vec<String> = origins.iter().map(|o| format!("\"{}\"", o.server())).collect();
-    let upstream = format!("balance = \"{strategy}\"");
-    let proxy =
-        with_servers(&servers.join(", "), Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = among(&origins).app(&format!("balance = '{strategy}'")).start();
     let mut client = proxy.client();
     for _ in 0..90 {
         assert_eq!(client.get("/").status, 200);
@@ -76,23 +74,22 @@ fn random_uses_every_server() {
 #[test]
 fn a_server_that_refuses_is_passed_over_for_any_method() {
     let origin = Origin::ok("alive");
-    let servers = format!("\"{}\", \"{}\"", refused_address(), origin.server());
-    let upstream = "balance = \"round_robin\"";
-    let proxy = with_servers(&servers, Lines { upstream, ..Lines::default() });
+    let servers = [refused_address().to_string(), origin.server()];
+    let proxy = among(servers).app("balance = 'round_robin'").start();
     let mut client = proxy.client();
     for n in 0..10 {
         let post = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello";
         let answer = if n % 2 == 0 { client.get("/") } else { client.exchange(post) };
         assert_eq!((answer.status, answer.text().as_str()), (200, "alive"), "request {n}");
     }
-    assert!(origin.complete().iter().filter(|r| r.method == "POST").all(|r| r.text() == "hello"));
+    let seen = origin.complete();
+    let posts: Vec<String> = seen.iter().filter(|r| r.method == "POST").map(|r| r.text()).collect();
+    assert_eq!(posts, ["hello"; 5]);
 }
 
 #[test]
 fn a_refused_connect_is_a_bad_gateway() {
-    let upstream = "retry = { attempts = 0 }\neject = false";
-    let servers = format!("\"{}\"", refused_address());
-    let proxy = with_servers(&servers, Lines { upstream, ..Lines::default() });
+    let proxy = one(refused_address()).app("retry = { attempts = 0 }\neject = false").start();
     let mut client = proxy.client();
     assert_problem(&client.get("/"), 502, "upstream_connect");
     assert_problem(&client.get("/again"), 502, "upstream_connect");
@@ -100,8 +97,7 @@ fn a_refused_connect_is_a_bad_gateway() {
 
 #[test]
 fn with_every_server_down_each_request_gets_its_answer() {
-    let servers = format!("\"{}\", \"{}\"", refused_address(), refused_address());
-    let proxy = with_servers(&servers, Lines::default());
+    let proxy = among([refused_address(), refused_address()]).start();
     let mut client = proxy.client();
     for _ in 0..20 {
         let answer = client.get("/");
@@ -119,8 +115,7 @@ fn with_every_server_down_each_request_gets_its_answer() {
 fn a_server_that_comes_back_is_used_again() {
     let origin = Origin::ok("first");
     let address = origin.server();
-    let upstream = "eject = false\nretry = { attempts = 0 }";
-    let proxy = with_servers(&format!("\"{address}\""), Lines { upstream, ..Lines::default() });
+    let proxy = one(&address).app("eject = false\nretry = { attempts = 0 }").start();
     assert_eq!(proxy.client().get("/").text(), "first");
     origin.stop();
     drop(origin);
@@ -143,9 +138,8 @@ fn a_failing_answer_is_tried_on_another_server_only_where_that_is_safe() {
         )]
     });
     let good = Origin::ok("good");
-    let servers = format!("\"{}\", \"{}\"", bad.server(), good.server());
-    let upstream = "balance = \"round_robin\"\neject = false\nretry = { attempts = 1 }";
-    let proxy = with_servers(&servers, Lines { upstream, ..Lines::default() });
+    let upstream = "balance = 'round_robin'\neject = false\nretry = { attempts = 1 }";
+    let proxy = among([&bad, &good]).app(upstream).start();
     let mut client = proxy.client();
     // The default budget is 20 % of requests plus 3 per second: six requests stay within it.
     for _ in 0..6 {
@@ -165,19 +159,7 @@ fn a_failing_answer_is_tried_on_another_server_only_where_that_is_safe() {
 #[test]
 fn two_workers_serve_alike() {
     let origin = Origin::ok("ok");
-    let toml = r#"
-        [runtime]
-        workers = 2
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{origin}"]
-        [[route]]
-        upstream = "app"
-    "#;
-    let proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+    let proxy = Configuration::of(&origin).runtime("workers = 2").start();
     let mut clients: Vec<RawClient> = (0..32).map(|_| proxy.client()).collect();
     for client in &mut clients {
         assert_eq!(client.get("/").text(), "ok");

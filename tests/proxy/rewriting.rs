@@ -1,12 +1,12 @@
 //! Routes that change the target, answer by themselves, or share their traffic.
 
-use crate::setup::{Lines, with};
-use support::{Origin, Request, Tidegate, assert_problem};
+use crate::setup::one;
+use support::{Configuration, Origin, Request, assert_problem};
 
 /// What the origin sees of a request for `target` under this route.
 fn rewritten(route: &str, target: &str) -> Request {
     let origin = Origin::ok("ok");
-    let proxy = with(&origin, Lines { route, ..Lines::default() });
+    let proxy = one(&origin).route(route).start();
     assert_eq!(proxy.client().get(target).status, 200);
     origin.only_request()
 }
@@ -39,14 +39,11 @@ fn host_is_replaced_for_the_origin() {
 
 #[test]
 fn respond_answers_without_an_origin() {
-    let toml = r#"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [[route]]
+    let route = r#"
         path = "/healthz"
         respond = { status = 200, body = "healthy\n", headers = { content-type = "text/plain" } }
     "#;
-    let proxy = Tidegate::start(toml);
+    let proxy = Configuration::default().route(route).start();
     let mut client = proxy.client();
     let answer = client.get("/healthz");
     assert_eq!((answer.status, answer.text().as_str()), (200, "healthy\n"));
@@ -59,9 +56,7 @@ fn respond_answers_without_an_origin() {
 
 #[test]
 fn redirect_fills_in_host_and_path() {
-    let toml = r#"
-        [[listen]]
-        address = "127.0.0.1:0"
+    let routes = r#"
         [[route]]
         path = "/old/*"
         redirect = { to = "https://{host}{path}", status = 307 }
@@ -69,7 +64,7 @@ fn redirect_fills_in_host_and_path() {
         path = "/moved"
         redirect = { to = "/here" }
     "#;
-    let proxy = Tidegate::start(toml);
+    let proxy = Configuration::default().toml(routes).start();
     let mut client = proxy.client();
     let answer = client.get("/old/page");
     assert_eq!(answer.status, 307);
@@ -81,9 +76,7 @@ fn redirect_fills_in_host_and_path() {
 
 #[test]
 fn a_redirect_takes_the_rest_of_the_path_along() {
-    let toml = r#"
-        [[listen]]
-        address = "127.0.0.1:0"
+    let routes = r#"
         [[route]]
         path = ["/blog/*", "/blog/{year}/more/*"]
         redirect = { to = "https://blog.test/posts/*" }
@@ -95,7 +88,7 @@ fn a_redirect_takes_the_rest_of_the_path_along() {
         path = "/users/{id}/*"
         redirect = { to = "/u/{id}/*" }
     "#;
-    let proxy = Tidegate::start(toml);
+    let proxy = Configuration::default().toml(routes).start();
     for (path, to) in [
         ("/blog/2026/tide?a=1", "https://blog.test/posts/2026/tide?a=1"),
         ("/blog/2026/more/x", "https://blog.test/posts/x"),
@@ -113,9 +106,7 @@ fn a_redirect_takes_the_rest_of_the_path_along() {
 
 #[test]
 fn a_redirect_to_a_path_leads_to_no_other_host() {
-    let toml = r#"
-        [[listen]]
-        address = "127.0.0.1:0"
+    let routes = r#"
         [[route]]
         path = "/raw/{x}"
         path_encoding = "raw"
@@ -127,7 +118,7 @@ fn a_redirect_to_a_path_leads_to_no_other_host() {
         path = "/away/{x}"
         redirect = { to = "//b.test/{x}" }
     "#;
-    let proxy = Tidegate::start(toml);
+    let proxy = Configuration::default().toml(routes).start();
     for (path, to) in [
         ("/raw/evil.test", "/evil.test"),
         ("/raw/\\evil.test", "/./\\evil.test"),
@@ -140,14 +131,8 @@ fn a_redirect_to_a_path_leads_to_no_other_host() {
 
 #[test]
 fn a_listener_can_send_everyone_to_https() {
-    let toml = r#"
-        [[listen]]
-        address = "127.0.0.1:0"
-        redirect = "https"
-        [[route]]
-        respond = { status = 200, body = "never" }
-    "#;
-    let proxy = Tidegate::start(toml);
+    let redirecting = Configuration::default().listen("redirect = 'https'");
+    let proxy = redirecting.route("respond = { status = 200, body = 'never' }").start();
     let answer = proxy.client().get("/a/b?c=d");
     assert_eq!(answer.status, 308);
     assert_eq!(answer.header("location"), Some("https://a.test/a/b?c=d"));
@@ -156,19 +141,8 @@ fn a_listener_can_send_everyone_to_https() {
 #[test]
 fn a_split_follows_its_weights_roughly() {
     let (main, canary) = (Origin::ok("main"), Origin::ok("canary"));
-    let toml = r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.main]
-        servers = ["{main}"]
-        [upstream.canary]
-        servers = ["{canary}"]
-        [[route]]
-        upstream = { main = 80, canary = 20 }
-    "#;
-    let proxy = Tidegate::with(toml, &[("main", &main.server()), ("canary", &canary.server())]);
+    let split = Configuration::default().route("upstream = { main = 80, canary = 20 }");
+    let proxy = split.upstream("main", [&main], "").upstream("canary", [&canary], "").start();
     let mut client = proxy.client();
     for _ in 0..500 {
         assert_eq!(client.get("/").status, 200);
@@ -182,23 +156,12 @@ fn a_split_follows_its_weights_roughly() {
 #[test]
 fn the_path_that_was_matched_is_the_path_that_is_forwarded() {
     let (public, admin) = (Origin::ok("public"), Origin::ok("admin"));
-    let toml = r#"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.public]
-        servers = ["{public}"]
-        [upstream.admin]
-        servers = ["{admin}"]
-        [[route]]
-        path = "/pub/*"
-        upstream = "public"
-        [[route]]
-        path = "/admin/*"
-        upstream = "admin"
-    "#;
-    let proxy = Tidegate::with(toml, &[("public", &public.server()), ("admin", &admin.server())]);
+    let proxy = Configuration::default()
+        .upstream("public", [&public], "")
+        .upstream("admin", [&admin], "")
+        .route("path = '/pub/*'\nupstream = 'public'")
+        .route("path = '/admin/*'\nupstream = 'admin'")
+        .start();
     assert_eq!(proxy.client().get("/pub/../admin/x").text(), "admin");
     assert_eq!(admin.only_request().target, "/admin/x");
     assert!(public.requests().is_empty());
@@ -207,11 +170,7 @@ fn the_path_that_was_matched_is_the_path_that_is_forwarded() {
 #[test]
 fn a_redirect_has_the_groups_of_the_expression() {
     let origin = Origin::ok("fine");
-    let toml = r#"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{server}"]
+    let routes = r#"
         [[route]]
         path_regex = '^/old/(\d+)(?:/(?<page>[^/]+))?$'
         redirect = { to = "/new/$1?page=$page&dollar=$$1" }
@@ -227,15 +186,13 @@ fn a_redirect_has_the_groups_of_the_expression() {
         [[route]]
         path_regex = '^/raw(/.*)$'
         path_encoding = "raw"
-        redirect = { to = "$1" }
+        redirect = { to = "/$1" }
         [[route]]
         path_regex = '^/u/(?<id>\d+)$'
         rewrite = { path = "/users/{id}" }
         request_headers = { set = { x-id = "{id}" } }
-        upstream = "app"
     "#;
-    let toml = toml.replace("to = \"$1\"", "to = \"/$1\"");
-    let proxy = Tidegate::with(&toml, &[("server", &origin.server())]);
+    let proxy = Configuration::of(&origin).toml(routes).start();
     let mut client = proxy.client();
     for (target, status, location) in [
         ("/old/17", 308, "/new/17?page=&dollar=$1"),

@@ -3,30 +3,14 @@
 use std::time::Duration;
 
 use support::{
-    End, Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close, check_problem,
-    escape, ok, resident_kib, wait_until,
+    Configuration, End, Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close,
+    check_problem, escape, ok, resident_kib, wait_until,
 };
 
 /// A proxy whose requests may hold 4 MiB together.
 fn frugal(origin: &Origin) -> Tidegate {
-    let toml = r#"
-        [runtime]
-        workers = 2
-        request_memory = "4MiB"
-        drain = "1s"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = "off"
-        [[listen]]
-        name = "at0"
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{server}"]
-        [[route]]
-        upstream = "app"
-    "#;
-    Tidegate::with(toml, &[("server", &origin.server())])
+    let runtime = "workers = 2\nrequest_memory = '4MiB'\ndrain = '1s'";
+    Configuration::of(origin).runtime(runtime).listen("name = 'at0'").start()
 }
 
 fn memory(proxy: &Tidegate, name: &str) -> u64 {
@@ -35,29 +19,14 @@ fn memory(proxy: &Tidegate, name: &str) -> u64 {
 
 /// Two workers and these limits on the first listener, which is one of several in front of `origin`.
 fn proxy(origin: &Origin, limits: &str, listeners: usize, descriptors: Option<u32>) -> Tidegate {
-    let mut toml = String::from(
-        r#"
-        [runtime]
-        workers = 2
-        drain = "3s"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = "off"
-        [upstream.app]
-        servers = ["{server}"]
-        [[route]]
-        upstream = "app"
-        "#,
-    );
+    let mut all = Configuration::of(origin).runtime("workers = 2");
     for at in 0..listeners {
         let limits = if at == 0 { limits } else { "" };
-        toml.push_str(&format!("[[listen]]\nname = 'at{at}'\naddress = '127.0.0.1:0'\n{limits}\n"));
+        all = all.listen(&format!("name = 'at{at}'\n{limits}"));
     }
-    let server = origin.server();
     match descriptors {
-        None => Tidegate::with(&toml, &[("server", &server)]),
-        Some(most) => Tidegate::with_descriptors(most, &toml, &[("server", &server)]),
+        None => all.start(),
+        Some(most) => Tidegate::with_descriptors(most, &all.text(), &[]),
     }
 }
 

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::setup::plain;
-use support::{Gate, Origin, RawClient, SOON, Signal, Step, Tidegate, ok, wait_until};
+use support::{
+    Configuration, Gate, Origin, RawClient, SOON, Signal, Step, Tidegate, ok, wait_until,
+};
 
 fn waiting(gate: &Gate) -> Origin {
     let gate = gate.clone();
@@ -54,21 +56,7 @@ fn a_large_answer_under_way_arrives_whole() {
 
 /// A proxy with these lines under `[runtime]` and an admin endpoint.
 fn with_runtime(origin: &Origin, runtime: &str) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [runtime]
-        {runtime}
-        [admin]
-        address = "127.0.0.1:0"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{}"]
-        [[route]]
-        upstream = "app"
-        "#,
-        origin.server()
-    ))
+    Configuration::of(origin).runtime(runtime).start()
 }
 
 #[test]
@@ -150,17 +138,7 @@ fn without_connections_it_ends_at_once() {
 fn a_request_that_never_ends_does_not_outlive_drain() {
     let gate = Gate::default();
     let origin = waiting(&gate);
-    let toml = r#"
-        [runtime]
-        drain = "1s"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{origin}"]
-        [[route]]
-        upstream = "app"
-    "#;
-    let mut proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+    let mut proxy = with_runtime(&origin, "drain = '1s'");
     let mut client = proxy.client();
     client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
     wait_until(SOON, "the origin is asked", || origin.requests().len() == 1);
@@ -197,17 +175,7 @@ fn an_open_tunnel_does_not_outlive_drain() {
 fn a_second_signal_does_not_wait_any_longer() {
     let gate = Gate::default();
     let origin = waiting(&gate);
-    let toml = r#"
-        [runtime]
-        drain = "60s"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{origin}"]
-        [[route]]
-        upstream = "app"
-    "#;
-    let mut proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+    let mut proxy = with_runtime(&origin, "drain = '60s'");
     let mut client = proxy.client();
     client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
     wait_until(SOON, "the origin is asked", || origin.requests().len() == 1);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::setup::plain;
+use crate::setup::{one, plain};
 use support::{Origin, SOON, Step, Tidegate, ok, wait_until};
 
 /// Small pseudo-random pauses, the same in every run.
@@ -189,12 +189,7 @@ fn says_more_when_used_again() -> Origin {
 #[test]
 fn s6_a_body_that_was_not_to_be_sent_is_no_answer_to_the_next_request() {
     let origin = says_more_when_used_again();
-    let one = "[runtime]\nworkers = 1\n";
-    let upstream = format!("servers = [\"{}\"]\nretry = {{ attempts = 0 }}", origin.server());
-    let toml = format!(
-        "{one}[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.app]\n{upstream}\n[[route]]\nupstream = \"app\"\n"
-    );
-    let proxy = Tidegate::start(&toml);
+    let proxy = one(&origin).app("retry = { attempts = 0 }").start();
     let mut client = proxy.client();
     assert_eq!(client.get("/none").status, 204);
     // It can be repeated, so it is, where nothing is left over.
@@ -212,11 +207,7 @@ fn s6_a_head_that_is_at_fault_is_an_answer() {
         1 => vec![Step::Send(fault.clone())],
         _ => vec![Step::Send(ok("fine"))],
     });
-    let upstream = format!("servers = [\"{}\"]\nretry = {{ attempts = 0 }}", origin.server());
-    let toml = format!(
-        "[runtime]\nworkers = 1\n[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.app]\n{upstream}\n[[route]]\nupstream = \"app\"\n"
-    );
-    let proxy = Tidegate::start(&toml);
+    let proxy = one(&origin).app("retry = { attempts = 0 }").start();
     let mut client = proxy.client();
     assert_eq!(client.get("/first").status, 200);
     // What follows the head is no sign that the answer belongs to an earlier request.

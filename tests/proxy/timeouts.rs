@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::setup::{Lines, with, with_servers};
+use crate::setup::one;
 use support::{
     Blackhole, End, Gate, Origin, RawClient, SOON, Step, assert_problem, assert_problem_and_close,
     escape, ok, wait_until,
@@ -41,8 +41,7 @@ fn send_steadily(client: &mut RawClient) {
 #[test]
 fn headers_bounds_the_time_to_a_whole_head() {
     let origin = Origin::ok("never");
-    let listen = "timeout = { headers = \"500ms\" }";
-    let proxy = with(&origin, Lines { listen, ..Lines::default() });
+    let proxy = one(&origin).listen("timeout = { headers = \"500ms\" }").start();
     let mut client = proxy.client();
     takes(|| {
         client.send("GET / HTTP/1.1\r\nHost: a.te");
@@ -55,8 +54,7 @@ fn headers_bounds_the_time_to_a_whole_head() {
 #[test]
 fn headers_is_not_prolonged_by_one_byte_at_a_time() {
     let origin = Origin::ok("never");
-    let listen = "timeout = { headers = \"500ms\" }";
-    let proxy = with(&origin, Lines { listen, ..Lines::default() });
+    let proxy = one(&origin).listen("timeout = { headers = \"500ms\" }").start();
     let mut client = proxy.client();
     let mut seen = Vec::new();
     takes(|| {
@@ -75,8 +73,7 @@ fn headers_is_not_prolonged_by_one_byte_at_a_time() {
 #[test]
 fn a_connection_without_a_byte_is_closed_silently() {
     let origin = Origin::ok("never");
-    let listen = "timeout = { headers = \"500ms\", idle = \"500ms\" }";
-    let proxy = with(&origin, Lines { listen, ..Lines::default() });
+    let proxy = one(&origin).listen("timeout = { headers = \"500ms\", idle = \"500ms\" }").start();
     let mut client = proxy.client();
     takes(|| client.assert_closes(SOON));
 }
@@ -84,8 +81,7 @@ fn a_connection_without_a_byte_is_closed_silently() {
 #[test]
 fn idle_closes_a_kept_connection_silently() {
     let origin = Origin::ok("ok");
-    let listen = "timeout = { idle = \"500ms\" }";
-    let proxy = with(&origin, Lines { listen, ..Lines::default() });
+    let proxy = one(&origin).listen("timeout = { idle = \"500ms\" }").start();
     let mut client = proxy.client();
     assert_eq!(client.get("/").status, 200);
     takes(|| client.assert_closes(SOON));
@@ -94,8 +90,7 @@ fn idle_closes_a_kept_connection_silently() {
 #[test]
 fn body_gap_bounds_the_silence_within_a_request_body() {
     let origin = Origin::ok("never");
-    let listen = "timeout = { body_gap = \"500ms\" }";
-    let proxy = with(&origin, Lines { listen, ..Lines::default() });
+    let proxy = one(&origin).listen("timeout = { body_gap = \"500ms\" }").start();
     let mut client = proxy.client();
     takes(|| {
         client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nhello");
@@ -109,8 +104,7 @@ fn body_gap_bounds_the_silence_within_a_request_body() {
 #[test]
 fn body_gap_does_not_bound_a_slow_but_steady_upload() {
     let origin = Origin::ok("ok");
-    let listen = "timeout = { body_gap = \"500ms\" }";
-    let proxy = with(&origin, Lines { listen, ..Lines::default() });
+    let proxy = one(&origin).listen("timeout = { body_gap = \"500ms\" }").start();
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n");
     send_steadily(&mut client);
@@ -123,8 +117,7 @@ fn write_gap_ends_a_client_that_stops_reading() {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n".to_vec();
         vec![Step::Send(head), Step::Fill(1_000_000_000)]
     });
-    let listen = "timeout = { write_gap = \"500ms\" }";
-    let proxy = with(&origin, Lines { listen, ..Lines::default() });
+    let proxy = one(&origin).listen("timeout = { write_gap = \"500ms\" }").start();
     let mut client = RawClient::connect_narrow(proxy.address());
     takes(|| {
         client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
@@ -138,9 +131,7 @@ fn write_gap_ends_a_client_that_stops_reading() {
 #[test]
 fn connect_bounds_a_connect_that_nobody_answers() {
     let hole = Blackhole::start();
-    let upstream = upstream("connect = \"500ms\"");
-    let servers = format!("\"{}\"", hole.address);
-    let proxy = with_servers(&servers, Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = one(hole.address).app(&upstream("connect = \"500ms\"")).start();
     let answer = takes(|| proxy.client().get("/"));
     assert_problem(&answer, 504, "upstream_timeout");
 }
@@ -150,8 +141,7 @@ fn send_bounds_an_origin_that_does_not_read() {
     let gate = Gate::default();
     let wait = gate.clone();
     let origin = Origin::on_head(move |_| vec![Step::Until(wait.clone()), Step::Close]);
-    let upstream = upstream("send = \"500ms\"");
-    let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = one(&origin).app(&upstream("send = \"500ms\"")).start();
     let mut client = proxy.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n", 60 << 20));
     takes(|| {
@@ -165,8 +155,7 @@ fn send_bounds_an_origin_that_does_not_read() {
 #[test]
 fn first_byte_bounds_the_wait_for_an_answer() {
     let origin = Origin::start(|_| vec![Step::Hold]);
-    let upstream = upstream("first_byte = \"500ms\"");
-    let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = one(&origin).app(&upstream("first_byte = \"500ms\"")).start();
     let mut client = proxy.client();
     takes(|| assert_problem(&client.get("/"), 504, "upstream_timeout"));
     wait_until(SOON, "the origin is told", || origin.open_connections() == 0);
@@ -175,8 +164,7 @@ fn first_byte_bounds_the_wait_for_an_answer() {
 #[test]
 fn first_byte_starts_when_the_request_is_complete() {
     let origin = Origin::ok("ok");
-    let upstream = upstream("first_byte = \"500ms\"");
-    let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = one(&origin).app(&upstream("first_byte = \"500ms\"")).start();
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n");
     send_steadily(&mut client);
@@ -188,8 +176,7 @@ fn gap_resets_a_client_whose_answer_stalls() {
     let origin = Origin::start(|_| {
         vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello".to_vec()), Step::Hold]
     });
-    let upstream = upstream("gap = \"500ms\"");
-    let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = one(&origin).app(&upstream("gap = \"500ms\"")).start();
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
     let (bytes, end) = takes(|| client.end(SOON));
@@ -201,8 +188,7 @@ fn gap_resets_a_client_whose_answer_stalls() {
 #[test]
 fn total_bounds_a_request_that_gets_no_answer() {
     let origin = Origin::start(|_| vec![Step::Hold]);
-    let upstream = upstream("total = \"500ms\"");
-    let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = one(&origin).app(&upstream("total = \"500ms\"")).start();
     let mut client = proxy.client();
     takes(|| assert_problem(&client.get("/"), 504, "upstream_timeout"));
 }
@@ -217,8 +203,7 @@ fn total_bounds_an_answer_that_trickles() {
         }
         steps
     });
-    let upstream = upstream("total = \"500ms\"");
-    let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = one(&origin).app(&upstream("total = \"500ms\"")).start();
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
     let (_, end) = takes(|| client.end(SOON));
@@ -229,9 +214,8 @@ fn total_bounds_an_answer_that_trickles() {
 fn a_routes_timeout_overrides_the_upstreams() {
     let origin = Origin::start(|_| vec![Step::Hold]);
     let upstream = upstream("first_byte = \"60s\"");
-    let lines =
-        Lines { upstream: &upstream, route: "timeout = { first_byte = \"500ms\" }", listen: "" };
-    let proxy = with(&origin, lines);
+    let route = "timeout = { first_byte = \"500ms\" }";
+    let proxy = one(&origin).app(&upstream).route(route).start();
     takes(|| assert_problem(&proxy.client().get("/"), 504, "upstream_timeout"));
 }
 
@@ -240,8 +224,7 @@ fn interim_answers_do_not_count_as_the_first_byte() {
     let origin = Origin::start(|_| {
         vec![Step::Send(b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n".to_vec()), Step::Hold]
     });
-    let upstream = upstream("first_byte = \"500ms\"");
-    let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = one(&origin).app(&upstream("first_byte = \"500ms\"")).start();
     let mut client = proxy.client();
     takes(|| assert_problem(&client.get("/"), 504, "upstream_timeout"));
 }
@@ -252,8 +235,7 @@ fn a_client_can_go_on_after_a_504() {
         "/slow" => vec![Step::Hold],
         _ => vec![Step::Send(ok("fine"))],
     });
-    let upstream = upstream("first_byte = \"500ms\"");
-    let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
+    let proxy = one(&origin).app(&upstream("first_byte = \"500ms\"")).start();
     let mut client = proxy.client();
     let slow = client.get("/slow");
     assert_eq!(slow.status, 504);

@@ -1,6 +1,6 @@
 //! Protocols other than WebSocket, asked for by a request with a body: Docker's `attach` and `exec` do so.
 
-use crate::setup::{Lines, plain, with};
+use crate::setup::{one, plain};
 use support::{End, Nginx, Origin, SOON, Step, wait_until};
 
 const SWITCH: &str =
@@ -99,8 +99,7 @@ fn p5_a_server_may_stay_with_http() {
     }
     // HTTP/2 has no place for a body in front of a tunnel: there it is an ordinary request.
     let nginx = Nginx::h2c(&[("docker", b"fine")], "");
-    let lines = Lines { upstream: "protocol = 'h2c'", ..Lines::default() };
-    let proxy = crate::setup::with_servers(&format!("'{}'", nginx.address), lines);
+    let proxy = one(nginx.address).app("protocol = 'h2c'").start();
     let put = ask("Content-Length: 2\r\n").replace("POST /v1.41/exec/x/start", "PUT /store/x");
     assert_eq!(proxy.client().exchange([&put, "{}"].concat()).status, 201);
     assert_eq!(nginx.stored("x"), b"{}");
@@ -109,7 +108,7 @@ fn p5_a_server_may_stay_with_http() {
 #[test]
 fn p5_a_handshake_of_websocket_has_no_body() {
     let origin = Origin::ok("fine");
-    let proxy = with(&origin, Lines::default());
+    let proxy = plain(&origin);
     let ask = ask("Content-Length: 2\r\n").replace("Upgrade: tcp", "Upgrade: websocket");
     assert_eq!(proxy.client().exchange([&ask, "{}"].concat()).status, 200);
     let asked = origin.only_request();

@@ -1,7 +1,7 @@
 //! Old clients, answers without bodies, and interim answers.
 
 use crate::setup::plain;
-use support::{Origin, RawClient, SOON, Step, Tidegate, ok};
+use support::{Configuration, Origin, RawClient, SOON, Step, ok};
 
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
@@ -134,30 +134,24 @@ fn early_hints_pass_to_http_1_1_but_not_to_http_1_0() {
 #[test]
 fn p8_a_client_that_names_no_host_is_sent_nowhere() {
     let origin = Origin::ok("hello");
-    let toml = r#"
+    let lines = r#"
         [[listen]]
         name = "redirecting"
-        address = "127.0.0.1:0"
         redirect = "https"
         [[listen]]
         name = "main"
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{origin}"]
         [[route]]
         path = "/host/*"
-        redirect = { to = "https://{brace}host{ecarb}{brace}path{ecarb}", status = 308 }
+        redirect = { to = "https://{host}{path}", status = 308 }
         [[route]]
         path = "/fixed/*"
         redirect = { to = "https://b.test/x", status = 308 }
         [[route]]
         path = "/here/*"
-        redirect = { to = "/x{brace}path{ecarb}", status = 308 }
+        redirect = { to = "/x{path}", status = 308 }
         [[route]]
-        upstream = "app"
     "#;
-    let proxy =
-        Tidegate::with(toml, &[("origin", &origin.server()), ("brace", &"{"), ("ecarb", &"}")]);
+    let proxy = Configuration::of(&origin).toml(lines).start();
     let ask = |listener: &str, path: &str, host: &str| {
         let mut client = RawClient::connect(proxy.listener(listener));
         let answer = client.exchange(format!("GET {path} HTTP/1.0\r\n{host}\r\n"));

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use support::{RawClient, Response, Tidegate};
+use support::{Configuration, RawClient, Response, Tidegate};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -32,23 +32,11 @@ fn proxy(servers: &str, more: &str) -> Tidegate {
 }
 
 fn text(servers: &str, more: &str) -> String {
-    format!(
-        r#"
-        [runtime]
-        workers = 2
-        guard_hold = "2s"
-        [admin]
-        address = "127.0.0.1:0"
-        token = "sesame"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [[route]]
-        upstream = "app"
-        [upstream.app]
-        servers = {servers}
-        {more}
-        "#
-    )
+    Configuration::default()
+        .runtime("workers = 2\nguard_hold = '2s'")
+        .admin("token = 'sesame'")
+        .upstream_with("app", &format!("servers = {servers}\n{more}"))
+        .text()
 }
 
 /// A call to the admin endpoint by who knows the token.

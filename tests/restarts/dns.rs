@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::server::Server;
 use support::name_server::{A, AAAA, NameServer, Reply, alias, ip};
-use support::{RawClient, Tidegate, refused_address, wait_until};
+use support::{Configuration, RawClient, Tidegate, refused_address, wait_until};
 
 /// How long something may take that is looked up again within two seconds, on a machine that has other things to do.
 const SOON: Duration = Duration::from_secs(8);
@@ -16,23 +16,12 @@ fn proxy(names: &NameServer, hosts: &str, port: u16, listen: &str) -> Tidegate {
 }
 
 fn proxy_for(names: &NameServer, hosts: &str, servers: &str, listen: &str) -> Tidegate {
-    let text = format!(
-        r#"
-        [runtime]
-        workers = 1
-        [admin]
-        address = "127.0.0.1:0"
-        [dns]
-        servers = ["{}"]
-        [[listen]]
-        address = "{listen}"
-        [upstream.app]
-        servers = [{servers}]
-        [[route]]
-        upstream = "app"
-        "#,
-        names.address
-    );
+    let text = Configuration::default()
+        .runtime("workers = 1")
+        .within("dns", &format!("servers = ['{}']", names.address))
+        .listen(&format!("address = '{listen}'"))
+        .upstream_with("app", &format!("servers = [{servers}]"))
+        .text();
     Tidegate::with_hosts(hosts, &text, &[])
 }
 

@@ -7,24 +7,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::server::Server;
-use support::{RawClient, Tidegate};
+use support::{Configuration, RawClient, Tidegate};
 
 /// A proxy for an upstream with these lines.
 pub fn proxy(upstream: &str) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [runtime]
-        workers = 2
-        [admin]
-        address = "127.0.0.1:0"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        {upstream}
-        [[route]]
-        upstream = "app"
-        "#
-    ))
+    Configuration::default().runtime("workers = 2").upstream_with("app", upstream).start()
 }
 
 /// What a client asks for, over and over.

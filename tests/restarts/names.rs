@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::load::{Kind, Load};
 use crate::server::{Mode, Server};
-use support::{RawClient, SOON, Tidegate, assert_problem, wait_until};
+use support::{Configuration, RawClient, SOON, Tidegate, assert_problem, wait_until};
 
 /// How long a name that leads nowhere may stay unnoticed once it leads somewhere: five seconds, a tenth
 /// more, and the time for it.
@@ -20,20 +20,7 @@ fn proxy(hosts: &str, upstream: &str) -> Tidegate {
 }
 
 fn configuration(upstream: &str) -> String {
-    format!(
-        r#"
-        [runtime]
-        workers = 2
-        [admin]
-        address = "127.0.0.1:0"
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        {upstream}
-        [[route]]
-        upstream = "app"
-        "#
-    )
+    Configuration::default().runtime("workers = 2").upstream_with("app", upstream).text()
 }
 
 fn post(proxy: &Tidegate, path: &str) -> (u16, Value) {

@@ -2,7 +2,7 @@
 
 use crate::load::proxy;
 use crate::server::{Mode, servers};
-use support::{Blackhole, RawClient, Tidegate, refused_address};
+use support::{Blackhole, Configuration, RawClient, Tidegate, refused_address};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi";
 
@@ -47,11 +47,8 @@ fn r8_a_budget_of_nothing_is_none_but_what_was_not_sent_goes_elsewhere() {
 fn r8_a_route_may_have_a_budget_of_nothing() {
     let (servers, list) = servers(2);
     servers.iter().for_each(|server| server.set(Mode::Busy));
-    let text = format!(
-        "[admin]\naddress = '127.0.0.1:0'\n[[listen]]\naddress = '127.0.0.1:0'\n[upstream.app]\n{list}\n\
-         eject = false\n[[route]]\nupstream = 'app'\nretry = {{ budget = '0%' }}"
-    );
-    let proxy = Tidegate::start(&text);
+    let failing = Configuration::default().upstream_with("app", &format!("{list}\neject = false"));
+    let proxy = failing.route("retry = { budget = '0%' }").start();
     assert_eq!(gets(&mut proxy.client(), 20), [503; 20]);
     assert_eq!(retries(&proxy), 0);
 }
@@ -118,14 +115,11 @@ fn a_connect_timeout_goes_elsewhere_with_either_word_and_a_refusal_with_connect_
 #[test]
 fn a_fallback_answers_a_write_that_no_server_took() {
     let (servers, _) = servers(1);
-    let text = format!(
-        "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.app]\nservers = ['{}', '{}']\nfallback = 'spare'\n\
-         [upstream.spare]\nservers = ['{}']\n[[route]]\nupstream = 'app'",
-        refused_address(),
-        refused_address(),
-        servers[0].address
-    );
-    let proxy = Tidegate::start(&text);
+    let gone = [refused_address(), refused_address()];
+    let proxy = Configuration::default()
+        .upstream("app", gone, "fallback = 'spare'")
+        .upstream("spare", [servers[0].address], "")
+        .start();
     for _ in 0..5 {
         assert_eq!(proxy.client().exchange(POST).status, 200);
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use support::{RawClient, Tidegate};
+use support::{Configuration, RawClient, Tidegate};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -33,24 +33,12 @@ fn proxy(servers: &str, (top, more): (&str, &str)) -> Tidegate {
 }
 
 fn text(servers: &str, (top, more): (&str, &str)) -> String {
-    format!(
-        r#"
-        [runtime]
-        workers = 2
-        guard_hold = "2s"
-        [admin]
-        address = "127.0.0.1:0"
-        {top}
-        [[listen]]
-        address = "127.0.0.1:0"
-        [[route]]
-        upstream = "app"
-        [upstream.app]
-        servers = {servers}
-        slow_start = "0s"
-        {more}
-        "#
-    )
+    Configuration::default()
+        .runtime("workers = 2\nguard_hold = '2s'")
+        .admin(top)
+        .route("")
+        .upstream_with("app", &format!("servers = {servers}\nslow_start = '0s'\n{more}"))
+        .text()
 }
 
 /// What the admin endpoint says of the upstream.

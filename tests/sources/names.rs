@@ -100,8 +100,9 @@ fn every_failure_keeps_the_last_good_answer_and_is_an_alarm() {
         assert_eq!(metric(&proxy, FAULT), Some(1.0));
         assert_eq!(crate::names(&proxy), [origin.server()]);
         assert_eq!(proxy.client().get("/").text(), "fine");
-        let log = proxy.log();
-        assert!(log.lines().any(|line| line.contains("WARN") && line.contains(&expected)), "{log}");
+        wait_until(SOON, "it is logged", || {
+            proxy.log().lines().any(|line| line.contains("WARN") && line.contains(&expected))
+        });
     }
     names.at("app.test", 1, &["127.0.0.1", "127.0.0.2"]);
     wait_until(SOON, "it is well again", || fault(&proxy).is_none());
@@ -254,8 +255,8 @@ fn a_name_that_leads_to_the_proxy_itself_is_not_followed_there() {
     let text =
         crate::text(&dns(port, ""), (&format!("[dns]\nservers = ['{}']", server.address), ""));
     let text = text.replace(
-        "[[listen]]\n        address = \"127.0.0.1:0\"",
-        &format!("[[listen]]\n        address = \"127.0.0.1:{port}\""),
+        "[[listen]]\naddress = \"127.0.0.1:0\"",
+        &format!("[[listen]]\naddress = \"127.0.0.1:{port}\""),
     );
     let proxy = Tidegate::start(&text);
     assert_eq!(names(&proxy), [format!("127.0.0.2:{port}")]);

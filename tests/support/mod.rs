@@ -1,6 +1,15 @@
 //! The language the end-to-end tests are written in: a real `tidegate` process, scripted origins,
 //! a client that speaks raw bytes, and the two real peers (nginx, curl).
 //!
+//! ```ignore
+//! let origin = Origin::ok("fine");
+//! let proxy = Configuration::of(&origin).app("eject = false").route("path = '/x/*'").start();
+//! assert_eq!(proxy.client().get("/x/y").text(), "fine");
+//! ```
+//!
+//! A [`Configuration`] says what a test is about; a listener, an admin endpoint and a route come by themselves. Where the
+//! text is the subject, [`Tidegate::with`] takes it as it is, with `{name}` for ports and addresses.
+//!
 //! Plain threads and `std::net`, on purpose: the parties of a test must not share a library with
 //! the program under test, or one bug would hide behind the other. Every read has a deadline, every
 //! wait polls a condition, every port is chosen by the kernel.
@@ -15,6 +24,7 @@
 
 mod certificates;
 mod client;
+mod configuration;
 mod connection;
 mod message;
 pub mod name_server;
@@ -31,6 +41,7 @@ use std::time::{Duration, Instant};
 
 pub use certificates::{Authority, Certificate};
 pub use client::RawClient;
+pub use configuration::Configuration;
 pub use message::{Request, Response, escape, latin1};
 pub use origin::{Gate, Mark, Origin, Seen, Step, ok};
 pub use peers::{Curl, Nginx, curl};

@@ -1,5 +1,6 @@
 //! A scripted origin: it records every byte it receives and answers as the test says.
 
+use std::fmt;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -100,6 +101,13 @@ pub fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
     bytes.extend_from_slice(body);
     bytes
+}
+
+/// As an upstream lists it.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.server())
+    }
 }
 
 impl Origin {

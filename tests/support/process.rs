@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::RawClient;
+use super::configuration::fill_in;
 use super::{SOON, holds_within, wait_until};
 
 /// How long the process may take to open its listeners.
@@ -41,7 +42,7 @@ impl Tidegate {
     }
 
     /// As [`Self::start`]; every `{name}` of `values` is replaced first, and `{dir}` by a
-    /// directory of this process alone.
+    /// directory of this process alone. A value that stands nowhere, and a name without a value, is a mistake.
     pub fn with(toml: &str, values: &[(&str, &dyn Display)]) -> Self {
         Self::in_directory(tempfile::tempdir().unwrap(), toml, values)
     }
@@ -116,10 +117,7 @@ impl Tidegate {
         toml: &str,
         values: &[(&str, &dyn Display)],
     ) -> Self {
-        let mut text = toml.replace("{dir}", &directory.path().display().to_string());
-        for (name, value) in values {
-            text = text.replace(&format!("{{{name}}}"), &value.to_string());
-        }
+        let text = fill_in(toml, directory.path(), values);
         let file = directory.path().join("tidegate.toml");
         std::fs::write(&file, &text).unwrap();
         let mut child = command

@@ -24,7 +24,7 @@ mod serving;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use support::{Authority, Certificate, Curl, Origin, Tidegate, curl};
+use support::{Authority, Certificate, Configuration, Curl, Origin, Tidegate, curl};
 
 /// The `tls` of a listener.
 fn entry(Certificate { cert, key }: &Certificate, more: &str) -> String {
@@ -33,28 +33,11 @@ fn entry(Certificate { cert, key }: &Certificate, more: &str) -> String {
 
 /// A proxy with this `tls`, and further lines of its listener, in front of `origin`.
 fn config(origin: &Origin, tls: &str, more: &str) -> String {
-    format!(
-        r#"
-        [runtime]
-        workers = 2
-        drain = "3s"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = "off"
-        [[listen]]
-        name = "main"
-        address = "127.0.0.1:0"
-        tls = {tls}
-        {more}
-        [upstream.app]
-        servers = ["{}"]
-        [[route]]
-        name = "app"
-        upstream = "app"
-        "#,
-        origin.server()
-    )
+    Configuration::of(origin)
+        .runtime("workers = 2")
+        .listen(&format!("name = 'main'\ntls = {tls}\n{more}"))
+        .route("name = 'app'")
+        .text()
 }
 
 fn proxy(origin: &Origin, tls: &str, more: &str) -> Tidegate {

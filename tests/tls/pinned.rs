@@ -6,7 +6,10 @@ use std::process::Command;
 use time::Duration;
 
 use crate::{entry, proxy};
-use support::{Authority, Certificate, Nginx, Origin, SOON, Tidegate, assert_problem, wait_until};
+use support::{
+    Authority, Certificate, Configuration, Nginx, Origin, SOON, Tidegate, assert_problem,
+    wait_until,
+};
 
 /// What `openssl` makes in this directory with these arguments.
 fn openssl(directory: &Path, arguments: &[&str]) {
@@ -45,19 +48,7 @@ const EC: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 const RSA: &[&str] = &["-newkey", "rsa:2048"];
 
 fn towards(nginx: &Nginx, tls: &str) -> Tidegate {
-    let text = "
-        [admin]
-        address = '127.0.0.1:0'
-        [log]
-        access = 'off'
-        [[listen]]
-        address = '127.0.0.1:0'
-        [upstream.app]
-        servers = ['{server}']
-        tls = {tls}
-        [[route]]
-        upstream = 'app'";
-    Tidegate::with(text, &[("server", &nginx.address), ("tls", &tls)])
+    Configuration::of(nginx.address).app(&format!("tls = {tls}")).start()
 }
 
 fn trusting(certificate: &Certificate, more: &str) -> String {

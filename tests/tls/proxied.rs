@@ -5,28 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
 
 use crate::{ask, entry};
-use support::{Authority, End, Origin, RawClient, SOON, Tidegate};
+use support::{Authority, Configuration, End, Origin, RawClient, SOON, Tidegate};
 
 fn proxy(origin: &Origin, trusted: &str, more: &str) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [log]
-        access = "off"
-        [[listen]]
-        address = "127.0.0.1:0"
-        proxy_protocol = true
-        trusted_proxies = ["{trusted}"]
-        timeout = {{ headers = "500ms" }}
-        {more}
-        [upstream.app]
-        servers = ["{}"]
-        [[route]]
-        upstream = "app"
-        "#,
-        origin.server()
-    ))
+    let listen = format!(
+        "proxy_protocol = true\ntrusted_proxies = ['{trusted}']\ntimeout = {{ headers = '500ms' }}\n{more}"
+    );
+    Configuration::of(origin).listen(&listen).start()
 }
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
@@ -217,32 +202,12 @@ fn what_was_told_is_told_on_with_its_extensions() {
 fn nginx_understands_it_and_nobody_gets_anothers_connection() {
     let port = "return 200 \"$proxy_protocol_addr $proxy_protocol_port $connection\";";
     let nginx = support::Nginx::proxied(&format!("location / {{ {port} }}"));
-    let config = |version: &str| {
-        format!(
-            r#"
-            [runtime]
-            workers = 1
-            [admin]
-            address = "127.0.0.1:0"
-            [log]
-            access = "off"
-            [[listen]]
-            name = "told"
-            address = "127.0.0.1:0"
-            proxy_protocol = true
-            trusted_proxies = ["127.0.0.0/8"]
-            [upstream.app]
-            servers = ["{}"]
-            proxy_protocol = "{version}"
-            health = {{ path = "/", every = "100ms" }}
-            [[route]]
-            upstream = "app"
-            "#,
-            nginx.address
-        )
-    };
+    let listen = "name = 'told'\nproxy_protocol = true\ntrusted_proxies = ['127.0.0.0/8']";
     for version in ["v1", "v2"] {
-        let proxy = Tidegate::start(&config(version));
+        let upstream =
+            format!("proxy_protocol = '{version}'\nhealth = {{ path = '/', every = '100ms' }}");
+        let base = Configuration::of(nginx.address).runtime("workers = 1").listen(listen);
+        let proxy = base.app(&upstream).start();
         let passed = || proxy.stats()["upstreams"][0]["servers"][0]["checks_passed"].as_u64();
         support::wait_until(SOON, "checks say that they are nobody", || passed() > Some(0));
         let mut clients: Vec<RawClient> = (1..=3)
