@@ -271,7 +271,7 @@ impl WebhookEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::schema::policy::secret_bytes;
+    use crate::config::schema::cache::secret_bytes;
 
     const NOW: u64 = 1_800_000_000;
 

@@ -19,6 +19,29 @@ pub struct Substitute {
     pub body: Arc<[u8]>,
 }
 
+/// The share of a representation that a response brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentShare {
+    /// All of it, or to `HEAD` its fields.
+    Whole,
+    /// A part of it as the server has it, which no stage changes.
+    Part,
+    /// Nothing: the client has it.
+    Unmodified,
+}
+
+impl SentShare {
+    /// The share that an answer with this status brings.
+    #[must_use]
+    pub fn of(status: u16) -> Self {
+        match status {
+            304 => Self::Unmodified,
+            206 => Self::Part,
+            _ => Self::Whole,
+        }
+    }
+}
+
 /// One thing that is done to a response. Its methods are called in the order in which they stand here, each at most
 /// once but for [`ResponseStage::write_fields`].
 pub trait ResponseStage {
@@ -37,6 +60,10 @@ pub trait ResponseStage {
     fn announce_length(&mut self, _head: &ResponseHead, length: Length) -> Length {
         length
     }
+
+    /// The same for less than the whole of what is stored with this head and this length: what is sent of it has the
+    /// length that it has.
+    fn announce_share(&mut self, _head: &ResponseHead, _whole: Length, _share: SentShare) {}
 
     /// Writes the fields of the head: through `inner` those of the stages before, changed and added to as need be.
     fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {

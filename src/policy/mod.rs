@@ -19,56 +19,40 @@ pub mod pages;
 pub mod shared;
 pub mod stages;
 pub mod table;
+pub mod way_in;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use smallvec::SmallVec;
 
+use self::way_in::WayIn;
 use crate::exchange::queue::QueueStats;
 use crate::wire::head::Fields;
 
 /// A field's value that was made for one request; most need no memory of their own.
 pub type MadeValue = SmallVec<[u8; 64]>;
 
-/// A way of knowing clients.
-#[derive(Debug)]
-pub enum Auth {
-    /// By a key in a header.
-    ApiKeys(Arc<api_key::ApiKeys>),
-    /// By name and password.
-    Basic(Arc<basic::Basic>),
-    /// By a signed token.
-    Jwt(Arc<jwt::Jwt>),
-    /// Another server is asked.
-    Forward(Arc<forward_auth::ForwardAuth>),
-}
-
-impl Auth {
-    /// Returns whether a field of this name says what the authentication knows, never what a client says.
-    #[must_use]
-    pub fn replaces_field(&self, name: &[u8]) -> bool {
-        match self {
-            Auth::Jwt(jwt) => {
-                jwt.forwarded_claims().iter().any(|(_, own)| own.eq_ignore_ascii_case(name))
-            }
-            Auth::Forward(judge) => judge.copy.iter().any(|own| own.eq_ignore_ascii_case(name)),
-            Auth::ApiKeys(_) | Auth::Basic(_) => false,
-        }
-    }
-}
-
-/// One way in.
-#[derive(Debug)]
-pub struct WayIn {
-    /// The name of the `[auth.NAME]`.
-    pub name: Arc<str>,
-    /// The way in which clients are known.
-    pub auth: Auth,
-    /// The name of what is protected, as a quoted string (RFC 9110 §5.6.4).
-    pub realm: Box<str>,
+/// The policies of a route that has any.
+#[derive(Debug, Default)]
+pub struct Policies {
+    /// The other origins whose pages may use it.
+    pub cors: Option<cors::Cors>,
+    /// The clients that may use it while nobody else may.
+    pub maintenance: Option<maintenance::Maintenance>,
+    /// The ways in: whom one of these lets in may use it, asked in this order. Empty lets everybody in.
+    pub ways: Box<[WayIn]>,
+    /// The rates of requests.
+    pub limits: Box<[limit::Limit]>,
+    /// The value of `RateLimit-Policy`.
+    pub limit_policies: Box<[u8]>,
+    /// The number of requests at a time.
+    pub concurrency: Option<concurrency::Concurrency>,
+    /// The faults that are made on purpose.
+    pub fault: Option<fault::InjectedFault>,
+    /// The compression of servers' responses, if there is any.
+    pub compress: Option<compress::Compress>,
 }
 
 impl Policies {
@@ -167,25 +151,4 @@ impl PolicyMetric {
     ) -> Self {
         Self { name, kind: "gauge", help, read }
     }
-}
-
-/// The policies of a route that has any.
-#[derive(Debug, Default)]
-pub struct Policies {
-    /// The other origins whose pages may use it.
-    pub cors: Option<cors::Cors>,
-    /// The clients that may use it while nobody else may.
-    pub maintenance: Option<maintenance::Maintenance>,
-    /// The ways in: whom one of these lets in may use it, asked in this order. Empty lets everybody in.
-    pub ways: Box<[WayIn]>,
-    /// The rates of requests.
-    pub limits: Box<[limit::Limit]>,
-    /// The value of `RateLimit-Policy`.
-    pub limit_policies: Box<[u8]>,
-    /// The number of requests at a time.
-    pub concurrency: Option<concurrency::Concurrency>,
-    /// The faults that are made on purpose.
-    pub fault: Option<fault::InjectedFault>,
-    /// The compression of servers' responses, if there is any.
-    pub compress: Option<compress::Compress>,
 }

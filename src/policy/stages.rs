@@ -10,7 +10,7 @@ use super::Policies;
 use super::compress::CompressStage;
 use super::grpc_notes::GrpcNotes;
 use crate::exchange::forward::response_fields;
-use crate::exchange::stage::{BodyStage, ResponseStage, Substitute};
+use crate::exchange::stage::{BodyStage, ResponseStage, SentShare, Substitute};
 use crate::exchange::{Emit, HeaderEdits, Length, Outcome, Source};
 use crate::wire::ResponseHead;
 use crate::wire::head::Fields;
@@ -97,6 +97,12 @@ impl ResponseStage for ResponseStages<'_> {
             length = compress.announce_length(head, length);
         }
         length
+    }
+
+    fn announce_share(&mut self, head: &ResponseHead, whole: Length, share: SentShare) {
+        if let Some(compress) = &mut self.compress {
+            compress.announce_share(head, whole, share);
+        }
     }
 
     fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {

@@ -13,9 +13,11 @@ use crate::cache::route::{CacheCounts, KeyInput, KeyParts, RouteCache};
 use crate::cache::store::CacheStore;
 use crate::cache::tier::{StoreTier, Tier};
 use crate::cache::webhook::WebhookSecrets;
+use crate::config::schema::auth_ref::AuthRef;
+use crate::config::schema::cache as schema;
 use crate::config::schema::forms::PolicyUse;
-use crate::config::schema::policy as schema;
-use crate::config::schema::route::{self, AuthRef};
+use crate::config::schema::policy::JwtConfig;
+use crate::config::schema::route;
 use crate::config::schema::words::{LimitKey, TokenPlace};
 use crate::config::{Config, Finding};
 use crate::policy::shared::Redis;
@@ -174,7 +176,7 @@ pub(super) fn compile_cache(
         settings: Arc::new(settings),
         key: key_parts,
         tells_apart,
-        authenticates: matches!(written.auth, Some(AuthRef::Named(_))),
+        authenticates: matches!(written.policies.auth, Some(AuthRef::Named(_))),
         vary_on,
         lock_timeout: lock_timeout.get(),
         invalidate_header: invalidate_header
@@ -196,7 +198,7 @@ const AUTHORIZATION: &[u8] = b"authorization";
 /// Returns whether a part of the key is what clients of a route prove who they are by. It must be the only way in: where there are
 /// several, a client of another one has no such part, or chooses it, or has it from somebody else who may say the same.
 fn tells_apart(input: &KeyInput, route: &route::RouteConfig, config: &Config) -> bool {
-    let mut ways = route.auth.iter().flat_map(AuthRef::names);
+    let mut ways = route.policies.auth.iter().flat_map(AuthRef::names);
     let way = match (ways.next(), ways.next()) {
         (None, _) => return matches!(input, KeyInput::Header(name) if **name == *AUTHORIZATION),
         (Some(name), None) => config.auth.get(name.value.as_str()),
@@ -206,7 +208,7 @@ fn tells_apart(input: &KeyInput, route: &route::RouteConfig, config: &Config) ->
     match input {
         KeyInput::Claim(claim) => **claim == *"sub" && way.jwt.is_some(),
         KeyInput::Header(name) if **name == *AUTHORIZATION => {
-            let from_header = |jwt: &schema::JwtConfig| {
+            let from_header = |jwt: &JwtConfig| {
                 jwt.from.iter().all(|place| matches!(place.value, TokenPlace::Header))
             };
             way.basic.is_some() || way.jwt.as_ref().is_some_and(from_header)

@@ -4,12 +4,14 @@
 //! not in here: it belongs to the endpoints, which a new snapshot takes over from the old one.
 
 mod access;
+mod auth;
 mod cache;
 pub mod check;
 pub mod compile;
 pub mod listener;
 pub mod pages;
 mod policies;
+mod redis;
 pub mod rewrite;
 pub mod route;
 pub mod servers;

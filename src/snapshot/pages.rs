@@ -32,7 +32,8 @@ pub(super) fn compile_pages(
     for (range, file) in pages {
         errors.push((range.value.first, range.value.last, read_page(file, shared)?));
     }
-    let file = written.maintenance.as_ref().and_then(|maintenance| maintenance.page.as_ref());
+    let file =
+        written.policies.maintenance.as_ref().and_then(|maintenance| maintenance.page.as_ref());
     let maintenance = file.map(|file| read_page(file, shared)).transpose()?;
     let any = !errors.is_empty() || maintenance.is_some();
     Ok(any.then(|| Arc::new(Pages::new(errors, *intercept, maintenance))))
@@ -71,7 +72,7 @@ pub fn page_files(config: &Config) -> impl Iterator<Item = &Path> {
     config.route.iter().flat_map(|route| {
         let errors = route.errors.iter().flat_map(|errors| errors.pages.iter());
         let errors = errors.map(|(_, file)| file.value.as_path());
-        let maintenance = route.maintenance.iter().filter_map(|it| it.page.as_ref());
+        let maintenance = route.policies.maintenance.iter().filter_map(|it| it.page.as_ref());
         errors.chain(maintenance.map(|file| file.value.as_path()))
     })
 }

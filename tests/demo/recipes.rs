@@ -17,7 +17,7 @@ const RECIPES: [(&str, &str); 6] = [
     ),
     (
         "A policy on responses, like `compress`",
-        r"policy::compress|mod compress|(policies|written|route|stages|self)\.compress|compress: bool|CompressStage",
+        r"policy::compress|mod compress|(policies|written|route|stages|self)\.compress\b|compress: bool|CompressStage",
     ),
     ("A refusal, like `LoopDetected`", r#""loop_detected""#),
     ("A command, like `health`", r"HealthArguments|run_health|\nmod health"),

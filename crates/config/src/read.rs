@@ -20,7 +20,7 @@ use super::source::{Place, Sources};
 use super::tree::{TreeNode, Value};
 
 pub(crate) use self::declare::{
-    key_name, not_one_of, schema_name, serialize_as_text, settings, table, words,
+    group, key_name, not_one_of, schema_name, serialize_as_text, settings, table, words,
 };
 pub(crate) use self::properties::{Properties, any_of, schema_of};
 pub use self::table::{KeyGroup, TableReader};

@@ -1,99 +1,29 @@
-//! `compress`: which responses are compressed on the way to the client, and how (RFC 9110 §8.4, §12.5.3).
+//! `compress`: how responses are compressed on the way to the client (RFC 9110 §8.4, §12.5.3).
 //!
 //! Only what shrinks, is whole, and is not compressed already; never what the server forbids to transform, and
 //! not event streams, whose events would wait for each other.
 
 mod body;
+mod coding;
+mod eligible;
+mod encoder;
 
-use std::cell::Cell;
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-use compression_codecs::brotli::params::EncoderParams;
-use compression_codecs::flate::params::FlateEncoderParams;
-use compression_codecs::zstd::params::CParameter;
-use compression_codecs::{BrotliEncoder, EncodeV2, GzipEncoder, ZstdEncoder};
-use compression_core::Level;
-use compression_core::util::{PartialBuffer, WriteBuffer};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::body::{BodyReader, CompressedBody};
+use self::coding::{ContentCoding, best_accepted};
+use self::eligible::{forbids_transform, is_compressible};
+use self::encoder::is_at_limit;
+pub use self::encoder::{CompressionCounts, Compressor};
 use super::{Policies, PolicyMetric};
-use crate::exchange::accept::parse_weight;
-use crate::exchange::stage::{BodyStage, ResponseStage};
+use crate::exchange::stage::{BodyStage, ResponseStage, SentShare};
 use crate::exchange::{Emit, Length, Source};
 use crate::wire::ResponseHead;
 use crate::wire::head::{Fields, list_items};
-
-/// Shorter bodies gain less than their framing costs.
-const SMALLEST: u64 = 1024;
-/// Bodies that a worker compresses at a time; each holds 0.3 MiB (gzip) to 2.4 MiB (br). Beyond them responses go out
-/// as they are.
-const MOST: u32 = 64;
-/// A window of 256 KiB: what a body holds in memory, here and at the client, depends on it.
-const WINDOW: u32 = 18;
-
-/// A content coding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContentCoding {
-    /// RFC 8878.
-    Zstd,
-    /// RFC 7932.
-    Brotli,
-    /// RFC 1952.
-    Gzip,
-}
-
-impl ContentCoding {
-    /// From the best to the least.
-    const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
-
-    fn name(self) -> &'static [u8] {
-        match self {
-            Self::Zstd => b"zstd",
-            Self::Brotli => b"br",
-            Self::Gzip => b"gzip",
-        }
-    }
-
-    fn is_named(self, name: &[u8]) -> bool {
-        // RFC 9110 §8.4.1.3: `x-gzip` is the same.
-        name.eq_ignore_ascii_case(self.name())
-            || self == Self::Gzip && name.eq_ignore_ascii_case(b"x-gzip")
-    }
-
-    /// Levels that a proxy can afford at line speed.
-    fn new_encoder(self) -> Box<dyn EncodeV2> {
-        match self {
-            Self::Zstd => {
-                Box::new(ZstdEncoder::new_with_params(3, &[CParameter::window_log(WINDOW)]))
-            }
-            Self::Brotli => {
-                let parameters = EncoderParams::default().quality(Level::Precise(4));
-                Box::new(BrotliEncoder::new(parameters.window_size(WINDOW as i32)))
-            }
-            Self::Gzip => {
-                let level = flate2::Compression::new(5);
-                Box::new(GzipEncoder::new(FlateEncoderParams::from(level)))
-            }
-        }
-    }
-}
-
-/// The counts of a route's compression. They survive reloads.
-#[derive(Debug, Default)]
-pub struct CompressionCounts {
-    /// Responses that were compressed.
-    pub responses: AtomicU64,
-    /// Responses that were not, because too many were under way.
-    pub skipped: AtomicU64,
-    /// Bytes before,
-    pub taken: AtomicU64,
-    /// and after.
-    pub made: AtomicU64,
-}
 
 /// `compress` of a route.
 #[derive(Debug, Default)]
@@ -183,27 +113,6 @@ pub(super) const METRICS: &[PolicyMetric] = &[
     ),
 ];
 
-/// The share of a representation that a response brings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SentShare {
-    /// All of it, or to `HEAD` its fields.
-    Whole,
-    /// A part of it as the server has it, which is never compressed.
-    Part,
-    /// Nothing: the client has it.
-    Unmodified,
-}
-
-impl SentShare {
-    fn of(status: u16) -> Self {
-        match status {
-            304 => Self::Unmodified,
-            206 => Self::Part,
-            _ => Self::Whole,
-        }
-    }
-}
-
 /// Compression of one response.
 #[derive(Debug)]
 pub struct CompressStage<'a> {
@@ -214,7 +123,11 @@ pub struct CompressStage<'a> {
 
 impl ResponseStage for CompressStage<'_> {
     fn announce_length(&mut self, head: &ResponseHead, length: Length) -> Length {
-        self.announce_share(head, length, SentShare::of(head.status))
+        self.plan_share(head, length, SentShare::of(head.status))
+    }
+
+    fn announce_share(&mut self, head: &ResponseHead, whole: Length, share: SentShare) {
+        self.plan_share(head, whole, share);
     }
 
     fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
@@ -228,12 +141,7 @@ impl ResponseStage for CompressStage<'_> {
 impl CompressStage<'_> {
     /// Decides what is done to a response that brings this share of a representation, whose head is `head`. `length` is
     /// that of the whole. Returns the length that is announced for the whole.
-    pub fn announce_share(
-        &mut self,
-        head: &ResponseHead,
-        length: Length,
-        share: SentShare,
-    ) -> Length {
+    fn plan_share(&mut self, head: &ResponseHead, length: Length, share: SentShare) -> Length {
         let Some(plan) = self.wanted.plan_response(head, length, share) else { return length };
         if !matches!(length, Length::Bodiless(_)) {
             self.body = plan.begin_compressor().map(CompressedBody::new);
@@ -271,9 +179,8 @@ impl<'a> Acceptance<'a> {
             let weak = share == SentShare::Unmodified && self.has_weak(head);
             return Some(CompressPlan { coding: None, weak, counts: self.counts });
         }
-        let under_way = UNDER_WAY.get();
         let coding = match length {
-            Length::Known(_) | Length::Unknown if under_way >= MOST && self.coding.is_some() => {
+            Length::Known(_) | Length::Unknown if self.coding.is_some() && is_at_limit() => {
                 self.counts.skipped.fetch_add(1, Relaxed);
                 None
             }
@@ -320,10 +227,7 @@ impl<'a> CompressPlan<'a> {
 
     /// Begins to compress a body, if this one is to be.
     fn begin_compressor(&self) -> Option<Compressor<'a>> {
-        let coding = self.coding?;
-        self.counts.responses.fetch_add(1, Relaxed);
-        UNDER_WAY.set(UNDER_WAY.get() + 1);
-        Some(Compressor { encoder: coding.new_encoder(), counts: self.counts })
+        Some(Compressor::begin_body(self.coding?, self.counts))
     }
 
     /// Writes the fields of the response through `write` with what compression changes about them.
@@ -338,90 +242,6 @@ impl<'a> CompressPlan<'a> {
             out.emit_field(b"content-encoding", coding.name());
         }
     }
-}
-
-thread_local! {
-    static UNDER_WAY: Cell<u32> = const { Cell::new(0) };
-}
-
-/// A body that is being compressed.
-pub struct Compressor<'a> {
-    encoder: Box<dyn EncodeV2>,
-    counts: &'a CompressionCounts,
-}
-
-impl fmt::Debug for Compressor<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Compressor").finish_non_exhaustive()
-    }
-}
-
-impl Compressor<'_> {
-    /// Takes from `input` and adds to `output`; how much of each.
-    ///
-    /// # Errors
-    /// Those of the encoder.
-    pub fn encode_piece(
-        &mut self,
-        input: &[u8],
-        output: &mut [u8],
-    ) -> std::io::Result<(usize, usize)> {
-        let mut input = PartialBuffer::new(input);
-        let mut output = WriteBuffer::new_initialized(output);
-        self.encoder.encode(&mut input, &mut output)?;
-        let (taken, made) = (input.written_len(), output.written_len());
-        self.counts.taken.fetch_add(taken as u64, Relaxed);
-        self.counts.made.fetch_add(made as u64, Relaxed);
-        Ok((taken, made))
-    }
-
-    /// Adds what has been taken but not given yet, and with `end` the end; how much, and whether that is all.
-    ///
-    /// # Errors
-    /// Those of the encoder.
-    pub fn flush_encoder(
-        &mut self,
-        output: &mut [u8],
-        end: bool,
-    ) -> std::io::Result<(usize, bool)> {
-        let mut output = WriteBuffer::new_initialized(output);
-        let encoder = &mut self.encoder;
-        let all = if end { encoder.finish(&mut output) } else { encoder.flush(&mut output) }?;
-        self.counts.made.fetch_add(output.written_len() as u64, Relaxed);
-        Ok((output.written_len(), all))
-    }
-}
-
-impl Drop for Compressor<'_> {
-    fn drop(&mut self) {
-        UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
-    }
-}
-
-/// The best coding that a request accepts; `None` when it accepts none, or prefers none.
-fn best_accepted(request: &Fields) -> Option<ContentCoding> {
-    let mut weights = [None; 3];
-    let (mut any, mut identity) = (None, None);
-    for item in request.named(b"accept-encoding").flat_map(list_items) {
-        let mut parts = item.split(|byte| *byte == b';');
-        let name = parts.next().unwrap_or_default().trim_ascii();
-        let weight = parse_weight(parts);
-        for (coding, known) in ContentCoding::ALL.iter().zip(&mut weights) {
-            if coding.is_named(name) {
-                *known = Some(weight);
-            }
-        }
-        match name {
-            b"*" => any = Some(weight),
-            name if name.eq_ignore_ascii_case(b"identity") => identity = Some(weight),
-            _ => {}
-        }
-    }
-    let weighted = ContentCoding::ALL.into_iter().zip(weights.map(|known| known.or(any)));
-    let usable = weighted.filter_map(|(coding, weight)| Some((coding, weight.filter(|w| *w > 0)?)));
-    // The first of those with the highest weight.
-    let best = usable.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
-    (identity.unwrap_or(0) <= best.1).then_some(best.0)
 }
 
 /// `If-Match` with the validators that the server itself gave out: weakened ones are turned back, because none of them
@@ -452,71 +272,6 @@ pub fn turned_back(request: &Fields) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Returns whether a message may not be transformed (RFC 9110 §7.7).
-fn forbids_transform(fields: &Fields) -> bool {
-    let mut directives = fields.named(b"cache-control").flat_map(list_items);
-    directives.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
-}
-
-/// Returns whether a whole response, of which one with this head is a share, may be compressed as far as its fields tell.
-fn is_compressible(head: &ResponseHead, length: Length, share: SentShare) -> bool {
-    let fields = &head.fields;
-    let long_enough = match length {
-        // What a server says of a part, or with a 304, is not the length of the whole.
-        _ if matches!(head.status, 206 | 304) => true,
-        Length::Known(n) | Length::Bodiless(Some(n)) => n >= SMALLEST,
-        // An answer to `HEAD` without a length is what `GET` would get in chunks.
-        Length::Unknown | Length::Bodiless(None) => true,
-    };
-    let kind = fields.named(b"content-type").next();
-    let shrinks = match share {
-        SentShare::Whole => kind.is_some_and(is_text_type),
-        SentShare::Part => kind.is_none_or(|kind| is_text_type(kind) || is_multipart(kind)),
-        SentShare::Unmodified => kind.is_none_or(is_text_type),
-    };
-    // Encoded already, a part of something, or sealed by a digest of the bytes as they are (RFC 9530 §2, §3; RFC 3230;
-    // RFC 1864).
-    let untouchable =
-        [&b"content-encoding"[..], b"content-digest", b"repr-digest", b"digest", b"content-md5"];
-    let part = share != SentShare::Part && fields.named(b"content-range").next().is_some();
-    long_enough
-        && shrinks
-        && !part
-        && !matches!(head.status, 100..=199 | 204 | 205)
-        && !untouchable.iter().any(|name| fields.named(name).next().is_some())
-        && !forbids_transform(fields)
-}
-
-/// Returns whether a media type is that of several parts (RFC 9110 §14.6), which hides the one of the whole.
-fn is_multipart(media_type: &[u8]) -> bool {
-    const PARTS: &[u8] = b"multipart/byteranges";
-    media_type.get(..PARTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(PARTS))
-}
-
-/// Returns whether a media type is text in one form or another.
-fn is_text_type(media_type: &[u8]) -> bool {
-    const TYPES: [&[u8]; 14] = [
-        b"application/json",
-        b"application/javascript",
-        b"application/x-javascript",
-        b"application/xml",
-        b"application/x-ndjson",
-        b"application/wasm",
-        b"application/graphql",
-        b"application/vnd.ms-fontobject",
-        b"application/x-yaml",
-        b"application/yaml",
-        b"application/toml",
-        b"font/ttf",
-        b"font/otf",
-        b"image/bmp",
-    ];
-    let essence = media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let lower = essence.to_ascii_lowercase();
-    let text = lower.starts_with(b"text/") && lower != b"text/event-stream";
-    text || TYPES.contains(&&*lower) || lower.ends_with(b"+json") || lower.ends_with(b"+xml")
-}
-
 /// Fields on their way to a client that gets another representation than the server sent.
 struct Recoded<'o> {
     out: &'o mut dyn Emit,
@@ -544,39 +299,12 @@ impl Emit for Recoded<'_> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn fields(all: &[(&str, &str)]) -> Fields {
         let mut fields = Fields::default();
         all.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
         fields
-    }
-
-    #[test]
-    fn the_best_of_what_is_accepted_is_chosen() {
-        use ContentCoding::{Brotli, Gzip, Zstd};
-        for (accept, coding) in [
-            ("gzip, deflate, br, zstd", Some(Zstd)),
-            ("gzip, deflate, br", Some(Brotli)),
-            ("gzip, deflate", Some(Gzip)),
-            ("X-GZIP", Some(Gzip)),
-            ("br;q=0.5, gzip;q=0.8", Some(Gzip)),
-            ("zstd;q=0, *", Some(Brotli)),
-            ("*;q=0.1", Some(Zstd)),
-            ("gzip; Q=1.000", Some(Gzip)),
-            ("gzip;q=0.5, identity", None),
-            ("identity", None),
-            ("gzip;q=0", None),
-            ("gzip;q=-1", None),
-            ("gzip;q=x", None),
-            ("gzip;q=NaN", None),
-            ("", None),
-        ] {
-            assert_eq!(best_accepted(&fields(&[("Accept-Encoding", accept)])), coding, "{accept}");
-        }
-        assert_eq!(best_accepted(&fields(&[])), None);
     }
 
     #[test]
@@ -590,70 +318,5 @@ mod tests {
         assert_eq!(back(&[("If-Match", "\"a\"")]), None);
         assert_eq!(back(&[("If-Match", "*")]), None);
         assert_eq!(back(&[("If-None-Match", "W/\"a\"")]), None);
-    }
-
-    #[test]
-    fn text_shrinks_and_events_do_not_wait() {
-        for yes in ["text/html", "Application/JSON; charset=utf-8", "image/svg+xml", "a/b+json"] {
-            assert!(is_text_type(yes.as_bytes()), "{yes}");
-        }
-        for no in ["text/event-stream", "image/png", "application/grpc", "", "application/zip"] {
-            assert!(!is_text_type(no.as_bytes()), "{no}");
-        }
-    }
-
-    fn decoded(coding: ContentCoding, mut rest: &[u8], step: usize, room: usize) -> Vec<u8> {
-        let counts = CompressionCounts::default();
-        let mut compressor = CompressPlan { coding: Some(coding), weak: true, counts: &counts }
-            .begin_compressor()
-            .expect("a coding");
-        let mut out = vec![0; room];
-        let mut all = Vec::new();
-        while !rest.is_empty() {
-            let piece = &rest[..step.min(rest.len())];
-            let (taken, made) = compressor.encode_piece(piece, &mut out).unwrap();
-            all.extend_from_slice(&out[..made]);
-            rest = &rest[taken..];
-        }
-        loop {
-            let (made, done) = compressor.flush_encoder(&mut out, true).unwrap();
-            all.extend_from_slice(&out[..made]);
-            if done {
-                break;
-            }
-        }
-        drop(compressor);
-        assert_eq!(UNDER_WAY.get(), 0);
-        assert_eq!(counts.made.load(Relaxed), all.len() as u64);
-        expanded(coding, &all)
-    }
-
-    fn expanded(coding: ContentCoding, compressed: &[u8]) -> Vec<u8> {
-        use compression_codecs::{BrotliDecoder, DecodeV2, GzipDecoder, ZstdDecoder};
-        let mut decoder: Box<dyn DecodeV2> = match coding {
-            ContentCoding::Zstd => Box::new(ZstdDecoder::new()),
-            ContentCoding::Brotli => Box::new(BrotliDecoder::new()),
-            ContentCoding::Gzip => Box::new(GzipDecoder::new()),
-        };
-        let mut room = vec![0; 1 << 20];
-        let mut input = PartialBuffer::new(compressed);
-        let mut output = WriteBuffer::new_initialized(&mut room);
-        assert!(decoder.decode(&mut input, &mut output).unwrap(), "the end is missing");
-        let length = output.written_len();
-        room.truncate(length);
-        room
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_compressed_comes_back(
-            seed: u64, length in 0_usize..100_000, step in 1_usize..70_000, room in 64_usize..20_000,
-        ) {
-            let mut random = crate::clock::Random::seeded(seed);
-            let body: Vec<u8> = (0..length).map(|_| b'a' + random.below(5) as u8).collect();
-            for coding in ContentCoding::ALL {
-                prop_assert!(decoded(coding, &body, step, room) == body, "{coding:?}");
-            }
-        }
     }
 }

@@ -9,10 +9,9 @@ use crate::cache::object::Object;
 use crate::cache::route::CacheResult;
 use crate::clock;
 use crate::exchange::outcome::Outcome;
-use crate::exchange::stage::{BodyStage as _, ResponseStage as _, Substitute};
+use crate::exchange::stage::{BodyStage as _, ResponseStage as _, SentShare, Substitute};
 use crate::exchange::{Client, Emit, Length, Outgoing};
 use crate::net::Timer;
-use crate::policy::compress::SentShare;
 use crate::policy::stages::ResponseStages;
 use crate::proxy::stages::WalkStage;
 use crate::proxy::{MatchedRoute, WalkEnd};
@@ -195,15 +194,11 @@ fn announce(
         ServedShare::Whole => return stages.announce_length(&object.head, length),
         ServedShare::NotModified => SentShare::Unmodified,
         ServedShare::Range(..) => SentShare::Part,
-        ServedShare::Unsatisfiable(_) => {
-            stages.compress = None;
-            return length;
-        }
+        // Nothing of it is sent, and no stage is told of it.
+        ServedShare::Unsatisfiable(_) => return length,
     };
-    if let Some(compress) = &mut stages.compress {
-        let whole = object.told_length().map_or(Length::Unknown, Length::Known);
-        compress.announce_share(&object.head, whole, sent);
-    }
+    let whole = object.told_length().map_or(Length::Unknown, Length::Known);
+    stages.announce_share(&object.head, whole, sent);
     length
 }
 

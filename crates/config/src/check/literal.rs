@@ -4,9 +4,10 @@
 use crate::finding::Finding;
 use crate::matching;
 use crate::schema::Config;
+use crate::schema::auth_ref::AuthRef;
 use crate::schema::forms::{PolicyUse, Switch};
 use crate::schema::process::AccessLogConfig;
-use crate::schema::route::{ActionConfig, AuthRef, ConditionConfig, HeaderRules, RouteConfig};
+use crate::schema::route::{ActionConfig, ConditionConfig, HeaderRules, RouteConfig};
 use crate::source::{Place, Spanned};
 use crate::suggest::did_you_mean;
 use route::template::FieldPlace;
@@ -99,7 +100,7 @@ fn check_route(route: &RouteConfig, config: &Config, findings: &mut Vec<Finding>
             }
         }
     }
-    for origin in route.cors.iter().flat_map(|cors| &cors.origins) {
+    for origin in route.policies.cors.iter().flat_map(|cors| &cors.origins) {
         check_origin(origin, findings);
     }
     match &route.action {
@@ -160,7 +161,7 @@ fn unknown(placeholder: &str, captures: &[&str], place: Place) -> Finding {
 }
 
 pub(super) fn verifies_tokens(route: &RouteConfig, config: &Config) -> bool {
-    let mut names = route.auth.iter().flat_map(AuthRef::names);
+    let mut names = route.policies.auth.iter().flat_map(AuthRef::names);
     names.any(|name| config.auth.get(name.value.as_str()).is_some_and(|auth| auth.jwt.is_some()))
 }
 

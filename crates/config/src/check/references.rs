@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use super::{ReadExtent, SeenNames};
 use crate::finding::Finding;
 use crate::schema::Config;
+use crate::schema::auth_ref::AuthRef;
 use crate::schema::balance::{BalanceConfig, ShardBy};
+use crate::schema::cache::TierConfig;
 use crate::schema::forms::PolicyUse;
-use crate::schema::policy::{LimitStore, TierConfig};
-use crate::schema::route::{ActionConfig, AuthRef, RouteConfig};
+use crate::schema::policy::LimitStore;
+use crate::schema::route::{ActionConfig, RouteConfig};
 use crate::schema::upstream::{ServerConfig, Servers, UpstreamConfig};
 use crate::source::Spanned;
 use crate::suggest::did_you_mean;
@@ -48,7 +50,7 @@ fn route_references(route: &RouteConfig, names: &SeenNames, findings: &mut Vec<F
     if let Some(mirror) = &route.mirror {
         resolve("unknown_upstream", "upstream", &mirror.upstream, &names.upstream, findings);
     }
-    for limit in route.limit.iter() {
+    for limit in route.policies.limit.iter() {
         if let PolicyUse::Named(name) = limit {
             resolve("unknown_limit", "limit", name, &names.limit, findings);
         }
@@ -58,7 +60,7 @@ fn route_references(route: &RouteConfig, names: &SeenNames, findings: &mut Vec<F
             resolve("unknown_headers", "headers", name, &names.headers, findings);
         }
     }
-    for name in route.auth.iter().flat_map(AuthRef::names) {
+    for name in route.policies.auth.iter().flat_map(AuthRef::names) {
         resolve("unknown_auth", "auth", name, &names.auth, findings);
     }
     if let Some(PolicyUse::Named(name)) = &route.cache {
@@ -156,9 +158,9 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
     let (mut auths, mut limits) = (BTreeSet::new(), BTreeSet::new());
     let mut redis = false;
     for route in &config.route {
-        let named = route.auth.iter().flat_map(AuthRef::names);
+        let named = route.policies.auth.iter().flat_map(AuthRef::names);
         auths.extend(named.map(|name| name.value.as_str()));
-        for limit in route.limit.iter() {
+        for limit in route.policies.limit.iter() {
             match limit {
                 PolicyUse::Named(name) => {
                     limits.insert(name.value.as_str());

@@ -1,8 +1,14 @@
 //! Actions of routes and what happens to requests on the way.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod templates;
 
-use super::upstream::absolute;
+use std::collections::BTreeMap;
+
+use machine::pace;
+use route::authority::is_host;
+
+use self::templates::{check_replacement, check_rest, check_template};
+use crate::check::upstream::absolute;
 use crate::finding::Finding;
 use crate::matching;
 use crate::schema::Config;
@@ -12,11 +18,8 @@ use crate::schema::route::{
     ActionConfig, FilesConfig, HeaderRules, PathRegex, RedirectConfig, RespondConfig, Rewrite,
     RouteConfig, SplitConfig,
 };
-use crate::schema::words::{HeaderName, PatternConfig};
+use crate::schema::words::HeaderName;
 use crate::source::{Place, Spanned};
-use crate::suggest::did_you_mean;
-use machine::pace;
-use route::authority::is_host;
 
 /// Fields that frame a message or belong to one connection (RFC 9110 §7.6.1, RFC 9112 §6). They are
 /// the proxy's to write; a rule about them could split or smuggle messages.
@@ -59,7 +62,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
                 check_rules(rules, findings);
             }
         }
-        if let Some(abort) = route.fault.as_ref().and_then(|fault| fault.abort) {
+        if let Some(abort) = route.policies.fault.as_ref().and_then(|fault| fault.abort) {
             check_status(abort, 200, findings);
         }
     }
@@ -97,9 +100,9 @@ fn check_action(route: &RouteConfig, findings: &mut Vec<Finding>) {
         ("retry", route.retry.is_some()),
         ("mirror", route.mirror.is_some()),
         ("subset", !route.subset.is_empty()),
-        ("compress", route.compress),
     ];
-    for (key, _) in useless.iter().filter(|(_, written)| *written) {
+    let useless = useless.into_iter().filter_map(|(key, written)| written.then_some(key));
+    for key in useless.chain(route.policies.keys_about_servers()) {
         let message = format!("`{key}` has no effect on a route without `upstream`");
         findings.push(Finding::warning("no_effect", route.place, message));
     }
@@ -176,15 +179,6 @@ fn check_redirect(redirect: &RedirectConfig, route: &RouteConfig, findings: &mut
     check_rest(to, route, findings);
 }
 
-/// Checks that a rest of the path goes only where the route's paths have one.
-fn check_rest(template: &Spanned<String>, route: &RouteConfig, findings: &mut Vec<Finding>) {
-    let goes_on = |path: &Spanned<String>| path.value.ends_with("/*");
-    if goes_on(template) && (route.path.is_empty() || !route.path.iter().all(goes_on)) {
-        let message = "`*` is the rest of a path, and this route's path does not end with `/*`";
-        findings.push(Finding::error("bad_template", template.place, message));
-    }
-}
-
 fn check_rewrite(rewrite: &Rewrite, route: &RouteConfig, findings: &mut Vec<Finding>) {
     let parts = [("strip_prefix", &rewrite.strip_prefix), ("prefix", &rewrite.prefix)];
     for (key, part) in parts {
@@ -243,48 +237,6 @@ fn check_files(files: &FilesConfig, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The text that takes the place of a match must be a part of a path, and name groups that there are.
-fn check_replacement(pattern: &PatternConfig, to: &Spanned<String>, findings: &mut Vec<Finding>) {
-    let mut bad = |message: String, help: Option<String>| {
-        findings.push(Finding::error("bad_template", to.place, message).maybe_help(help));
-    };
-    if to.value.chars().any(|c| c.is_control() || " ?#\\".contains(c) || !c.is_ascii()) {
-        bad("`to` contains a character that no path may have".into(), None);
-    }
-    if to.value.split('/').any(|segment| matches!(segment, "." | "..")) {
-        bad("`to` contains a dot segment".into(), None);
-    }
-    let regex = pattern.regex();
-    let mut rest = to.value.as_str();
-    while let Some((_, after)) = rest.split_once('$') {
-        if let Some(after) = after.strip_prefix('$') {
-            rest = after;
-            continue;
-        }
-        let braced = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
-        let end =
-            after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
-        let (name, next) = braced.unwrap_or_else(|| after.split_at(end));
-        let known = match name.parse::<usize>() {
-            Ok(n) => n < regex.captures_len(),
-            Err(_) => regex.capture_names().flatten().any(|known| known == name),
-        };
-        if !known {
-            let digits = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
-            let (number, letters) = name.split_at(digits);
-            let help = if name.is_empty() {
-                Some("a dollar sign is written `$$`".to_owned())
-            } else if braced.is_none() && !number.is_empty() && !letters.is_empty() {
-                Some(format!("write `$${{{number}}}{letters}`"))
-            } else {
-                did_you_mean(name, regex.capture_names().flatten())
-            };
-            bad(format!("`${name}` is no group of the expression"), help);
-        }
-        rest = next;
-    }
-}
-
 /// Of two pages for one status the one with the narrower range counts, so two ranges of one width must not meet.
 fn check_errors(errors: &Errors, findings: &mut Vec<Finding>) {
     for (n, (range, _)) in errors.pages.iter().enumerate() {
@@ -299,38 +251,5 @@ fn check_errors(errors: &Errors, findings: &mut Vec<Finding>) {
             let finding = Finding::error("several_pages", place, message);
             findings.push(finding.related(other.place, "the other one"));
         }
-    }
-}
-
-/// Every `{name}` must be known, and braces must come in pairs.
-fn check_template(
-    template: &Spanned<String>,
-    route: &RouteConfig,
-    known: &[&str],
-    findings: &mut Vec<Finding>,
-) {
-    let captures = matching::captures(route);
-    let names: BTreeSet<&str> = captures.into_iter().chain(known.iter().copied()).collect();
-    let mut bad = |message: String, help: Option<String>| {
-        findings.push(Finding::error("bad_template", template.place, message).maybe_help(help));
-    };
-    if template.value.chars().any(|c| c.is_control() || c == ' ') {
-        bad("a location cannot contain spaces or control characters".into(), None);
-    }
-    let mut rest = template.value.as_str();
-    while let Some(at) = rest.find(['{', '}']) {
-        let after = rest.get(at + 1..).unwrap_or_default();
-        let Some((name, next)) = after.split_once('}').filter(|_| rest.get(at..=at) == Some("{"))
-        else {
-            return bad("braces come in pairs, such as `{path}`".into(), None);
-        };
-        if !names.contains(name) {
-            let help = did_you_mean(name, names.iter().copied()).or_else(|| {
-                let all: Vec<_> = names.iter().map(|name| format!("{{{name}}}")).collect();
-                (!all.is_empty()).then(|| format!("it can be {}", all.join(", ")))
-            });
-            bad(format!("`{{{name}}}` is not known here"), help);
-        }
-        rest = next;
     }
 }

@@ -138,6 +138,52 @@ macro_rules! settings {
     };
 }
 
+/// Declares keys with defaults that belong together in a table which has others, too: a [`KeyGroup`].
+///
+/// [`KeyGroup`]: super::KeyGroup
+macro_rules! group {
+    (
+        $(#[doc = $about:literal])*
+        pub struct $name:ident {
+            $( $(#[doc = $doc:literal])* $key:ident : $type:ty = $default:expr, )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+        pub struct $name {
+            $( $(#[doc = $doc])* pub $key: $type, )*
+        }
+
+        impl $crate::read::KeyGroup for $name {
+            const KEYS: &'static [&'static str] =
+                &[$($crate::read::key_name(stringify!($key))),*];
+
+            fn read(
+                table: &$crate::read::TableReader<'_>,
+                reader: &mut $crate::read::Reader,
+            ) -> Option<Self> {
+                $( let $key = $crate::read::table!(
+                    @read table reader $key $type; $default); )*
+                Some(Self { $($key: $key?,)* })
+            }
+
+            fn same(&self, other: &Self) -> bool {
+                self == other
+            }
+
+            fn describe(
+                generator: &mut schemars::SchemaGenerator,
+                schema: &mut serde_json::Map<String, serde_json::Value>,
+            ) {
+                let mut properties = $crate::read::Properties::new(&[]);
+                $( $crate::read::table!(
+                    @describe properties generator $key $type; &[$($doc),*]; $default); )*
+                schema.insert("properties".into(), properties.into_keys());
+            }
+        }
+    };
+}
+
 /// Declares a closed set of words.
 macro_rules! words {
     (
@@ -198,7 +244,7 @@ macro_rules! serialize_as_text {
     )*};
 }
 
-pub(crate) use {serialize_as_text, settings, table, words};
+pub(crate) use {group, serialize_as_text, settings, table, words};
 
 /// The error for a word outside a closed set.
 pub(crate) fn not_one_of(text: &str, what: &str, words: &[&str]) -> WrongValue {

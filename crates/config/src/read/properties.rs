@@ -86,6 +86,11 @@ impl Properties {
         self.schema.extend(part);
     }
 
+    /// The schemas of the keys, without the table around them.
+    pub(crate) fn into_keys(self) -> Json {
+        Json::Object(self.properties)
+    }
+
     pub(crate) fn finish(mut self) -> Schema {
         self.schema.insert("properties".into(), Json::Object(self.properties));
         if !self.required.is_empty() {

@@ -3,8 +3,10 @@
 //! This is the contract with operators. Units, addresses and patterns are typed; references between
 //! tables are still names, and `check` says whether they lead anywhere. Defaults are filled in.
 
+pub mod auth_ref;
 pub mod balance;
 pub mod bind;
+pub mod cache;
 pub mod defaults;
 pub mod discovery;
 pub mod forms;
@@ -20,9 +22,10 @@ pub mod words;
 
 use std::collections::BTreeMap;
 
+use self::cache::Cache;
 use self::discovery::Dns;
 use self::listen::Listen;
-use self::policy::{AuthConfig, Cache, LimitConfig};
+use self::policy::{AuthConfig, LimitConfig};
 use self::process::{Admin, Log, RedisConfig, Runtime};
 use self::route::{HeaderRules, RouteConfig};
 use self::upstream::UpstreamConfig;

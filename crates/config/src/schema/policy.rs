@@ -1,17 +1,52 @@
-//! What happens to requests on the way: limits, authentication, caches, cross-origin rules.
+//! What happens to requests on the way: the policies of a route, and what a policy's table holds.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use base64::Engine as _;
-
+use super::auth_ref::AuthRef;
 use super::defaults;
-use super::forms::OneOrMany;
-use super::units::{Bytes, Period, Rate, Timeout};
+use super::forms::{OneOrMany, PolicyUse};
+use super::pages::MaintenanceConfig;
+use super::units::{Bytes, Percent, Period, Rate, Timeout};
 use super::words::{HeaderName, LimitKey, Method, Network, Secret, TokenPlace};
-use crate::read::{settings, table, words};
+use crate::read::{group, settings, table, words};
 use crate::source::{Place, Spanned};
+
+group! {
+    /// The policies of a route, which it has beside its action. A policy is one of these keys, and its table below.
+    pub struct RoutePolicies {
+        /// Delays or aborts some requests on purpose.
+        fault: Option<FaultConfig> = None,
+        /// Closes the route: 503 with Retry-After for everybody who is not excepted. An HTML file, or a table.
+        maintenance: Option<MaintenanceConfig> = None,
+        /// Cross-origin requests.
+        cors: Option<CorsConfig> = None,
+        /// Compresses responses with gzip, br or zstd by Accept-Encoding.
+        compress: bool = false,
+        /// Rate limits: a table, the name of a `[limit.NAME]`, or an array of both.
+        limit: OneOrMany<PolicyUse<LimitConfig>> = OneOrMany::default(),
+        /// Requests at a time.
+        concurrency: Option<ConcurrencyConfig> = None,
+        /// Name of an `[auth.NAME]`, several of which one has to let the client in, or "off".
+        auth: Option<AuthRef> = None,
+    }
+}
+
+impl RoutePolicies {
+    /// The keys that are written here and change nothing but what servers answer.
+    #[must_use]
+    pub fn keys_about_servers(&self) -> Vec<&'static str> {
+        let written = [("compress", self.compress)];
+        written.into_iter().filter_map(|(key, written)| written.then_some(key)).collect()
+    }
+
+    /// What requests under way are counted by, if they are.
+    #[must_use]
+    pub fn counted_by(&self) -> Option<&OneOrMany<LimitKey>> {
+        self.concurrency.as_ref().map(|concurrency| &concurrency.key)
+    }
+}
 
 table! {
     /// A rate limit (GCRA).
@@ -181,85 +216,6 @@ words! {
     }
 }
 
-settings! {
-    /// A shared cache (RFC 9111).
-    pub struct Cache {
-        /// How long a response is fresh when it does not say so itself.
-        ttl: Option<Period> = None,
-        /// `ttl` counts even where the response says otherwise.
-        force: bool = false,
-        /// The longest time a response is fresh.
-        max_ttl: Option<Period> = None,
-        /// Bytes of memory.
-        memory: Bytes = defaults::CACHE_MEMORY,
-        /// Number of responses.
-        entries: u64 = defaults::CACHE_ENTRIES,
-        /// What two requests must share to get the same response.
-        key: Vec<CacheKey> = vec![CacheKey::Host, CacheKey::Path, CacheKey::Query],
-        /// How long a stale response is used while a fresh one is fetched.
-        stale_while_revalidate: Option<Period> = None,
-        /// How long a stale response is used while the upstream fails.
-        stale_if_error: Option<Period> = None,
-        /// A second, shared tier behind memory.
-        tier: Option<TierConfig> = None,
-        /// How long responses stay in it at most, fresh or not. Default: 1 h.
-        tier_ttl: Option<Period> = None,
-        /// What else two requests must share: headers, cookies or claims, in the forms of a limit's key. Headers and
-        /// cookies that are not named here do not select a response unless its `Vary` names them, and cookies that
-        /// are not named here do not reach the server.
-        vary_on: OneOrMany<Spanned<LimitKey>> = OneOrMany::default(),
-        /// How long a request waits for another one's fetch of the same response before it asks for itself.
-        lock_timeout: Timeout = defaults::CACHE_LOCK_TIMEOUT,
-        /// Header of answers to unsafe requests that names paths (from "/" on, "*" at the end for all below) or tags
-        /// whose responses are no longer valid. It does not reach the client.
-        invalidate_header: Option<HeaderName> = None,
-        /// Events of others, `POST /cache/webhook/NAME` on the admin endpoint, that say what is no longer valid.
-        webhook: Option<WebhookConfig> = None,
-        /// Statuses other than those stored anyway, and how long they are fresh when they do not say so themselves.
-        negative: BTreeMap<Spanned<String>, Period> = BTreeMap::new(),
-    }
-}
-
-table! {
-    /// Events that say what of a cache is no longer valid, signed as Standard Webhooks say.
-    pub struct WebhookConfig {
-        [#[serde(skip)] place: Place]
-        /// What they are signed with: text of at least 24 bytes, or Base64 of them behind "whsec_"; several while one takes
-        /// the place of another.
-        secret: OneOrMany<Spanned<Secret>>,
-    }
-}
-
-/// Decodes a webhook's secret; `None` when it is no Base64, or shorter than 24 bytes.
-#[must_use]
-pub fn secret_bytes(written: &str) -> Option<Box<[u8]>> {
-    let bytes = match written.strip_prefix("whsec_") {
-        Some(encoded) => base64::engine::general_purpose::STANDARD.decode(encoded).ok()?,
-        None => written.as_bytes().to_vec(),
-    };
-    (bytes.len() >= 24).then(|| bytes.into())
-}
-
-words! {
-    /// Parts of a cache key.
-    pub enum CacheKey ("a part of a cache key") {
-        /// The host.
-        Host = "host",
-        /// The path.
-        Path = "path",
-        /// The query.
-        Query = "query",
-    }
-}
-
-words! {
-    /// Second tiers of a cache.
-    pub enum TierConfig ("a tier") {
-        /// Redis, shared by all instances.
-        Redis = "redis",
-    }
-}
-
 table! {
     /// Cross-origin requests (Fetch standard).
     pub struct CorsConfig {
@@ -275,5 +231,19 @@ table! {
         credentials: bool = false,
         /// How long a browser may remember this.
         max_age: Option<Period> = None,
+    }
+}
+
+settings! {
+    /// Faults on purpose.
+    pub struct FaultConfig {
+        /// How long a request is held back.
+        delay: Option<Period> = None,
+        /// Status code of an answer in place of the upstream's.
+        abort: Option<Spanned<u16>> = None,
+        /// The share of requests this happens to.
+        share: Percent = Percent::new(100),
+        /// Makes the choice repeatable.
+        seed: Option<u64> = None,
     }
 }

@@ -7,15 +7,14 @@ use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
+use super::cache::Cache;
 use super::defaults;
 use super::forms::{OneOrMany, PolicyUse};
-use super::pages::{Errors, MaintenanceConfig};
-use super::policy::{Cache, ConcurrencyConfig, CorsConfig, LimitConfig};
-use super::units::{Bytes, Percent, Period};
+use super::pages::Errors;
+use super::policy::RoutePolicies;
+use super::units::{Bytes, Percent};
 use super::upstream::{RouteRetry, RouteTimeout};
-use super::words::{
-    HeaderName, HeaderText, HostPatternConfig, LimitKey, Method, Network, PatternConfig,
-};
+use super::words::{HeaderName, HeaderText, HostPatternConfig, Method, Network, PatternConfig};
 use crate::finding::Finding;
 use crate::read::{
     KeyGroup, Reader, Shape, TableReader, any_of, schema_of, settings, table, words,
@@ -28,6 +27,7 @@ table! {
     pub struct RouteConfig {
         [#[serde(skip)] place: Place]
         [#[serde(flatten)] action: ActionConfig]
+        [#[serde(flatten)] policies: RoutePolicies]
         /// Used in logs, metrics and the admin API. Default: derived from the match.
         name: Option<Spanned<String>> = None,
         /// Names of the listeners it belongs to. Default: all.
@@ -58,8 +58,6 @@ table! {
         subset: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
         /// Sends a copy of some requests elsewhere; its answer is ignored.
         mirror: Option<MirrorConfig> = None,
-        /// Delays or aborts some requests on purpose.
-        fault: Option<FaultConfig> = None,
         /// What of the request line and Host is forwarded differently.
         rewrite: Option<Rewrite> = None,
         /// Changes of the request's headers on the way to the server: a table, the name of a `[headers.NAME]`, or an array
@@ -69,18 +67,6 @@ table! {
         response_headers: OneOrMany<PolicyUse<HeaderRules>> = OneOrMany::default(),
         /// Pages for errors, by status: HTML files that browsers are shown. Everybody else gets problem+json.
         errors: Option<Errors> = None,
-        /// Closes the route: 503 with Retry-After for everybody who is not excepted. An HTML file, or a table.
-        maintenance: Option<MaintenanceConfig> = None,
-        /// Cross-origin requests.
-        cors: Option<CorsConfig> = None,
-        /// Compresses responses with gzip, br or zstd by Accept-Encoding.
-        compress: bool = false,
-        /// Rate limits: a table, the name of a `[limit.NAME]`, or an array of both.
-        limit: OneOrMany<PolicyUse<LimitConfig>> = OneOrMany::default(),
-        /// Requests at a time.
-        concurrency: Option<ConcurrencyConfig> = None,
-        /// Name of an `[auth.NAME]`, several of which one has to let the client in, or "off".
-        auth: Option<AuthRef> = None,
         /// A table, the name of a `[cache.NAME]`, or false.
         cache: Option<PolicyUse<Cache>> = None,
         /// Overrides of the upstream's timeouts.
@@ -91,14 +77,6 @@ table! {
         body_limit: Option<Bytes> = None,
         /// Whether requests are written to the access log.
         access_log: bool = true,
-    }
-}
-
-impl RouteConfig {
-    /// What requests under way are counted by, if they are.
-    #[must_use]
-    pub fn counted_by(&self) -> Option<&OneOrMany<LimitKey>> {
-        self.concurrency.as_ref().map(|concurrency| &concurrency.key)
     }
 }
 
@@ -400,20 +378,6 @@ table! {
     }
 }
 
-settings! {
-    /// Faults on purpose.
-    pub struct FaultConfig {
-        /// How long a request is held back.
-        delay: Option<Period> = None,
-        /// Status code of an answer in place of the upstream's.
-        abort: Option<Spanned<u16>> = None,
-        /// The share of requests this happens to.
-        share: Percent = Percent::new(100),
-        /// Makes the choice repeatable.
-        seed: Option<u64> = None,
-    }
-}
-
 table! {
     /// What is forwarded differently from what came in.
     pub struct Rewrite {
@@ -455,86 +419,5 @@ settings! {
         add: BTreeMap<Spanned<HeaderName>, HeaderText> = BTreeMap::new(),
         /// Takes all fields of the name away.
         remove: Vec<Spanned<HeaderName>> = Vec::new(),
-    }
-}
-
-/// Who may use a route.
-#[derive(Debug, Clone, PartialEq)]
-pub enum AuthRef {
-    /// Everybody.
-    Off,
-    /// As one of these `[auth.NAME]` says; they are asked in this order. Never empty.
-    Named(Vec<Spanned<String>>),
-}
-
-impl AuthRef {
-    /// The names, none for everybody.
-    #[must_use]
-    pub fn names(&self) -> &[Spanned<String>] {
-        match self {
-            Self::Off => &[],
-            Self::Named(names) => names,
-        }
-    }
-}
-
-impl Shape for AuthRef {
-    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
-        match &node.value {
-            Value::String(text) if text == "off" => Some(Self::Off),
-            Value::Boolean(false) => {
-                reader.bad(node, "`false` is not a name".into(), Some("write \"off\"".into()))
-            }
-            Value::Array(items) => {
-                let names = Vec::<Spanned<String>>::read_node(node, reader)?;
-                if items.is_empty() {
-                    let help = "name one, or write \"off\" to let everybody in";
-                    return reader.bad(
-                        node,
-                        "an empty list lets nobody in".into(),
-                        Some(help.into()),
-                    );
-                }
-                let off = items.iter().find(|i| matches!(&i.value, Value::String(t) if t == "off"));
-                if let Some(off) = off {
-                    let message = "\"off\" beside others would let everybody in";
-                    let help = "write auth = \"off\" if that is meant";
-                    return reader.bad(off, message.into(), Some(help.into()));
-                }
-                for (at, name) in names.iter().enumerate() {
-                    if let Some(first) = names.iter().take(at).find(|first| *first == name) {
-                        let message = format!("`{}` is named twice", name.value);
-                        let finding = Finding::error("duplicate_name", name.place, message);
-                        reader.report(finding.related(first.place, "first named here"));
-                        return None;
-                    }
-                }
-                // What could not be read has been reported.
-                (names.len() == items.len()).then_some(Self::Named(names))
-            }
-            _ => Shape::read_node(node, reader).map(|name| Self::Named(vec![name])),
-        }
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let name = String::json_schema(generator).to_value();
-        any_of([
-            String::json_schema(generator),
-            schema_of(
-                json!({ "type": "array", "items": name, "minItems": 1, "uniqueItems": true }),
-            ),
-        ])
-    }
-}
-
-impl Serialize for AuthRef {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Off => serializer.serialize_str("off"),
-            Self::Named(names) => match names.as_slice() {
-                [name] => name.serialize(serializer),
-                several => several.serialize(serializer),
-            },
-        }
     }
 }
