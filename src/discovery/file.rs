@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::source::{SourceAccount, Statement, UpstreamSources, outside_allow};
 use super::{Entry, Updates};
 use crate::config::list::{LARGEST, ServerFile, TargetGroup};
-use crate::config::schema::discovery::{Elsewhere, Source};
+use crate::config::schema::discovery::Elsewhere;
 use crate::config::schema::words::ServerAddress;
 use crate::files;
 
@@ -27,7 +27,7 @@ const ZONE: &str = "zone";
 
 /// The files that are looked at, and the thread that does it. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Files {
+pub(super) struct Files {
     orders: SyncSender<Order>,
 }
 
@@ -45,7 +45,7 @@ impl Files {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn start_thread(updates: Updates) -> io::Result<Self> {
+    pub(super) fn start_thread(updates: Updates) -> io::Result<Self> {
         let (orders, received) = sync_channel(16);
         let watch = FileWatch { updates, files: BTreeMap::new() };
         std::thread::Builder::new()
@@ -56,8 +56,8 @@ impl Files {
 
     /// Looks at these too, and waits until they were read, for `most` at the longest. Those that are
     /// looked at already are not waited for.
-    pub fn learn_files(&self, sources: UpstreamSources, most: Duration) {
-        if sources.values().any(|source| file_path(source).is_some()) {
+    pub(super) fn learn_files(&self, sources: UpstreamSources, most: Duration) {
+        if sources.values().any(|source| source.source.file_path().is_some()) {
             let (tell, told) = sync_channel(1);
             // Errors mean that the thread is gone, or that time is up.
             let _sent = self.orders.send(Order::Learn(sources, tell));
@@ -66,16 +66,9 @@ impl Files {
     }
 
     /// Looks at these and no others.
-    pub fn follow_only(&self, sources: UpstreamSources) {
+    pub(super) fn follow_only(&self, sources: UpstreamSources) {
         // An error means that the thread is gone.
         let _sent = self.orders.send(Order::Only(sources));
-    }
-}
-
-fn file_path(elsewhere: &Elsewhere) -> Option<&Path> {
-    match &elsewhere.source {
-        Source::File(path) => Some(&path.value),
-        Source::Dns(_) | Source::Srv(_) | Source::Kubernetes(_) | Source::Registry(_) => None,
     }
 }
 
@@ -132,7 +125,7 @@ impl FileWatch {
 
     fn add_sources(&mut self, sources: UpstreamSources) {
         for (upstream, elsewhere) in sources {
-            let Some(path) = file_path(&elsewhere) else {
+            let Some(path) = elsewhere.source.file_path() else {
                 self.files.remove(&upstream);
                 continue;
             };
@@ -149,7 +142,7 @@ impl FileWatch {
 
     fn look_at_files(&mut self) {
         for file in self.files.values_mut() {
-            let Some(path) = file_path(file.account.elsewhere()) else { continue };
+            let Some(path) = file.account.elsewhere().source.file_path() else { continue };
             let now = look_at(path);
             let before = std::mem::replace(&mut file.seen, now);
             if file.read != now && (before == now || is_replaced(before, now)) {
@@ -164,7 +157,7 @@ impl WatchedFile {
     /// Reads the file and sends what it says.
     fn tell_updates(&mut self, updates: &Updates) {
         let elsewhere = self.account.elsewhere().clone();
-        if let Some(path) = file_path(&elsewhere) {
+        if let Some(path) = elsewhere.source.file_path() {
             self.account.send_statement(read_list(path, &elsewhere), updates);
         }
     }

@@ -17,6 +17,7 @@ mod question;
 mod records;
 pub mod registry;
 mod resolver;
+mod running;
 pub mod source;
 mod srv;
 mod updates;
@@ -36,12 +37,12 @@ use tokio::sync::mpsc;
 use crate::config::schema::discovery::Elsewhere;
 
 pub use self::entry::Entry;
-pub use self::file::Files;
 use self::follow::{Follower, System};
 pub use self::known::{KnownName, NameAnswer};
 pub use self::lists::{FoundLists, Heard, List, Lists};
 pub use self::question::{Place, Question, Questions};
-pub use self::records::{RecordSources, add_question, record_questions};
+pub use self::records::{add_question, record_questions};
+pub use self::running::RunningSources;
 pub use self::source::{Origin, UpstreamSources};
 pub use self::updates::{Update, Updates};
 

@@ -11,13 +11,13 @@ use super::known::NameAnswer;
 use super::question::{Question, Questions};
 use super::source::{SourceAccount, Statement, UpstreamSources, outside_allow};
 use super::{Entry, KnownName, Updates, dns, srv};
-use crate::config::schema::discovery::{Elsewhere, Source};
+use crate::config::schema::discovery::{Elsewhere, RecordName};
 use crate::config::schema::words::ServerAddress;
 
 /// The records that sources are made of, with what each source has said. It is told by who learns of
 /// answers.
 #[derive(Debug, Default)]
-pub struct RecordSources(BTreeMap<Arc<str>, RecordSource>);
+pub(super) struct RecordSources(BTreeMap<Arc<str>, RecordSource>);
 
 /// One of them.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct RecordSource {
 
 impl RecordSources {
     /// Follows these sources, and others of other upstreams on.
-    pub fn add_sources(&mut self, sources: &UpstreamSources) {
+    pub(super) fn add_sources(&mut self, sources: &UpstreamSources) {
         for (upstream, elsewhere) in sources {
             let known = self.0.get(upstream);
             if known.is_some_and(|known| known.account.is_of(elsewhere)) {
@@ -50,19 +50,19 @@ impl RecordSources {
     }
 
     /// Follows these sources and no others.
-    pub fn follow_only(&mut self, sources: &UpstreamSources) {
+    pub(super) fn follow_only(&mut self, sources: &UpstreamSources) {
         self.0.retain(|upstream, _| sources.contains_key(upstream));
         self.add_sources(sources);
     }
 
     /// The question whose answer tells the servers of an upstream.
     #[must_use]
-    pub fn question_of(&self, upstream: &str) -> Option<&Question> {
+    pub(super) fn question_of(&self, upstream: &str) -> Option<&Question> {
         self.0.get(upstream).map(|source| &source.question)
     }
 
     /// Sends what answers say that nobody was told.
-    pub fn tell_answers(&mut self, known: &KnownName, updates: &Updates) {
+    pub(super) fn tell_answers(&mut self, known: &KnownName, updates: &Updates) {
         for source in self.0.values_mut() {
             let elsewhere = source.account.elsewhere().clone();
             let statement = match known.answer_to(&source.question) {
@@ -87,10 +87,9 @@ impl RecordSources {
 /// `None` for a source that is made of something else.
 fn question_of(elsewhere: &Elsewhere) -> Option<(Question, (Duration, Duration))> {
     let records = elsewhere.records.as_ref()?;
-    let question = match &elsewhere.source {
-        Source::Dns(address) => dns::name_question(&address.value, records)?,
-        Source::Srv(name) => srv::srv_question(&name.value, records),
-        Source::File(_) | Source::Kubernetes(_) | Source::Registry(_) => return None,
+    let question = match elsewhere.source.record_name()? {
+        RecordName::Host(address) => dns::name_question(address, records)?,
+        RecordName::Service(name) => srv::srv_question(name, records),
     };
     Some((question, (records.min_ttl.get(), records.max_ttl.get())))
 }
@@ -113,14 +112,12 @@ pub fn add_question(all: &mut Questions, question: Question, bounds: (Duration, 
 
 /// Returns what an answer says of the servers of an upstream.
 fn answer_statement(elsewhere: &Elsewhere, answer: &NameAnswer) -> Statement {
-    let (name, mut all) = match &elsewhere.source {
-        Source::Dns(address) => {
-            (address.value.to_string(), dns::answer_entries(&address.value, &answer.places))
+    let (name, mut all) = match elsewhere.source.record_name() {
+        Some(RecordName::Host(address)) => {
+            (address.to_string(), dns::answer_entries(address, &answer.places))
         }
-        Source::Srv(name) => (name.value.clone(), srv::answer_entries(&answer.places)),
-        Source::File(_) | Source::Kubernetes(_) | Source::Registry(_) => {
-            return Statement::default();
-        }
+        Some(RecordName::Service(name)) => (name.to_owned(), srv::answer_entries(&answer.places)),
+        None => return Statement::default(),
     };
     let mut refused = Vec::new();
     all.retain(|entry: &Entry| match &entry.address {

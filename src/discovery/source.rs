@@ -9,7 +9,7 @@ use super::Entry;
 use super::question::{Question, Questions};
 use super::updates::{Update, Updates};
 use crate::config::Config;
-use crate::config::schema::discovery::{Elsewhere, Source};
+use crate::config::schema::discovery::Elsewhere;
 use crate::config::schema::words::ServerAddress;
 
 /// The source of each upstream that finds its servers elsewhere, by the upstream's name.
@@ -29,14 +29,10 @@ impl Origin {
     /// keeps what was known of the one before.
     #[must_use]
     pub fn from_source(elsewhere: &Elsewhere) -> Self {
-        let family = elsewhere.records.as_ref().map_or("", |records| records.family.as_str());
-        let name = match &elsewhere.source {
-            Source::Dns(name) => format!("{} {family}", name.value),
-            Source::Srv(name) => format!("{} {family}", name.value),
-            Source::File(path) => path.value.display().to_string(),
-            Source::Kubernetes(service) => service.value.clone(),
-            Source::Registry(_) => String::new(),
-        };
+        let mut name = elsewhere.source.written_name();
+        if let Some(records) = &elsewhere.records {
+            name = format!("{name} {}", records.family.as_str());
+        }
         Self { word: elsewhere.source.word(), name: name.into() }
     }
 

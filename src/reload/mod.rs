@@ -27,7 +27,7 @@ use crate::config::schema::words::ListenAddress;
 use crate::config::{self, Config, FindingReport, Loaded, Sources};
 use crate::discovery::guard::Bounds;
 use crate::discovery::{
-    self, Files, Found, Lists, Names, Origin, Question, Questions, RecordSources, source,
+    self, Found, Lists, Names, Origin, Question, Questions, RunningSources, source,
 };
 use crate::snapshot::compile::Purpose;
 use crate::snapshot::weights::Weights;
@@ -60,10 +60,8 @@ pub struct Reloader {
     weights: Weights,
     /// The addresses that the names of servers lead to.
     names: Names,
-    /// The files with servers.
-    files: Files,
-    /// The sources that are records of name servers.
-    records: RecordSources,
+    /// The sources of servers that are asked.
+    sources: RunningSources,
     /// The servers that sources have told of each upstream.
     lists: Lists,
     /// The addresses at which the proxy itself listens, as far as sockets have told.
@@ -181,8 +179,7 @@ impl Reloader {
             held: false,
             weights: Weights::default(),
             names: Names::start_thread()?,
-            files: Files::start_thread(lists.updates().clone())?,
-            records: RecordSources::default(),
+            sources: RunningSources::start_threads(lists.updates().clone())?,
             lists,
             own: Vec::new(),
             connections,
@@ -205,8 +202,7 @@ impl Reloader {
     pub fn follow_running(&mut self) {
         let sources = source::list_sources(&self.running);
         self.lists.retain_sources(&sources);
-        self.records.follow_only(&sources);
-        self.files.follow_only(sources);
+        self.sources.follow_only(sources);
         self.names.ask_at(name_servers(&self.running));
         self.follow_names();
     }
@@ -237,10 +233,9 @@ impl Reloader {
         let left = || until.saturating_duration_since(clock::now());
         self.names.ask_at(name_servers(config));
         let sources = source::list_sources(config);
-        self.records.add_sources(&sources);
-        self.files.learn_files(sources.clone(), NAME_PATIENCE);
+        self.sources.learn_sources(&sources, NAME_PATIENCE);
         let mut names = self.names.learn_names(all_questions(config), left());
-        self.records.tell_answers(&names, self.lists.updates());
+        self.sources.tell_answers(&names);
         self.lists.hear_new(belief_bounds(config), clock::now());
         let mut named = Questions::new();
         for (upstream, elsewhere) in &sources {
@@ -281,13 +276,13 @@ impl Reloader {
 
     /// Sends what answers of name servers say of servers, as a source of lists does.
     pub fn tell_records(&mut self) {
-        self.records.tell_answers(&self.names.known(), self.lists.updates());
+        self.sources.tell_answers(&self.names.known());
     }
 
     /// Returns the question whose answer tells the servers of an upstream.
     #[must_use]
     pub fn record_question(&self, upstream: &str) -> Option<&Question> {
-        self.records.question_of(upstream)
+        self.sources.question_of(upstream)
     }
 
     /// Returns how far sources are believed at once.

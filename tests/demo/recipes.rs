@@ -9,7 +9,7 @@ use crate::architecture::collect;
 use crate::documents::{document, quoted, root};
 
 /// The title of each recipe, and what the program's files say of its example.
-const RECIPES: [(&str, &str); 6] = [
+const RECIPES: [(&str, &str); 7] = [
     ("A balancer, like `peak_ewma`", r"PeakEwma|peak_ewma"),
     (
         "A policy with counters, like `concurrency`",
@@ -19,6 +19,7 @@ const RECIPES: [(&str, &str); 6] = [
         "A policy on responses, like `compress`",
         r"policy::compress|mod compress|(policies|written|route|stages|self)\.compress\b|compress: bool|CompressStage",
     ),
+    ("A source of servers, like `file`", r"\bSource::File|\nmod file;|file::Files|struct FileWatch"),
     ("A refusal, like `LoopDetected`", r#""loop_detected""#),
     ("A command, like `health`", r"HealthArguments|run_health|\nmod health"),
     (

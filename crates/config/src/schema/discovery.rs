@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
@@ -197,7 +197,46 @@ fn wrong_source(source: &Source) -> Option<Finding> {
     }
 }
 
+/// A name that name servers are asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RecordName<'s> {
+    /// A host, with the port of its servers.
+    Host(&'s ServerAddress),
+    /// A service, whose records say the ports.
+    Service(&'s str),
+}
+
 impl Source {
+    /// The name of what is asked, as it is written: a host, a service or a file; empty for the registry.
+    #[must_use]
+    pub fn written_name(&self) -> String {
+        match self {
+            Self::Dns(name) => name.value.to_string(),
+            Self::Srv(name) | Self::Kubernetes(name) => name.value.clone(),
+            Self::File(path) => path.value.display().to_string(),
+            Self::Registry(_) => String::new(),
+        }
+    }
+
+    /// The name that name servers are asked for, if it is they who know.
+    #[must_use]
+    pub fn record_name(&self) -> Option<RecordName<'_>> {
+        match self {
+            Self::Dns(address) => Some(RecordName::Host(&address.value)),
+            Self::Srv(name) => Some(RecordName::Service(&name.value)),
+            Self::File(_) | Self::Kubernetes(_) | Self::Registry(_) => None,
+        }
+    }
+
+    /// The file that tells which servers there are, if it is a file.
+    #[must_use]
+    pub fn file_path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(&path.value),
+            Self::Dns(_) | Self::Srv(_) | Self::Kubernetes(_) | Self::Registry(_) => None,
+        }
+    }
+
     /// The word for it in stats and metrics: the key that it is written with.
     #[must_use]
     pub fn word(&self) -> &'static str {
