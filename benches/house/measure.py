@@ -22,8 +22,8 @@ EXAMPLES = [
     ("files that name a balancer (peak_ewma)", r"PeakEwma|peak_ewma"),
     ("files that name a policy with counters (concurrency)", r"\bConcurrency\b|policy::concurrency|mod concurrency|(policies|written|self)\.concurrency|\bConcurrencyConfig\b"),
     ("files that name a policy of responses (compress)", r"\bCompress\b|\bcompress\b|\bEncoding\b|\bWanted\b"),
-    ("files that name a source of servers (file)", r"\bSource::File\b|\bmod file\b|discovery::\{[^}]*\bFiles\b"),
-    ("files that name the sides of HTTP/2", r"H2Client|H2Origin|\bh2::"),
+    ("files that name a source of servers (file)", r"\bSource::File\b|\bmod file\b|file::Files|discovery::\{[^}]*\bFiles\b"),
+    ("files that name the sides of HTTP/2, its room included", r"H2Client|H2Origin|\bh2::"),
 ]
 
 

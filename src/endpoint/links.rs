@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use super::Endpoint;
 use super::connections::IdleConnections;
+use super::origin::Origin;
 use crate::clock::Instant;
-use crate::h2::link::STREAMS;
-use crate::h2::{H2Origin, Link, Waiters};
+pub use crate::h2::Waiters;
+use crate::h2::{Link, link::STREAMS};
 use crate::net::MadeWith;
 use crate::tls::client::AlpnOffer;
 
@@ -75,7 +76,7 @@ impl ServerLinks {
 
     /// A place on the first connection that has one: what goes out together is written together. Whoever takes it lets the
     /// next one look whether there are more.
-    fn take_stream(&mut self, made_with: MadeWith, most: u32) -> Option<Box<H2Origin>> {
+    fn take_stream(&mut self, made_with: MadeWith, most: u32) -> Option<Origin> {
         self.forget_retired();
         // Those that were made with something else age out.
         let mut usable = self.links.iter().filter(|link| link.made_with() == made_with);
@@ -87,7 +88,7 @@ impl ServerLinks {
         let stream = link.take_place();
         // If there are no more, the next one connects unless somebody does.
         link.wake_next(!self.dialing);
-        Some(stream)
+        Some(Origin::H2(stream))
     }
 }
 
@@ -95,7 +96,7 @@ impl ServerLinks {
 #[derive(Debug)]
 pub enum DialTurn {
     /// A stream.
-    Stream(Box<H2Origin>),
+    Stream(Origin),
     /// The right to connect: nobody else does. So many streams are what the server is known to allow.
     Dial(usize),
 }
@@ -112,7 +113,7 @@ impl Links {
         endpoint: &Endpoint,
         made_with: MadeWith,
         most: u32,
-    ) -> Option<Box<H2Origin>> {
+    ) -> Option<Origin> {
         self.server_links(endpoint)?.take_stream(made_with, most)
     }
 

@@ -10,6 +10,7 @@ pub mod connections;
 pub mod ejection;
 pub mod latency;
 pub mod links;
+pub mod origin;
 pub mod reuse;
 pub mod slot;
 pub mod standing;

@@ -19,9 +19,8 @@ use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::endpoint::connect::{self, ConnectError, ConnectWay, Connected};
 use crate::endpoint::connections::{Demand, IdleConnections};
-use crate::endpoint::links::{DialTurn, Dialing};
+use crate::endpoint::links::{DialTurn, Dialing, Waiters};
 use crate::exchange::Deadline;
-use crate::h2::{H2Origin, Waiters};
 use crate::net::timer::earlier_of;
 use crate::net::{Ends, MadeWith, Opened, Timer};
 use crate::tls::client::AlpnOffer;
@@ -85,7 +84,7 @@ struct Connector<'a, 'j> {
 
 /// The thing that is free first for a request that holds the right to connect, at the limit of connections.
 enum StreamFreed {
-    Stream(Box<H2Origin>),
+    Stream(Origin),
     Connection(Opened),
 }
 
@@ -154,7 +153,7 @@ impl<'a, 'j> Connector<'a, 'j> {
                 Ok((Origin::H1(origin), false))
             }
             Connected::Shared(link) => {
-                let stream = link.take_place();
+                let stream = Origin::H2(link.take_place());
                 dialing.iter().for_each(|dialing| dialing.offer_link(&link));
                 drop(dialing);
                 self.begin_stream(stream, timer).await
@@ -202,7 +201,7 @@ impl<'a, 'j> Connector<'a, 'j> {
     /// A stream that a request can begin on.
     async fn begin_stream(
         &self,
-        stream: Box<H2Origin>,
+        stream: Origin,
         timer: &mut Timer,
     ) -> Result<(Origin, bool), AttemptError> {
         if self.job.request.upgrade.is_some() {
@@ -210,7 +209,7 @@ impl<'a, 'j> Connector<'a, 'j> {
             let settled = poll_fn(|cx| stream.poll_settled(cx));
             await_within(settled, timer, self.deadline).await.ok_or_else(|| self.late_error())?;
         }
-        Ok((Origin::H2(stream), false))
+        Ok((stream, false))
     }
 
     /// The deadline passed: the exchange's own, or that of connecting.

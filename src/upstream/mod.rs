@@ -12,7 +12,6 @@ pub mod forward;
 pub mod membership;
 pub mod mirror;
 pub mod mirror_buffer;
-pub mod origin;
 pub mod outlier;
 pub mod pool;
 pub mod request;
@@ -37,10 +36,10 @@ use crate::net::Announce;
 use crate::tls::client::AlpnOffer;
 use crate::wire::response::HeadLimits;
 
+pub use crate::endpoint::origin::Origin;
 pub use crate::exchange::Queue;
 pub use check::Check;
 pub use membership::{Arrangement, Membership, TargetMembers};
-pub use origin::Origin;
 pub use pool::Pool;
 pub use retry::Retry;
 

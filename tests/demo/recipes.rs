@@ -9,7 +9,7 @@ use crate::architecture::collect;
 use crate::documents::{document, quoted, root};
 
 /// The title of each recipe, and what the program's files say of its example.
-const RECIPES: [(&str, &str); 7] = [
+const RECIPES: [(&str, &str); 8] = [
     ("A balancer, like `peak_ewma`", r"PeakEwma|peak_ewma"),
     (
         "A policy with counters, like `concurrency`",
@@ -20,6 +20,7 @@ const RECIPES: [(&str, &str); 7] = [
         r"policy::compress|mod compress|(policies|written|route|stages|self)\.compress\b|compress: bool|CompressStage",
     ),
     ("A source of servers, like `file`", r"\bSource::File|\nmod file;|file::Files|struct FileWatch"),
+    ("A protocol to clients and servers, like HTTP/2", r"\bH2Client\b|\bH2Origin\b|crate::h2::"),
     ("A refusal, like `LoopDetected`", r#""loop_detected""#),
     ("A command, like `health`", r"HealthArguments|run_health|\nmod health"),
     (
@@ -27,6 +28,9 @@ const RECIPES: [(&str, &str); 7] = [
         r#"collect_refusals|mod orders;\npub mod refusals|"/refusals","#,
     ),
 ];
+
+/// The room of an example that has one for itself.
+const ROOM_OF_EXAMPLE: &str = "src/h2/";
 
 /// Whether a quoted word is the path of a file of the program.
 fn is_source(word: &str) -> bool {
@@ -41,7 +45,9 @@ fn files_that_say(expression: &str) -> BTreeSet<String> {
     collect(&root().join("crates/config"), &mut files);
     let said =
         files.into_iter().filter(|file| expression.is_match(&fs::read_to_string(file).unwrap()));
-    said.map(|file| file.strip_prefix(root()).unwrap().display().to_string()).collect()
+    said.map(|file| file.strip_prefix(root()).unwrap().display().to_string())
+        .filter(|file| !file.starts_with(ROOM_OF_EXAMPLE))
+        .collect()
 }
 
 #[test]

@@ -123,6 +123,14 @@ impl Origin {
         }
     }
 
+    /// Waits until the server has said what it can do, where it says so before it answers.
+    pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Origin::H1(_) => Poll::Ready(()),
+            Origin::H2(origin) => origin.poll_settled(cx),
+        }
+    }
+
     /// Returns whether what is spoken is known to be understood.
     #[must_use]
     pub fn has_settled(&self) -> bool {
