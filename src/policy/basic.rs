@@ -5,19 +5,22 @@
 //! remembered for a few minutes, by all workers. Guesses are limited so that they keep nobody else out: one client's
 //! are verified one at a time, and only a few for one name may wait. Who is remembered waits for nobody.
 
+mod credentials;
+mod remembered;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use argon2::password_hash::PasswordVerifier;
 use argon2::{Argon2, PasswordHash};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+pub use self::credentials::Credentials;
+use self::remembered::KnownPasswords;
 use crate::clock;
 
 /// Passwords verified at a time, over all workers.
@@ -62,63 +65,10 @@ struct VerifierGroup {
     waiting: AtomicU32,
 }
 
-/// Passwords that were right lately. Never grows; a new one takes the place of the one that would be forgotten first.
-struct KnownPasswords(Box<[[VerifierPlace; WAYS]]>);
-
-/// The memory of one: 64 bits of its fingerprint, and until when, with 24 more bits. A reader that comes between
-/// the two writes finds that they do not fit together.
-#[derive(Default)]
-struct VerifierPlace {
-    tag: AtomicU64,
-    until: AtomicU64,
-}
-
-impl KnownPasswords {
-    fn new() -> Self {
-        Self((0..SETS).map(|_| std::array::from_fn(|_| VerifierPlace::default())).collect())
-    }
-
-    /// Set, tag and the bits beside the time.
-    fn split_fingerprint(&self, fingerprint: &[u8; 32]) -> (&[VerifierPlace], u64, u64) {
-        let word = |at: usize| {
-            let bytes = fingerprint.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-            u64::from_le_bytes(bytes.unwrap_or_default())
-        };
-        let set = self.0.get(word(16) as usize % SETS).map_or(&[][..], |set| &set[..]);
-        (set, word(0).max(1), word(8) & 0xff_ffff)
-    }
-
-    fn has_fingerprint(&self, fingerprint: &[u8; 32], now: u64) -> bool {
-        let (set, tag, check) = self.split_fingerprint(fingerprint);
-        set.iter().filter(|place| place.tag.load(Acquire) == tag).any(|place| {
-            let until = place.until.load(Acquire);
-            until & 0xff_ffff == check && until >> 24 > now
-        })
-    }
-
-    fn put_fingerprint(&self, fingerprint: &[u8; 32], until: u64) {
-        let (set, tag, check) = self.split_fingerprint(fingerprint);
-        let own = set.iter().find(|place| place.tag.load(Relaxed) == tag);
-        let oldest = || set.iter().min_by_key(|place| place.until.load(Relaxed));
-        let Some(place) = own.or_else(oldest) else { return };
-        place.until.store(0, Release);
-        place.tag.store(tag, Release);
-        place.until.store(until << 24 | check, Release);
-    }
-}
-
 impl std::fmt::Debug for Basic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Basic").field("users", &self.users.len()).finish_non_exhaustive()
     }
-}
-
-/// A name and a password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The name of the user.
-    pub user: String,
-    password: Vec<u8>,
 }
 
 /// A reason why nobody knows if credentials are right.
@@ -274,22 +224,6 @@ fn password_matches(hash: &str, password: &[u8]) -> bool {
     bcrypt::verify(password, hash).unwrap_or(false)
 }
 
-impl Credentials {
-    /// Reads an `Authorization` field.
-    #[must_use]
-    pub fn parse_field(field: &[u8]) -> Option<Self> {
-        let (scheme, coded) = field.split_at_checked(6)?;
-        if !scheme.eq_ignore_ascii_case(b"basic ") || coded.len() > LONGEST {
-            return None;
-        }
-        let plain = STANDARD.decode(coded.trim_ascii()).ok()?;
-        let colon = plain.iter().position(|byte| *byte == b':')?;
-        let (user, password) = plain.split_at_checked(colon)?;
-        let user = std::str::from_utf8(user).ok()?.to_owned();
-        Some(Self { user, password: password.get(1..)?.to_vec() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,16 +243,6 @@ mod tests {
             let error = Basic::new(text).unwrap_err();
             assert!(error.starts_with(why), "{error}");
             assert!(!error.contains("secret"));
-        }
-    }
-
-    #[test]
-    fn credentials_are_read() {
-        // printf 'anna:se:cret' | base64
-        let read = Credentials::parse_field(b"Basic YW5uYTpzZTpjcmV0").unwrap();
-        assert_eq!((read.user.as_str(), &*read.password), ("anna", &b"se:cret"[..]));
-        for none in [&b"Bearer x"[..], b"Basic", b"Basic !!", b"Basic YW5uYQ==", b""] {
-            assert!(Credentials::parse_field(none).is_none());
         }
     }
 

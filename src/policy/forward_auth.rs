@@ -5,8 +5,11 @@
 //! body. 2xx lets the request pass, 401, 403 and redirects go to the client, and everything else closes the door.
 //! `pass = "answer"` shows the client every refusal as it was written.
 
+mod fields;
+
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,13 +19,11 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
-use crate::exchange::FieldPair;
-use crate::exchange::forward;
+use self::fields::{is_condition, is_passed_on, shown_fields, told_fields};
 use crate::exchange::identity::Identity;
-use crate::exchange::loops;
+use crate::exchange::{FieldPair, forward, loops};
 use crate::net::fetch::{FetchError, Remote};
-use crate::wire::head::{Fields, list_items};
-use crate::wire::{Known, known};
+use crate::wire::head::Fields;
 
 /// Idle connections that a worker keeps for all such servers together.
 const KEEP: usize = 32;
@@ -284,52 +285,4 @@ fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Returns whether a client's field is a condition on what it asked for, or asks for a part of that (RFC 9110 §13, §14): an
-/// authentication server that held to it would say 304, 412 or 206 of a client that it knows.
-fn is_condition(name: &[u8]) -> bool {
-    const PREFIX: &[u8] = b"if-";
-    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
-        || name.eq_ignore_ascii_case(b"range")
-}
-
-/// Returns whether a client's field goes to the authentication server: nothing about the connection or the body.
-fn is_passed_on(known: Known) -> bool {
-    !matches!(
-        known,
-        Known::Host
-            | Known::Connection
-            | Known::KeepAlive
-            | Known::Te
-            | Known::Trailer
-            | Known::TransferEncoding
-            | Known::ContentLength
-            | Known::Upgrade
-            | Known::Expect
-            | Known::ProxyConnection
-            | Known::ProxyAuthenticate
-            | Known::Http2Settings
-    )
-}
-
-/// All fields but those of the connection, those that say where the body ends, and the date, which every answer has.
-fn shown_fields(headers: &HeaderMap) -> Vec<FieldPair> {
-    let lists = headers.get_all(header::CONNECTION).iter();
-    let nominated: Vec<&[u8]> = lists.flat_map(|list| list_items(list.as_bytes())).collect();
-    let kept = headers.iter().filter(|(name, _)| {
-        let name = name.as_str().as_bytes();
-        let known = known::lookup(name);
-        !forward::is_hop_by_hop(known)
-            && !matches!(known, Known::Trailer | Known::Date)
-            && !nominated.iter().any(|nominated| nominated.eq_ignore_ascii_case(name))
-    });
-    kept.map(|(name, value)| (name.as_str().as_bytes().into(), value.as_bytes().into())).collect()
-}
-
-fn told_fields(headers: &HeaderMap) -> Vec<(&'static [u8], Vec<u8>)> {
-    let each = TOLD.iter().flat_map(|(name, text)| {
-        headers.get_all(name).iter().map(move |value| (*text, value.as_bytes().to_vec()))
-    });
-    each.collect()
 }

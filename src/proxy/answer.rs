@@ -162,20 +162,30 @@ async fn refuse_call<C: Client>(
     let RefusedAnswer { refusal, request_id, edits, added, .. } = *refused;
     let row = refusal.row();
     let message = format!("{}: {refusal} ({request_id})", row.code);
-    end_call(client, timer, (row.status, &message), (edits, added), write_gap).await
+    let end = CallEnd { status: row.status, message: &message, edits, added };
+    end_call(client, timer, &end, write_gap).await
 }
 
-/// What a route does to the fields of an answer, and those that policies add.
-type OwnFields<'f> = (Option<&'f HeaderEdits>, &'f [(&'f [u8], &'f [u8])]);
+/// The end that a call of gRPC comes to without a server.
+pub(super) struct CallEnd<'f> {
+    /// The status of HTTP that it stands for.
+    pub(super) status: u16,
+    /// The text for developers.
+    pub(super) message: &'f str,
+    /// The changes that a route makes to the fields of answers.
+    pub(super) edits: Option<&'f HeaderEdits>,
+    /// The fields that policies add.
+    pub(super) added: &'f [(&'f [u8], &'f [u8])],
+}
 
 /// Ends a call of gRPC with nothing but trailers that stand for a status of HTTP.
 pub(super) async fn end_call<C: Client>(
     client: &mut C,
     timer: &mut Timer,
-    (status, message): (u16, &str),
-    (edits, added): OwnFields<'_>,
+    end: &CallEnd<'_>,
     write_gap: Option<Duration>,
 ) -> Outcome {
+    let CallEnd { status, message, edits, added } = *end;
     let (status, message) = (grpc::of_http(status).to_string(), grpc::encode_message(message));
     let answer = OwnAnswer {
         status: 200,
