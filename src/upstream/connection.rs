@@ -1,20 +1,17 @@
 //! A connection for an attempt: one at rest, a stream of a shared one, or a fresh one. The requests that wait for streams
 //! are in the queues of [`crate::endpoint::links`]; how a connection is made is [`crate::endpoint::connect`]'s.
 
+mod lack;
+mod way;
+
 use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use rustix::io::Errno;
-
-use super::choose::Chosen;
-use super::exchange_io::AttemptError;
-use super::request::ForwardRequest;
-use super::retry::Failure;
-use super::{Origin, TargetMembers};
-use crate::balance::Member;
+use self::lack::ConnectionLack;
+use self::way::{alpn_offer, connect_way, made_with};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::endpoint::connect::{self, ConnectError, ConnectWay, Connected};
@@ -22,8 +19,13 @@ use crate::endpoint::connections::{Demand, IdleConnections};
 use crate::endpoint::links::{DialTurn, Dialing, Waiters};
 use crate::exchange::Deadline;
 use crate::net::timer::earlier_of;
-use crate::net::{Ends, MadeWith, Opened, Timer};
+use crate::net::{MadeWith, Opened, Timer};
 use crate::tls::client::AlpnOffer;
+use crate::upstream::choose::Chosen;
+use crate::upstream::exchange_io::AttemptError;
+use crate::upstream::request::ForwardRequest;
+use crate::upstream::retry::Failure;
+use crate::upstream::{Origin, TargetMembers};
 
 /// What one attempt needs of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -286,48 +288,6 @@ impl<'a, 'j> Connector<'a, 'j> {
     }
 }
 
-/// Returns what is offered to the server.
-fn alpn_offer(job: &ForwardRequest<'_>, target: TargetMembers<'_>) -> AlpnOffer {
-    match target.target.upstream.offer {
-        // Every server can switch protocols with HTTP/1, few with HTTP/2.
-        AlpnOffer::Either if job.request.upgrade.is_some() => AlpnOffer::Http1,
-        offer => offer,
-    }
-}
-
-/// Returns what a connection must have been made with, as [`ConnectWay::made_with`] says it of one that is still to be made.
-fn made_with(job: &ForwardRequest<'_>, target: TargetMembers<'_>, chosen: &Chosen<'_>) -> MadeWith {
-    let secured = target.members.server(chosen.member).and_then(|server| server.secured.as_ref());
-    let ends = job.request.ends.filter(|_| target.target.upstream.announce.is_some());
-    MadeWith {
-        tls: secured.map_or(0, |secured| secured.outgoing.id),
-        ends: ends.map_or(0, |ends| ends.id),
-    }
-}
-
-/// Returns how a connection that suits the request is made. How many streams the server allows is not known yet.
-fn connect_way<'a>(
-    job: &'a ForwardRequest<'_>,
-    target: TargetMembers<'a>,
-    member: &Member,
-) -> ConnectWay<'a> {
-    let upstream = &target.target.upstream;
-    let ends = job.request.ends.filter(|_| upstream.announce.is_some());
-    let header = upstream.announce.map(|form| match ends {
-        Some(ends) => ends.header_for(form),
-        None => Ends::anonymous_header(form),
-    });
-    ConnectWay {
-        kept_for: upstream.limits.kept,
-        streams: 0,
-        secured: target.members.server(member).and_then(|server| server.secured.as_ref()),
-        offer: alpn_offer(job, target),
-        header,
-        ends: ends.map_or(0, |ends| ends.id),
-        head: upstream.limits.response_head,
-    }
-}
-
 /// Waits for `future`; `None` if `deadline` passes first.
 async fn await_within<T>(
     future: impl Future<Output = T>,
@@ -340,38 +300,4 @@ async fn await_within<T>(
         Poll::Pending => timer.poll_at(cx, deadline).map(|()| None),
     })
     .await
-}
-
-/// The thing that was missing for a connection to a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ConnectionLack {
-    /// A local port: fewer connections would come and go if more were kept.
-    Ports,
-    /// A descriptor of the process or of the system.
-    Descriptors,
-    /// Trust in the server.
-    Trust,
-    /// A server that takes connections.
-    Server,
-}
-
-impl ConnectionLack {
-    fn from_io(error: &std::io::Error) -> Self {
-        match (error.raw_os_error().map(Errno::from_raw_os_error), error.kind()) {
-            (Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE), _) => Self::Ports,
-            (Some(Errno::MFILE | Errno::NFILE), _) => Self::Descriptors,
-            (_, std::io::ErrorKind::InvalidData) => Self::Trust,
-            _ => Self::Server,
-        }
-    }
-
-    /// The configuration key that would have let a server be connected to.
-    fn config_key(self) -> &'static str {
-        match self {
-            Self::Ports => "upstream.limits.idle",
-            Self::Descriptors => "listen.limits.connections",
-            Self::Trust => "upstream.tls",
-            Self::Server => "upstream.servers",
-        }
-    }
 }

@@ -1,26 +1,27 @@
 //! A request's way through an upstream: choose a server, try it, decide what a failure means, pass
 //! the answer on. When nothing of that is possible, the same once more with the fallback.
 
+mod noted;
+
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::attempt_summary::AttemptSummary;
-use super::choose::{self, Chosen, Unchosen, WaitingClient};
-use super::exchange_io::{AttemptError, RequestSending};
-use super::outlier::OutlierVerdict;
-use super::request::{AttemptProgress, ForwardOutcome, ForwardRequest};
-use super::request_body::{Replay, Upload};
-use super::requester::AttemptReport;
-use super::response::{self, ServedRequest};
-use super::retry::{Failure, RetryDecision, RetryFacts};
-use super::try_once::{self, AttemptBody};
-use super::{TargetMembers, UpstreamTarget, membership, outlier};
-use crate::clock::{self, Instant};
+use self::noted::{is_failure, log_attempt, note_failure, note_lost, report_attempt};
+use crate::clock;
 use crate::endpoint::breaker::Permit;
 use crate::exchange::{Client, Refusal, pause_for};
 use crate::net::Timer;
 use crate::tls::client::AlpnOffer;
+use crate::upstream::attempt_summary::AttemptSummary;
+use crate::upstream::choose::{self, Chosen, Unchosen, WaitingClient};
+use crate::upstream::exchange_io::{AttemptError, RequestSending};
+use crate::upstream::request::{AttemptProgress, ForwardOutcome, ForwardRequest};
+use crate::upstream::request_body::{Replay, Upload};
+use crate::upstream::response::{self, ServedRequest};
+use crate::upstream::retry::{Failure, RetryDecision, RetryFacts};
+use crate::upstream::try_once::{self, AttemptBody};
+use crate::upstream::{TargetMembers, UpstreamTarget, membership};
 
 /// A reason why an upstream did not answer.
 #[derive(Debug)]
@@ -215,55 +216,6 @@ impl From<Unchosen> for UpstreamError {
     }
 }
 
-/// Returns whether this is a failure, and not an answer.
-fn is_failure(target: &UpstreamTarget, failure: Failure) -> bool {
-    match failure {
-        Failure::Status(status) => target.retry.on_status.contains(&status),
-        Failure::Grpc(status) => target.retry.on_grpc.contains(&status),
-        Failure::Connect
-        | Failure::ConnectTimeout
-        | Failure::NoSocket
-        | Failure::Unprocessed
-        | Failure::Stale { .. }
-        | Failure::Unasked
-        | Failure::Closed
-        | Failure::Rejected
-        | Failure::Timeout(_)
-        | Failure::Invalid => true,
-    }
-}
-
-/// Tells whoever wants to know of attempts that one has ended.
-fn report_attempt(
-    job: &ForwardRequest<'_>,
-    target: &UpstreamTarget,
-    chosen: &Chosen<'_>,
-    (number, ended): (u32, Failure),
-    began: Instant,
-) {
-    let (upstream, server) = (&*target.upstream.name, &*chosen.member.endpoint);
-    let took = clock::now().saturating_duration_since(began);
-    job.requester.note_attempt(&AttemptReport { number, upstream, server, ended, took });
-}
-
-fn log_attempt(
-    job: &ForwardRequest<'_>,
-    target: &UpstreamTarget,
-    chosen: &Chosen<'_>,
-    failure: Failure,
-    (progress, again): (&AttemptProgress<'_, '_>, bool),
-) {
-    tracing::debug!(
-        request_id = %job.request.id,
-        upstream = %target.upstream.name,
-        server = %chosen.member.endpoint.name,
-        attempt = progress.attempt,
-        outcome = ?failure,
-        again,
-        "attempt ended"
-    );
-}
-
 /// An attempt that has failed, and what that means for the request.
 struct FailedAttempt<'f, 's> {
     chosen: &'f Chosen<'s>,
@@ -276,52 +228,6 @@ struct NextAttempt<'a> {
     /// Another server, or the same one on a fresh connection.
     server: Option<Chosen<'a>>,
     pause: Option<Duration>,
-}
-
-/// Notes that a server failed, before another one is looked for. Returns the permit of the upstream's
-/// breaker where the next attempt is to use it: one server that is down is no reason to close the others.
-fn note_failure<'a>(
-    target: &UpstreamTarget,
-    chosen: &mut Chosen<'a>,
-    failure: Failure,
-    decision: RetryDecision,
-) -> Option<Permit<'a>> {
-    let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
-    let shared = upstream.breaker.is_some_and(|breaking| !breaking.per_server);
-    let carried = chosen.permit.take_if(|_| shared && decision == RetryDecision::Onward);
-    match OutlierVerdict::from_failure(failure) {
-        // An answer is noted at its end.
-        OutlierVerdict::Good => {}
-        OutlierVerdict::Bad => outlier::note_failed(upstream, endpoint, chosen.permit.take()),
-        OutlierVerdict::Neutral => {
-            endpoint.failures.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-    carried
-}
-
-/// Notes that a failure is the end of the request: what costs a client its answer has failed, however
-/// that happened.
-#[cold]
-fn note_lost<'a>(
-    target: &UpstreamTarget,
-    chosen: &mut Chosen<'a>,
-    failure: Failure,
-    carried: Option<Permit<'a>>,
-) {
-    let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
-    match failure {
-        Failure::Stale { .. } | Failure::Unprocessed => {
-            outlier::note_failed(upstream, endpoint, carried.or(chosen.permit.take()));
-        }
-        _ => {
-            if let Some(permit) =
-                carried.filter(|_| OutlierVerdict::from_failure(failure) == OutlierVerdict::Bad)
-            {
-                permit.report_failure(clock::now());
-            }
-        }
-    }
 }
 
 /// Finds out whether and where the request is sent again.

@@ -16,132 +16,27 @@
 //! One thread, off the path of requests, from a list of [`ServerSpec`]s. Whoever finds out about servers
 //! writes such a list; nothing here knows from where.
 
-use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod arrangement;
+mod build;
+#[cfg(test)]
+mod tests;
+mod views;
+
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use arc_swap::cache::Cache;
-use rustls::pki_types::ServerName;
-use thiserror::Error;
 
-use super::affinity::Affinity;
-use super::pool::{PlacedMember, Pool};
-use super::{Check, Upstream, UpstreamTarget};
-use crate::balance::{Member, Strategy, shard};
-use crate::clock;
+pub use self::arrangement::{Arrangement, Balancing, Labels, ServerChange, ServerSpec, Unsuitable};
+use self::build::{KnownMembers, Predecessors, build_member, place_servers};
+pub use self::views::{HeldMembers, MembershipViews, hold_members, sweep_held};
+use crate::balance::Member;
 use crate::endpoint::slot::{EndpointSlot, Slots};
-use crate::endpoint::{Endpoint, standing};
-use crate::net::Address;
-use crate::tls::client::{OutgoingTls, TlsTarget};
-
-/// Words that routes choose servers by.
-pub type Labels = BTreeMap<String, String>;
-
-/// A server as those who know of it describe it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ServerSpec {
-    /// The name; each server of an upstream has a name of its own.
-    pub name: Arc<str>,
-    /// The address as it was written or registered: several servers have this in common when a name has several addresses.
-    pub written: Arc<str>,
-    /// The address to connect to; none while its name leads nowhere.
-    pub addresses: Box<[Address]>,
-    /// Host and port as checks name them.
-    pub host: Arc<str>,
-    /// The name that its certificate must be good for, if nothing else is said; none for a Unix socket.
-    pub tls_name: Option<ServerName<'static>>,
-    /// The share of the requests relative to the others, at least 1.
-    pub weight: u32,
-    /// The labels that routes choose it by.
-    pub labels: Labels,
-    /// Where it is.
-    pub zone: Option<Box<str>>,
-    /// Lower ones are used first.
-    pub priority: u16,
-    /// The source has it no longer, and is not believed yet.
-    pub held: bool,
-    /// The addresses are those of a name, which may lead elsewhere.
-    pub by_name: bool,
-    /// The name that is looked up for it, where that is its own.
-    pub lookup: Option<Arc<str>>,
-}
-
-/// A server of an upstream.
-#[derive(Debug)]
-pub struct ServerChange {
-    /// The live state, which others share.
-    pub spec: ServerSpec,
-    /// The live state.
-    pub endpoint: Arc<Endpoint>,
-    /// The check that finds out whether it is well.
-    pub check: Option<Arc<Check>>,
-    /// The way in which connections to it are made secure.
-    pub secured: Option<TlsTarget>,
-}
-
-/// The way in which servers are chosen, with those that own a shard by name.
-#[derive(Debug, Clone)]
-pub enum Balancing {
-    /// Whoever they are.
-    Any(Strategy),
-    /// From each number up to the next one.
-    Ranges(Vec<(u64, Arc<str>)>),
-    /// The longest prefix that fits.
-    Prefixes(Vec<(Box<[u8]>, Arc<str>)>),
-}
-
-impl Balancing {
-    /// The strategy for these servers. What belongs to none of them is nobody's.
-    fn strategy_for(&self, servers: &[PlacedMember]) -> Strategy {
-        let place = |owner: &Arc<str>| {
-            let at = servers.iter().position(|s| s.member.hash_key() == &**owner);
-            at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
-        };
-        match self {
-            Self::Any(strategy) => strategy.clone(),
-            Self::Ranges(ranges) => {
-                let ranges = ranges.iter().map(|(from, owner)| (*from, place(owner)));
-                Strategy::Shard(shard::Map::Ranges(ranges.collect()))
-            }
-            Self::Prefixes(prefixes) => {
-                let prefixes = prefixes.iter().map(|(text, owner)| (text.clone(), place(owner)));
-                Strategy::Shard(shard::Map::Prefixes(prefixes.collect()))
-            }
-        }
-    }
-}
-
-/// All that an upstream's settings say about its servers, whoever they are.
-#[derive(Debug)]
-pub struct Arrangement {
-    /// The upstream's name.
-    pub upstream: Arc<str>,
-    /// The way in which they are chosen.
-    pub balancing: Balancing,
-    /// The zone of the proxy.
-    pub zone: Option<Box<str>>,
-    /// The check of each of them, but for its name.
-    pub check: Option<Check>,
-    /// The way in which connections to them are made secure.
-    pub outgoing: Option<Arc<OutgoingTls>>,
-    /// The name that all certificates must be good for.
-    pub tls_name: Option<ServerName<'static>>,
-    /// Clients stay with the server they first got. It knows no servers here.
-    pub sticky: Option<Affinity>,
-    /// The labels that routes with a `subset` ask for; the view of each has its place here, plus one.
-    pub subsets: Box<[Labels]>,
-}
-
-/// The reason why servers cannot be arranged as the settings say.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Unsuitable {
-    /// No name is known that its certificate could be good for.
-    #[error("`{0}` has no name that can be verified")]
-    NoTlsName(Arc<str>),
-}
+use crate::upstream::affinity::Affinity;
+use crate::upstream::pool::{PlacedMember, Pool};
+use crate::upstream::{Upstream, UpstreamTarget};
 
 /// The servers of an upstream with all that depends on who they are.
 #[derive(Debug)]
@@ -151,28 +46,6 @@ pub struct Membership {
     pools: Box<[Pool]>,
     /// Clients stay with the server they first got.
     pub sticky: Option<Affinity>,
-}
-
-/// Finds the servers of the membership before.
-struct KnownMembers<'a> {
-    servers: &'a [Arc<ServerChange>],
-    by_written: OnceCell<HashMap<&'a str, Vec<&'a Arc<ServerChange>>>>,
-}
-
-impl<'a> KnownMembers<'a> {
-    /// The servers of the same name. Usually it is the one at the same place.
-    fn same_named(&self, at: usize, written: &str) -> impl Iterator<Item = &'a Arc<ServerChange>> {
-        let here = self.servers.get(at).filter(|server| &*server.spec.written == written);
-        let all = self.by_written.get_or_init(|| {
-            let mut all = HashMap::<_, Vec<_>>::new();
-            for server in self.servers {
-                all.entry(&*server.spec.written).or_default().push(server);
-            }
-            all
-        });
-        let others = all.get(written).into_iter().flatten().copied().collect::<Vec<_>>();
-        here.into_iter().chain(others)
-    }
 }
 
 impl Membership {
@@ -255,133 +128,6 @@ impl Membership {
     }
 }
 
-fn place_servers(servers: &[Arc<ServerChange>]) -> Vec<PlacedMember> {
-    let place = |(at, server): (usize, &Arc<ServerChange>)| PlacedMember {
-        member: Member {
-            at: u32::try_from(at).unwrap_or(u32::MAX),
-            key: (server.spec.name != server.endpoint.name).then(|| server.spec.name.clone()),
-            ..Member::new(server.endpoint.clone(), server.spec.weight)
-        },
-        priority: server.spec.priority,
-        zone: server.spec.zone.clone(),
-    };
-    servers.iter().enumerate().map(place).collect()
-}
-
-/// The membership before, for one server of the next.
-#[derive(Clone, Copy)]
-struct Predecessors<'b> {
-    known: &'b KnownMembers<'b>,
-    /// The place of the server among the next ones.
-    at: usize,
-    /// `None` for the first membership of an upstream.
-    before: Option<&'b Membership>,
-}
-
-fn build_member(
-    arrangement: &Arrangement,
-    spec: ServerSpec,
-    predecessors: Predecessors<'_>,
-    names: &mut HashSet<Arc<str>>,
-) -> Result<Arc<ServerChange>, Unsuitable> {
-    let Predecessors { known, at, before } = predecessors;
-    let secured = match &arrangement.outgoing {
-        Some(outgoing) => {
-            let name = arrangement.tls_name.as_ref().or(spec.tls_name.as_ref());
-            let name = name.ok_or_else(|| Unsuitable::NoTlsName(spec.written.clone()))?;
-            Some(TlsTarget { outgoing: outgoing.clone(), name: name.clone() })
-        }
-        None => None,
-    };
-    let check = arrangement.check.as_ref();
-    let written = spec.written.clone();
-    let mut same = known.same_named(at, &written);
-    let stays = same.find(|server| {
-        server.spec.addresses == spec.addresses && !names.contains(&server.endpoint.name)
-    });
-    let host = spec.host.clone();
-    let check = |known: Option<&Arc<Check>>| {
-        let check = check.map(|check| check.for_host(&host, secured.clone()));
-        match known.filter(|known| check.as_ref() == Some(&***known)) {
-            Some(known) => Some(known.clone()),
-            None => check.map(Arc::new),
-        }
-    };
-    if let Some(known) = stays {
-        let check = check(known.check.as_ref());
-        let unchanged = known.spec == spec
-            && known.secured == secured
-            && match (&known.check, &check) {
-                (Some(known), Some(check)) => Arc::ptr_eq(known, check),
-                (None, None) => true,
-                _ => false,
-            };
-        if unchanged {
-            return Ok(known.clone());
-        }
-        let endpoint = known.endpoint.clone();
-        return Ok(Arc::new(ServerChange { spec, endpoint, check, secured }));
-    }
-    let name = free_name(&spec, names);
-    let endpoint = Endpoint::new(arrangement.upstream.clone(), name, spec.addresses.clone());
-    let moved: Vec<_> = known.same_named(at, &written).collect();
-    let succeeds = spec.by_name
-        && before.is_some_and(|all| moved.iter().any(|server| is_last(all, &server.endpoint)));
-    let joins = before.is_some_and(|before| !before.servers.is_empty());
-    introduce_endpoint(&endpoint, &moved, (arrangement.check.is_some() && !succeeds, joins));
-    let check = check(None);
-    Ok(Arc::new(ServerChange { spec, endpoint: Arc::new(endpoint), check, secured }))
-}
-
-/// A name that no other server has. One that stays keeps its name although it is called otherwise now, so the
-/// name of another may be taken.
-fn free_name(spec: &ServerSpec, names: &HashSet<Arc<str>>) -> Arc<str> {
-    let mut name = spec.name.clone();
-    if names.contains(&name)
-        && let Some(address) = spec.addresses.first()
-    {
-        name = address.to_string().into();
-    }
-    let mut n = 2;
-    while names.contains(&name) {
-        name = format!("{}#{n}", spec.name).into();
-        n += 1;
-    }
-    name
-}
-
-/// Returns whether a server is in use and no other one is: whoever takes its place cannot be checked first.
-fn is_last(all: &Membership, server: &Endpoint) -> bool {
-    let mut others = all.servers.iter().filter(|other| other.endpoint.id != server.id);
-    !server.standing.reason_bits().has_any(standing::HARD)
-        && others.all(|other| other.endpoint.standing.reason_bits().has_any(u8::MAX))
-}
-
-/// The beginning of a server that takes the place of others of the same name, if there are any: `checked` first, or at once
-/// but with a growing share if it `joins` others.
-fn introduce_endpoint(
-    endpoint: &Endpoint,
-    moved: &[&Arc<ServerChange>],
-    (checked, joins): (bool, bool),
-) {
-    let standing = &endpoint.standing;
-    // What an operator has said of a server holds wherever its name leads to now.
-    for order in [standing::DRAINING, standing::DISABLED] {
-        if moved.iter().any(|known| known.endpoint.standing.reason_bits().has_any(order)) {
-            standing.take_out(order);
-        }
-    }
-    if endpoint.addresses.is_empty() {
-        // There is nothing to check, nor to share out.
-        standing.take_out(standing::UNRESOLVED);
-    } else if checked {
-        standing.take_out(standing::UNCHECKED);
-    } else if joins {
-        standing.take_out(standing::UNCHECKED);
-        standing.bring_back(standing::UNCHECKED, clock::now());
-    }
-}
-
 /// The difference between two memberships.
 #[derive(Debug)]
 pub struct MemberChange {
@@ -459,88 +205,6 @@ impl Upstream {
     }
 }
 
-/// The servers of an upstream for one request: cloning it touches nothing that other workers touch.
-pub type HeldMembers = Rc<Arc<Membership>>;
-
-/// A worker's view of the memberships of all upstreams. Looking at one reads one shared word and writes none.
-#[derive(Debug, Default)]
-pub struct MembershipViews(Vec<Option<MembershipView>>);
-
-struct MembershipView {
-    newest: Cache<Arc<ArcSwap<Membership>>, Arc<Membership>>,
-    held: HeldMembers,
-    /// Somebody has looked at it since the last sweep.
-    used: bool,
-}
-
-impl std::fmt::Debug for MembershipView {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.held.fmt(f)
-    }
-}
-
-impl MembershipViews {
-    /// The servers of an upstream, for one request from its start to its end.
-    #[inline]
-    pub fn members_of(&mut self, upstream: &Upstream) -> HeldMembers {
-        let CurrentMembers { newest, slot } = &upstream.current;
-        let Some(slot) = slot.index() else { return Rc::new(newest.load_full()) };
-        if let Some(Some(view)) = self.0.get_mut(slot)
-            && std::ptr::eq(view.newest.arc_swap(), &**newest)
-        {
-            view.used = true;
-            let current = view.newest.load();
-            if !Arc::ptr_eq(current, &view.held) {
-                // The count that all workers share changes once per change, not per request.
-                view.held = Rc::new(current.clone());
-            }
-            return view.held.clone();
-        }
-        self.begin_view(slot, newest)
-    }
-
-    #[cold]
-    fn begin_view(&mut self, slot: usize, newest: &Arc<ArcSwap<Membership>>) -> HeldMembers {
-        if self.0.len() <= slot {
-            self.0.resize_with(slot + 1, || None);
-        }
-        let held = Rc::new(newest.load_full());
-        let view =
-            MembershipView { newest: Cache::new(newest.clone()), held: held.clone(), used: true };
-        if let Some(place) = self.0.get_mut(slot) {
-            *place = Some(view);
-        }
-        held
-    }
-
-    /// Lets go of what nobody has looked at since this was called last: a worker without requests must not keep
-    /// servers that left. Called once a second.
-    pub fn drop_unused(&mut self) {
-        for view in &mut self.0 {
-            if !view.as_mut().is_some_and(|view| std::mem::take(&mut view.used)) {
-                *view = None;
-            }
-        }
-    }
-}
-
-thread_local! {
-    /// The memberships as the thread of a worker sees them.
-    static VIEWS: RefCell<MembershipViews> = const { RefCell::new(MembershipViews(Vec::new())) };
-}
-
-/// The servers of an upstream, for one request from its start to its end, as this thread sees them.
-#[inline]
-#[must_use]
-pub fn hold_members(upstream: &Upstream) -> HeldMembers {
-    VIEWS.with_borrow_mut(|views| views.members_of(upstream))
-}
-
-/// Lets go of servers that no request of this thread asks for. Called once a second.
-pub fn sweep_held() {
-    VIEWS.with_borrow_mut(MembershipViews::drop_unused);
-}
-
 /// A route's target with the servers that its upstream has for one request.
 #[derive(Debug, Clone, Copy)]
 pub struct TargetMembers<'a> {
@@ -571,6 +235,3 @@ impl Deref for TargetMembers<'_> {
         self.target
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,13 +7,15 @@
 //! processed is sent again only when that cannot do harm (RFC 9110 §9.2.2), and comes out of the
 //! budget. One that was answered is never sent again.
 
+mod budget;
+mod failure;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::{self, Instant};
+pub use self::budget::Budget;
+pub use self::failure::{Failure, REASONS};
 use crate::exchange::Deadline;
-use crate::exchange::Refusal;
 use crate::wire::{Known, RequestHead};
 
 /// The retries that an upstream or route allows.
@@ -42,101 +44,6 @@ pub struct Retry {
     /// The longest pause before the first retry; doubles with each one. A pause is drawn uniformly
     /// from zero to that ("full jitter").
     pub backoff: Option<Duration>,
-}
-
-/// A reason for an attempt's failure before any response was passed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// No connection; nothing was sent.
-    Connect,
-    /// No connection in time; nothing was sent.
-    ConnectTimeout,
-    /// No connection, for want of something of the proxy's own: descriptors, ports, memory. Nothing
-    /// was sent, and nothing is known about the server.
-    NoSocket,
-    /// The server says that it did not process the request (RFC 9113 §6.8, §8.7).
-    Unprocessed,
-    /// A kept-alive connection turned out to be dead: closed without a byte of an answer.
-    Stale {
-        /// True if the server provably did not process the request.
-        unprocessed: bool,
-    },
-    /// A reused connection on which the server did not ask for the body; it was not sent.
-    Unasked,
-    /// A fresh connection was closed without an answer.
-    Closed,
-    /// The server calls the request malformed and gives no other answer (RFC 9113 §8.1.1). What a client made
-    /// malformed is the same everywhere.
-    Rejected,
-    /// No answer in time; carries the key.
-    Timeout(Deadline),
-    /// The answer is not a valid response.
-    Invalid,
-    /// A response with a status that counts as a failure.
-    Status(u16),
-    /// A gRPC call that ended with this status, which is not 0, before its first message.
-    Grpc(u8),
-}
-
-impl Failure {
-    /// Returns what a client is told when nothing else can be done. `None` for a response that can be
-    /// passed on.
-    #[must_use]
-    pub fn to_refusal(self) -> Option<Refusal> {
-        match self {
-            Failure::Connect | Failure::NoSocket => Some(Refusal::Connect),
-            Failure::ConnectTimeout => Some(Refusal::UpstreamTimeout(Deadline::Connect)),
-            Failure::Stale { .. }
-            | Failure::Unprocessed
-            | Failure::Unasked
-            | Failure::Closed
-            | Failure::Rejected => Some(Refusal::UpstreamClosed),
-            Failure::Timeout(deadline) => Some(Refusal::UpstreamTimeout(deadline)),
-            Failure::Invalid => Some(Refusal::UpstreamInvalid),
-            Failure::Status(_) | Failure::Grpc(_) => None,
-        }
-    }
-
-    /// Returns whether the server provably did not process the request.
-    #[must_use]
-    pub fn is_unprocessed(self) -> bool {
-        match self {
-            Failure::Connect
-            | Failure::ConnectTimeout
-            | Failure::NoSocket
-            | Failure::Unprocessed
-            | Failure::Unasked => true,
-            Failure::Stale { unprocessed } => unprocessed,
-            Failure::Closed
-            | Failure::Rejected
-            | Failure::Timeout(_)
-            | Failure::Invalid
-            | Failure::Status(_)
-            | Failure::Grpc(_) => false,
-        }
-    }
-}
-
-/// The reasons for sending requests once more, by [`Failure::reason_index`].
-pub const REASONS: [&str; 9] =
-    ["connect", "timeout", "reset", "invalid", "status", "grpc", "stale", "unasked", "unprocessed"];
-
-impl Failure {
-    /// The place of the reason in [`REASONS`].
-    #[must_use]
-    pub fn reason_index(self) -> usize {
-        match self {
-            Failure::Connect | Failure::ConnectTimeout | Failure::NoSocket => 0,
-            Failure::Timeout(_) => 1,
-            Failure::Closed | Failure::Rejected => 2,
-            Failure::Invalid => 3,
-            Failure::Status(_) => 4,
-            Failure::Grpc(_) => 5,
-            Failure::Stale { .. } => 6,
-            Failure::Unasked => 7,
-            Failure::Unprocessed => 8,
-        }
-    }
 }
 
 /// The decision after a failure.
@@ -220,68 +127,6 @@ pub fn is_repeatable(head: &RequestHead) -> bool {
 #[must_use]
 pub fn is_safe(head: &RequestHead) -> bool {
     matches!(head.method(), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")
-}
-
-/// Limits retries to a share of the requests, so that they cannot multiply the load on servers
-/// that are failing because of it. A window of ten seconds plus a small constant rate, unless the
-/// share is zero: then there are none at all.
-#[derive(Debug)]
-pub struct Budget {
-    /// Retries per 1 000 requests.
-    per_mille: u64,
-    requests: AtomicU64,
-    window: AtomicU64,
-    at_start: AtomicU64,
-    spent: AtomicU64,
-}
-
-/// Length of the window in milliseconds.
-const WINDOW: u64 = 10_000;
-/// Retries per window beside the share: 3 per second.
-const FLOOR: u64 = 30;
-
-impl Budget {
-    /// A budget of `percent` of the requests.
-    #[must_use]
-    pub fn new(percent: f64) -> Self {
-        Self {
-            per_mille: (percent * 10.0).ceil().clamp(0.0, 1000.0) as u64,
-            requests: AtomicU64::new(0),
-            window: AtomicU64::new(0),
-            at_start: AtomicU64::new(0),
-            spent: AtomicU64::new(0),
-        }
-    }
-
-    /// Counts a request.
-    #[inline]
-    pub fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Takes one retry out of the budget, if there is one. What is refused costs nothing.
-    #[must_use]
-    pub fn take_retry(&self, now: Instant) -> bool {
-        if self.per_mille == 0 {
-            return false;
-        }
-        let window = clock::millis(now) / WINDOW;
-        let current = self.window.load(Ordering::Relaxed);
-        let requests = self.requests.load(Ordering::Relaxed);
-        if current != window
-            && self
-                .window
-                .compare_exchange(current, window, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        {
-            self.at_start.store(requests, Ordering::Relaxed);
-            self.spent.store(0, Ordering::Relaxed);
-        }
-        let seen = requests.saturating_sub(self.at_start.load(Ordering::Relaxed));
-        let allowed = seen * self.per_mille / 1000 + FLOOR;
-        let spend = |spent: u64| (spent < allowed).then_some(spent + 1);
-        self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
-    }
 }
 
 #[cfg(test)]
@@ -392,34 +237,5 @@ mod tests {
             retry().decide_next(stale, RetryFacts { replayable: false, ..GET }),
             RetryDecision::GiveUp
         );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_budget_is_a_share_plus_a_floor_per_window() {
-        let _epoch = clock::millis(clock::now());
-        tokio::time::advance(Duration::from_millis(WINDOW)).await;
-        let budget = Budget::new(20.0);
-        assert!(budget.take_retry(clock::now()));
-        for _ in 0..100 {
-            budget.count_request();
-        }
-        let granted = (0..1000).filter(|_| budget.take_retry(clock::now())).count();
-        assert_eq!(granted, 20 + 30 - 1);
-        // Those that were refused were not spent: twenty more requests allow four more retries.
-        for _ in 0..20 {
-            budget.count_request();
-        }
-        let granted = (0..1000).filter(|_| budget.take_retry(clock::now())).count();
-        assert_eq!(granted, 4);
-        tokio::time::advance(Duration::from_millis(WINDOW)).await;
-        let granted = (0..1000).filter(|_| budget.take_retry(clock::now())).count();
-        assert_eq!(granted, 30);
-    }
-    #[test]
-    fn a_budget_of_nothing_allows_nothing_and_a_small_one_something() {
-        let none = Budget::new(0.0);
-        none.count_request();
-        assert!(!none.take_retry(clock::now()));
-        assert!(Budget::new(0.01).take_retry(clock::now()));
     }
 }

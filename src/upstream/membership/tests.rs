@@ -5,7 +5,9 @@ use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, propt
 use super::*;
 use crate::balance::hash::HashBound;
 use crate::balance::{BalanceKey, BalanceRules, BalanceWord, HashTable, PickContext, Strategy};
-use crate::clock::Random;
+use crate::clock::{self, Random};
+use crate::endpoint::standing;
+use crate::net::Address;
 
 fn arrangement(balancing: Balancing) -> Arrangement {
     Arrangement {
