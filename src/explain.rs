@@ -2,167 +2,32 @@
 //!
 //! It asks the same code that requests go through, so it cannot be of another opinion.
 
+mod describe;
+#[cfg(test)]
+mod tests;
+mod told;
+
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::Uri;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::cache::route::{KeyInput, RouteCache};
-use crate::clock;
-use crate::config::schema::units::Rate;
-use crate::endpoint::standing;
+use self::describe::{describe_cache, describe_shares, lossy_text, note_policies};
+pub use self::told::{
+    CandidateServer, CountedLimit, ExplainQuestion, ExplainedCache, ExplainedRefusal, Explanation,
+    NearRoute, ServerShare,
+};
 use crate::exchange::identity::Identity;
 use crate::exchange::target::RequestTarget;
 use crate::exchange::{ClientPeer, Refusal};
-use crate::policy::limit::{Limit, Pace};
-use crate::proxy::admit::Admitted;
 use crate::proxy::{admit, door, keyed, lookup, rewrite};
-use crate::route::authority;
 use crate::route::template::TemplateValues;
-use crate::route::{FoundRoute, RouteMiss, RouteQuery};
-use crate::snapshot::route::{Action, Split};
+use crate::route::{FoundRoute, RouteMiss, RouteQuery, authority};
+use crate::snapshot::route::Action;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::tls::facts::{self, Certificate};
-use crate::upstream::Pool;
 use crate::wire::head::Fields;
 use crate::wire::{RequestHead, Version};
-
-/// A request that somebody wonders about.
-#[derive(Debug, Clone)]
-pub struct ExplainQuestion {
-    /// The method of the request.
-    pub method: String,
-    /// Host, path and query: `http://host/path?query`.
-    pub url: String,
-    /// The header fields of the request.
-    pub headers: Vec<(String, String)>,
-    /// The address of the client.
-    pub client: IpAddr,
-    /// The name of the listener where it comes in; the first one when there is no name.
-    pub listener: Option<String>,
-    /// The name that the TLS connection was made for; the host of the URL when there is no name.
-    pub sni: Option<String>,
-    /// What the client's certificate says; none when it has none.
-    pub certificate: Option<Certificate>,
-}
-
-/// The answer to a question: the steps that the request would go through.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Explanation {
-    /// The listener that it comes in by.
-    pub listener: String,
-    /// The host of the request in the form that is matched.
-    pub host: String,
-    /// The path of the request in the form that is matched and sent.
-    pub path: String,
-    /// The reason for a refusal; null when it is not refused.
-    pub refused: Option<ExplainedRefusal>,
-    /// The route that matches.
-    pub route: Option<String>,
-    /// What it has to pass on the route, in this order.
-    pub policies: Vec<String>,
-    /// Routes that would match, but for one thing; told when none does.
-    pub near: Vec<NearRoute>,
-    /// What else decides: that connections made for another name are answered with 421.
-    pub notes: Vec<String>,
-    /// `upstream`, `respond`, `redirect`; null when no route matches.
-    pub action: Option<String>,
-    /// The status that the route answers by itself.
-    pub status: Option<u16>,
-    /// The target of a redirect.
-    pub location: Option<String>,
-    /// The path that a server sees.
-    pub sent_path: Option<String>,
-    /// The host that a server sees.
-    pub sent_host: Option<String>,
-    /// The names of those of whom one has to let the client in, in the order in which they are asked.
-    pub auth: Vec<String>,
-    /// The rate limits that it is counted on, in the order in which they are asked.
-    pub limits: Vec<CountedLimit>,
-    /// What a cache makes of it; null on a route without one.
-    pub cache: Option<ExplainedCache>,
-    /// The upstreams that it may go to.
-    pub upstreams: Vec<ServerShare>,
-}
-
-/// A rate limit that a request is counted on.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct CountedLimit {
-    /// Its name.
-    pub limit: String,
-    /// The steady rate, such as `20/10s`.
-    pub rate: String,
-    /// How many beyond that may pass at once.
-    pub burst: u32,
-    /// It comes before authentication.
-    pub before_auth: bool,
-    /// The client is in a network that is not counted.
-    pub exempt: bool,
-}
-
-/// What a cache makes of a request.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct ExplainedCache {
-    /// The cache's name.
-    pub cache: String,
-    /// The reason to go past the cache, in the words of `Cache-Status`; null when it does not.
-    pub bypass: Option<String>,
-    /// The parts that requests must share to get the same response: the URL, and what the route adds to it.
-    pub key: String,
-    /// True if a response is stored that could be selected. What a token claims is not known here.
-    pub stored: bool,
-    /// For how many seconds that response is fresh; negative once it is stale.
-    pub ttl: Option<i64>,
-}
-
-/// A route that a request just misses.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct NearRoute {
-    /// Its name.
-    pub route: String,
-    /// Why it does not match.
-    pub why: String,
-}
-
-/// A refusal.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct ExplainedRefusal {
-    /// The status that the client gets.
-    pub status: u16,
-    /// The stable code.
-    pub code: String,
-    /// The reason in words.
-    pub reason: String,
-    /// The configuration key that would change it.
-    pub key: Option<String>,
-}
-
-/// An upstream and how much of the route's requests it gets.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct ServerShare {
-    /// The name of the upstream.
-    pub upstream: String,
-    /// From 0 to 1.
-    pub share: f64,
-    /// The servers that the route may use.
-    pub servers: Vec<CandidateServer>,
-    /// The upstream that answers when this one cannot.
-    pub fallback: Option<String>,
-}
-
-/// A server.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct CandidateServer {
-    /// The name of the server.
-    pub server: String,
-    /// The weight of the server.
-    pub weight: u32,
-    /// `up`, or why it gets no requests.
-    pub state: String,
-}
 
 /// Says what would happen.
 ///
@@ -321,26 +186,6 @@ fn find_near_misses(snapshot: &Snapshot, ask: &ExplainedQuery<'_>) -> Vec<NearRo
     misses.map(|(route, why)| NearRoute { route: route.name.to_string(), why }).collect()
 }
 
-/// What a route asks of a request before it acts.
-fn note_policies(route: &Route, client: Option<IpAddr>, said: &mut Explanation) {
-    if let Some(policies) = &route.policies {
-        said.auth = policies.ways.iter().map(|way| way.name.to_string()).collect();
-        said.limits = policies.limits.iter().map(|limit| describe_limit(limit, client)).collect();
-    }
-    said.policies = describe_policies(route);
-}
-
-fn describe_limit(limit: &Limit, client: Option<IpAddr>) -> CountedLimit {
-    let Pace { count, period, burst } = limit.state.pace;
-    CountedLimit {
-        limit: limit.name.to_string(),
-        rate: Rate::new(count, period).to_string(),
-        burst,
-        before_auth: limit.before_auth,
-        exempt: limit.exempts_client(client),
-    }
-}
-
 /// Whether the connection may carry requests for the host (421), and what is to be known about that.
 fn check_sni(
     listener: &Listener,
@@ -365,56 +210,6 @@ fn check_sni(
     Ok(())
 }
 
-/// What a request has to pass on a route, in the order in which it is asked.
-fn describe_policies(route: &Route) -> Vec<String> {
-    let mut said = Vec::new();
-    if let Some(policies) = &route.policies {
-        policies.describe_steps(&mut said);
-    }
-    said.extend(route.cache.as_ref().map(|cache| format!("cache {}", cache.store.name)));
-    said.extend(route.mirror.as_ref().map(|_| "mirror".to_owned()));
-    said.extend(route.body_limit.map(|bytes| format!("body_limit {bytes} bytes")));
-    said
-}
-
-fn describe_cache(
-    cache: &RouteCache,
-    url: &keyed::Url<'_>,
-    head: &RequestHead,
-    admitted: Admitted<'_>,
-) -> ExplainedCache {
-    let input = |input: &KeyInput| match input {
-        KeyInput::Header(name) => head.fields.named(name).next(),
-        KeyInput::Cookie(name) => keyed::cookie_value(&head.fields, name),
-        KeyInput::Claim(_) => None,
-    };
-    let key = keyed::write_key(&mut Vec::new(), cache, url, input).to_key();
-    let mut shown = key.url();
-    for added in &cache.vary_on {
-        let value = input(added).map_or("(none)".into(), String::from_utf8_lossy);
-        // Writing to a string cannot fail.
-        let _ok = match added {
-            KeyInput::Header(name) => write!(shown, " header:{}={value}", lossy_text(name)),
-            KeyInput::Cookie(name) => write!(shown, " cookie:{}={value}", lossy_text(name)),
-            KeyInput::Claim(name) => write!(shown, " jwt:{name}"),
-        };
-    }
-    let mut buffer = Vec::new();
-    let exact = cache.store.find_stored(key.borrowed(), &head.fields).object;
-    let found = exact.or_else(|| {
-        let other = cache.store.find_equivalent(key.borrowed(), &head.fields, &mut buffer);
-        other.and_then(|(_, found)| found.object)
-    });
-    let now = clock::unix_millis();
-    ExplainedCache {
-        cache: cache.store.name.to_string(),
-        bypass: keyed::bypass_reason(head, admitted).map(|why| why.told().to_owned()),
-        key: shown,
-        stored: found.is_some(),
-        ttl: found.map(|object| object.timing().fresh_for(now).div_euclid(1000)),
-    }
-}
-
 /// The path that a server, or a folder, is asked for.
 fn sent_path<'p>(
     route: &Route,
@@ -433,102 +228,6 @@ fn sent_path<'p>(
 
 fn sent_host(route: &Route, target: &RequestTarget<'_>) -> String {
     lossy_text(route.rewrite.host.as_deref().unwrap_or(target.sent_host()))
-}
-
-fn describe_shares(split: &Split) -> Vec<ServerShare> {
-    let total = split.targets.last().map_or(1, |(upto, _)| *upto);
-    let mut before = 0;
-    let mut all = Vec::new();
-    for (upto, target) in split.targets.iter() {
-        let members = target.upstream.members();
-        let servers = members.pool(target.view).into_iter().flat_map(Pool::members);
-        let servers = servers.map(|member| CandidateServer {
-            server: member.endpoint.name.to_string(),
-            weight: member.weight,
-            state: standing::standing_word(member.endpoint.standing.reason_bits()).to_owned(),
-        });
-        all.push(ServerShare {
-            upstream: target.upstream.name.to_string(),
-            share: (upto - before) as f64 / total as f64,
-            servers: servers.collect(),
-            fallback: target.fallback.as_ref().map(|f| f.upstream.name.to_string()),
-        });
-        before = *upto;
-    }
-    all
-}
-
-fn lossy_text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-impl Explanation {
-    /// For people.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let mut out = String::new();
-        let mut line = |key: &str, value: &str| {
-            // Writing to a string cannot fail.
-            let _ok = writeln!(out, "{key:<10}{value}");
-        };
-        line("listener", &self.listener);
-        line("host", &self.host);
-        line("path", &self.path);
-        if let Some(ExplainedRefusal { status, code, reason, key }) = &self.refused {
-            line("refused", &format!("{status} {code}: {reason}"));
-            if let Some(key) = key {
-                line("key", key);
-            }
-        }
-        for NearRoute { route, why } in &self.near {
-            line("  near", &format!("{route}: {why}"));
-        }
-        if let Some(route) = &self.route {
-            line("route", route);
-        }
-        if !self.auth.is_empty() {
-            line("auth", &self.auth.join(", or "));
-        }
-        for CountedLimit { limit, rate, burst, before_auth, exempt } in &self.limits {
-            let early = if *before_auth { ", before auth" } else { "" };
-            let exempt = if *exempt { ", not this client" } else { "" };
-            line("limit", &format!("{limit}: {rate}, burst {burst}{early}{exempt}"));
-        }
-        if !self.policies.is_empty() {
-            line("policies", &self.policies.join(", "));
-        }
-        for note in &self.notes {
-            line("note", note);
-        }
-        if let (Some(action), Some(status)) = (&self.action, self.status) {
-            let location = self.location.as_deref().unwrap_or_default();
-            line(action, format!("{status} {location}").trim_end());
-        }
-        if let (Some(action), Some(file), None) = (&self.action, &self.location, self.status) {
-            line(action, file);
-        }
-        if let (Some(path), Some(host)) = (&self.sent_path, &self.sent_host) {
-            line("sends", &format!("{path} with Host: {host}"));
-        }
-        if let Some(ExplainedCache { cache, bypass, key, stored, ttl }) = &self.cache {
-            let state = match (bypass, ttl) {
-                (Some(why), _) => format!("passed by: {why}"),
-                (None, Some(ttl)) => format!("stored, fresh for {ttl}s"),
-                (None, None) if *stored => "stored".to_owned(),
-                (None, None) => "nothing is stored".to_owned(),
-            };
-            line("cache", &format!("{cache}: {state}"));
-            line("  key", key);
-        }
-        for ServerShare { upstream, share, servers, fallback } in &self.upstreams {
-            let fallback = fallback.as_ref().map(|f| format!(", or else {f}")).unwrap_or_default();
-            line("upstream", &format!("{upstream} ({:.0} %){fallback}", share * 100.0));
-            for CandidateServer { server, weight, state } in servers {
-                line("  server", &format!("{server} weight {weight}, {state}"));
-            }
-        }
-        out
-    }
 }
 
 /// The request as the routing table sees it.
@@ -582,124 +281,5 @@ impl RouteQuery for ExplainedQuery<'_> {
     fn certificate_names(&self) -> impl Iterator<Item = &[u8]> {
         let names = self.certificate.map_or(&[][..], |certificate| &certificate.names);
         names.iter().map(|name| name.as_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-    use crate::config;
-    use crate::snapshot::compile;
-
-    fn ask(method: &str, url: &str, headers: &[(&str, &str)]) -> Explanation {
-        let text = r#"
-            [[listen]]
-            address = "127.0.0.1:0"
-            [upstream.a]
-            servers = [{ address = "127.0.0.1:1", weight = 3 }, "127.0.0.1:2"]
-            [upstream.b]
-            servers = ["127.0.0.1:3"]
-            fallback = "a"
-            [[route]]
-            name = "orders"
-            path = "/api/orders/{id}"
-            upstream = { a = 3, b = 1 }
-            rewrite = { path = "/orders/{id}", host = "orders.internal" }
-            [[route]]
-            name = "kept"
-            path = "/kept/*"
-            upstream = "a"
-            cache = { vary_on = ["cookie:plan"] }
-            [[route]]
-            name = "beta"
-            headers = { x-beta = true }
-            respond = { status = 204 }
-            [[route]]
-            name = "staff"
-            path = "/staff/*"
-            auth = ["people", "robots"]
-            limit = [{ rate = "20/10s", burst = 5, before = "auth" }, { rate = "3/2d", except = "127.0.0.0/8" }]
-            upstream = "a"
-            [auth.people]
-            api_key = { header = "x-key", keys = { a = "b" } }
-            [auth.robots]
-            api_key = { header = "x-robot", keys = { a = "b" } }
-            [[route]]
-            name = "old"
-            path = "/old/*"
-            redirect = { to = "https://{host}/new", status = 301 }
-        "#;
-        let config = config::load_str("t.toml", text).unwrap().config;
-        let snapshot = compile::compile_config(&config, None, 16).unwrap();
-        let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let client = Ipv4Addr::LOCALHOST.into();
-        let (method, url) = (method.to_owned(), url.to_owned());
-        let (listener, sni, certificate) = (None, None, None);
-        let question = ExplainQuestion { method, url, headers, client, listener, sni, certificate };
-        explain_exchange(&snapshot, &question).unwrap()
-    }
-
-    #[test]
-    fn a_request_for_upstreams() {
-        assert_eq!(
-            ask("GET", "http://Shop.test/api/../api/orders/7?x=1", &[]).to_text(),
-            "listener  127.0.0.1:0\n\
-             host      shop.test\n\
-             path      /api/orders/7\n\
-             route     orders\n\
-             sends     /orders/7 with Host: orders.internal\n\
-             upstream  a (75 %)\n  \
-             \x20server  127.0.0.1:1 weight 3, up\n  \
-             \x20server  127.0.0.1:2 weight 1, up\n\
-             upstream  b (25 %), or else a\n  \
-             \x20server  127.0.0.1:3 weight 1, up\n"
-                .replace("   server", "  server")
-        );
-    }
-
-    #[test]
-    fn a_cache_tells_its_key_or_why_it_is_passed_by() {
-        let cached = ask("GET", "http://Shop.test/kept/a?x=1", &[("Cookie", "plan=gold")]);
-        let cache = cached.cache.unwrap();
-        assert_eq!((cache.cache.as_str(), cache.bypass, cache.stored), ("kept", None, false));
-        assert_eq!(cache.key, "http://shop.test/kept/a?x=1 cookie:plan=gold");
-        let posted = ask("POST", "http://shop.test/kept/a", &[]);
-        assert!(
-            posted.to_text().contains("cache     kept: passed by: method\n"),
-            "{}",
-            posted.to_text()
-        );
-        let ranged = ask("GET", "http://shop.test/kept/a", &[("Range", "pages=1")]);
-        assert_eq!(ranged.cache.unwrap().bypass.as_deref(), Some("range"));
-    }
-
-    #[test]
-    fn ways_in_and_limits_are_told() {
-        let text = ask("GET", "http://x.test/staff/a", &[]).to_text();
-        for line in [
-            "auth      people, or robots\n",
-            "limit     staff#1: 20/10s, burst 5, before auth\n",
-            "limit     staff#2: 3/48h, burst 0, not this client\n",
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
-    }
-
-    #[test]
-    fn answers_of_the_route() {
-        let beta = ask("GET", "http://x/", &[("X-Beta", "1")]);
-        assert_eq!((beta.route.as_deref(), beta.status), (Some("beta"), Some(204)));
-        let old = ask("GET", "http://x.test/old/1", &[]);
-        assert_eq!((old.status, old.location.as_deref()), (Some(301), Some("https://x.test/new")));
-    }
-
-    #[test]
-    fn refusals_name_the_code() {
-        let missed = ask("GET", "http://x/nowhere", &[]);
-        assert_eq!(missed.refused.unwrap().code, "no_route");
-        let above = ask("GET", "http://x/../etc", &[]);
-        assert_eq!(above.refused.unwrap().status, 400);
     }
 }

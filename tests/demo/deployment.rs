@@ -97,7 +97,7 @@ fn rules_and_boards_ask_for_metrics_there_are() {
             .map(|found| found.as_str().trim_end_matches("_bucket").to_owned())
             .collect()
     };
-    let mut there = source("src/admin/metrics.rs");
+    let mut there = BTreeSet::new();
     for entry in fs::read_dir(root().join("src/admin")).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
