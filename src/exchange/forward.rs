@@ -1,33 +1,26 @@
 //! Heads as the other side must see them: hop-by-hop fields removed, the client's identity told,
 //! edits applied, framing and connection fields written anew.
 
+mod hop_by_hop;
+#[cfg(test)]
+mod tests;
+mod told;
+
 use std::time::Duration;
 
-use super::identity::Identity;
-use super::sides::Emit;
+pub use self::hop_by_hop::nominates_protected;
+pub(crate) use self::hop_by_hop::{is_hop_by_hop, is_option, is_protected};
+use self::hop_by_hop::{is_nominated, nominates_any};
+pub use self::told::certificate_fields;
+use self::told::{PREFIX, b3_fields, identity_fields, is_b3};
 use crate::clock;
 use crate::exchange::edits::FieldFacts;
+use crate::exchange::identity::Identity;
+use crate::exchange::sides::Emit;
 use crate::exchange::{FieldPair, HeaderEdits};
 use crate::net::BodyFraming;
-use crate::tls::Certificate;
-use crate::wire::head::{FieldRef, Fields, list_items};
+use crate::wire::head::FieldRef;
 use crate::wire::{Known, RequestHead, ResponseHead, encode, grpc};
-
-/// Fields that concern one connection only (RFC 9110 §7.6.1), and those the proxy writes itself.
-pub(crate) fn is_hop_by_hop(known: Known) -> bool {
-    matches!(
-        known,
-        Known::Connection
-            | Known::KeepAlive
-            | Known::ProxyConnection
-            | Known::ProxyAuthenticate
-            | Known::Te
-            | Known::TransferEncoding
-            | Known::ContentLength
-            | Known::Upgrade
-            | Known::Http2Settings
-    )
-}
 
 /// `Max-Forwards` as the next server must see it (RFC 9110 §7.6.2). What is no number is passed on.
 fn one_less<'b>(value: &'b [u8], buffer: &'b mut itoa::Buffer) -> &'b [u8] {
@@ -36,52 +29,6 @@ fn one_less<'b>(value: &'b [u8], buffer: &'b mut itoa::Buffer) -> &'b [u8] {
         Some(n) => buffer.format(n.saturating_sub(1)).as_bytes(),
         None => value,
     }
-}
-
-/// Fields that `Connection` must not nominate: removing them would change what the message is
-/// (RFC 9110 §7.6.1 forbids it to senders; some proxies obey anyway).
-const PROTECTED: [Known; 7] = [
-    Known::Host,
-    Known::ContentLength,
-    Known::TransferEncoding,
-    Known::Cookie,
-    Known::Authorization,
-    Known::Expect,
-    Known::Date,
-];
-
-/// The field that tells what was taken off the start of the path, for servers that write URLs.
-const PREFIX: &[u8] = b"x-forwarded-prefix";
-
-/// Options of `Connection` that are no field names to be removed.
-pub(crate) fn is_option(item: &[u8]) -> bool {
-    [&b"close"[..], b"keep-alive", b"upgrade", b"te"].iter().any(|o| item.eq_ignore_ascii_case(o))
-}
-
-/// Returns whether `Connection` nominates a field that is protected.
-#[must_use]
-pub fn nominates_protected(fields: &Fields) -> bool {
-    fields.values(Known::Connection).flat_map(list_items).any(is_protected)
-}
-
-/// Returns whether a field is one that `Connection` must not nominate.
-pub(crate) fn is_protected(name: &[u8]) -> bool {
-    let known = crate::wire::known::lookup(name);
-    PROTECTED.contains(&known) || name.eq_ignore_ascii_case(b"content-type")
-}
-
-/// Returns whether `Connection` nominates any field for removal. Usually it does not, and no field has to be
-/// compared with it.
-fn nominates_any(fields: &Fields) -> bool {
-    fields.has(Known::Connection)
-        && fields.values(Known::Connection).flat_map(list_items).any(|item| !is_option(item))
-}
-
-fn is_nominated(fields: &Fields, name: &[u8]) -> bool {
-    fields
-        .values(Known::Connection)
-        .flat_map(list_items)
-        .any(|item| !is_option(item) && item.eq_ignore_ascii_case(name))
 }
 
 /// A request on its way to a server.
@@ -282,106 +229,6 @@ fn is_written_anew(known: Known) -> bool {
     )
 }
 
-/// `X-Forwarded-*`, `X-Real-IP` and `X-Client-Cert-*`: what is known of who sent the request.
-fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
-    let RequestForm { head, edits, identity, .. } = form;
-    if !edits.replaces_field(Known::XForwardedFor) {
-        forwarded_for(&head.fields, identity, out);
-    }
-    if !edits.replaces_field(Known::XForwardedProto) {
-        out.emit_field(b"x-forwarded-proto", identity.scheme.as_bytes());
-    }
-    let host = identity.host.unwrap_or(form.original_host);
-    if !edits.replaces_field(Known::XForwardedHost) && !host.is_empty() {
-        out.emit_field(b"x-forwarded-host", host);
-    }
-    if let Some(port) = identity.port
-        && !edits.replaces_field(Known::XForwardedPort)
-    {
-        out.emit_field(b"x-forwarded-port", port);
-    }
-    if let Some(prefix) = form.prefix.filter(|_| !edits.hides_field(PREFIX)) {
-        // Trusted proxies before this one may have taken off a prefix of their own.
-        let before = head.fields.named(PREFIX).next().filter(|_| !form.leaves_out(PREFIX));
-        let before = before.unwrap_or_default().strip_suffix(b"/").or(before).unwrap_or_default();
-        out.emit_field(PREFIX, &[before, prefix].concat());
-    }
-    if let Some(client) = identity.client_text()
-        && !edits.replaces_field(Known::XRealIp)
-    {
-        out.emit_field(b"x-real-ip", client.as_bytes());
-    }
-    if let Some(certificate) = identity.peer.certificate {
-        certificate_fields(certificate, |name, value| {
-            if !edits.hides_field(name) {
-                out.emit_field(name, value);
-            }
-        });
-    }
-}
-
-/// The chain of addresses with the other end's at its end: continued when that is trusted and names clients by it, and
-/// otherwise begun with the client. Nobody is nothing in it.
-fn forwarded_for(fields: &Fields, identity: &Identity<'_>, out: &mut impl Emit) {
-    let peer = identity.peer.text.map(str::as_bytes);
-    let client = identity.client_text().map(str::as_bytes).filter(|client| Some(*client) != peer);
-    let received = identity.continues_chain && fields.has(Known::XForwardedFor);
-    if !received && client.is_none() {
-        if let Some(peer) = peer {
-            out.emit_field(b"x-forwarded-for", peer);
-        }
-        return;
-    }
-    let mut chain = Vec::new();
-    let received = received.then(|| fields.values(Known::XForwardedFor).flat_map(list_items));
-    let begun = received.is_none().then_some(client).flatten();
-    for item in received.into_iter().flatten().chain(begun).chain(peer) {
-        if !chain.is_empty() {
-            chain.extend_from_slice(b", ");
-        }
-        chain.extend_from_slice(item);
-    }
-    if !chain.is_empty() {
-        out.emit_field(b"x-forwarded-for", &chain);
-    }
-}
-
-/// Returns whether a field belongs to B3.
-fn is_b3(name: &[u8]) -> bool {
-    let start = name.get(..5).unwrap_or(name);
-    name.eq_ignore_ascii_case(b"b3") || start.eq_ignore_ascii_case(b"x-b3-")
-}
-
-/// The place in a trace as the single field of B3 and, for servers that know no other, as several.
-fn b3_fields(b3: &[u8; 68], edits: &HeaderEdits, out: &mut impl Emit) {
-    let part = |from: usize, to: usize| b3.get(from..to).unwrap_or_default();
-    let (flag, decision): (&[u8], &[u8]) = match part(50, 51) {
-        b"d" => (b"x-b3-flags", b"1"),
-        b"1" => (b"x-b3-sampled", b"1"),
-        _ => (b"x-b3-sampled", b"0"),
-    };
-    let fields = [
-        (&b"b3"[..], &b3[..]),
-        (b"x-b3-traceid", part(0, 32)),
-        (b"x-b3-spanid", part(33, 49)),
-        (b"x-b3-parentspanid", part(52, 68)),
-        (flag, decision),
-    ];
-    for (name, value) in fields.into_iter().filter(|(name, _)| !edits.hides_field(name)) {
-        out.emit_field(name, value);
-    }
-}
-
-/// Writes what servers are told of a client's certificate.
-pub fn certificate_fields(certificate: &Certificate, mut out: impl FnMut(&[u8], &[u8])) {
-    let Certificate { subject, names, fingerprint } = certificate;
-    out(b"x-client-cert-subject", subject.as_bytes());
-    for name in names {
-        out(b"x-client-cert-san", name.as_bytes());
-    }
-    out(b"x-client-cert-fingerprint", fingerprint.as_bytes());
-}
-
 /// Writes every field of a response as a client must see it, except for framing and connection
 /// fields. One without a date gets that of its arrival (RFC 9110 §6.6.1).
 pub fn response_fields(head: &ResponseHead, out: &mut dyn Emit) {
@@ -403,153 +250,4 @@ fn received_fields(head: &ResponseHead, out: &mut dyn Emit) {
             || nominates && is_nominated(&head.fields, name);
         !left_out
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exchange::identity::ClientField;
-    use crate::exchange::identity::OtherEnd;
-    use crate::wire::Version;
-
-    fn head(fields: &[(&str, &str)]) -> RequestHead {
-        let mut head = RequestHead::default();
-        head.set(b"GET", b"/", Version::Http11);
-        for (name, value) in fields {
-            head.fields.push(name.as_bytes(), value.as_bytes());
-        }
-        head
-    }
-
-    fn written(head: &RequestHead, trusted: bool, edits: &HeaderEdits) -> String {
-        written_in_trace(head, trusted, edits, None)
-    }
-
-    fn written_in_trace(
-        head: &RequestHead,
-        trusted: bool,
-        edits: &HeaderEdits,
-        traceparent: Option<[u8; 55]>,
-    ) -> String {
-        let peer = OtherEnd {
-            ip: Some([192, 0, 2, 1].into()),
-            text: Some("192.0.2.1"),
-            trusted,
-            scheme: "http",
-            certificate: None,
-        };
-        let identity =
-            Identity::new(peer, &head.fields, &ClientField::ForwardedFor, |_| false, |_| true);
-        let form = RequestForm {
-            head,
-            path: b"/p",
-            query: Some(b"q"),
-            host: b"a.test",
-            original_host: b"a.test",
-            prefix: None,
-            request_id: b"id",
-            hidden: &[],
-            added: &[],
-            if_match: None,
-            traceparent,
-            b3: None,
-            left: None,
-            identity: &identity,
-            edits,
-            facts: None,
-            upgrade: None,
-            expects_continue: false,
-            length: Some(0),
-            attempt: 1,
-        };
-        let mut out = Vec::new();
-        write_request(&mut out, &form);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn hop_by_hop_and_nominated_fields_are_removed() {
-        let head = head(&[
-            ("Host", "a.test"),
-            ("Connection", "keep-alive, X-Secret"),
-            ("X-Secret", "1"),
-            ("Keep-Alive", "timeout=5"),
-            ("Proxy-Connection", "close"),
-            ("Proxy-Authorization", "x"),
-            ("TE", "gzip"),
-            ("Upgrade", "h2c"),
-            ("HTTP2-Settings", "AAA"),
-            ("X-Kept", "2"),
-        ]);
-        assert_eq!(
-            written(&head, false, &HeaderEdits::default()),
-            "GET /p?q HTTP/1.1\r\nhost: a.test\r\nProxy-Authorization: x\r\nX-Kept: 2\r\nx-forwarded-for: 192.0.2.1\r\n\
-             x-forwarded-proto: http\r\nx-forwarded-host: a.test\r\nx-real-ip: 192.0.2.1\r\n\
-             x-request-id: id\r\n\r\n"
-        );
-    }
-
-    #[test]
-    fn identity_from_strangers_is_replaced_and_from_trusted_proxies_continued() {
-        let head = head(&[
-            ("X-Forwarded-For", "1.1.1.1"),
-            ("X-Forwarded-Proto", "https"),
-            ("X-Forwarded-Host", "b.test"),
-            ("X-Real-IP", "1.1.1.1"),
-        ]);
-        let stranger = written(&head, false, &HeaderEdits::default());
-        assert!(!stranger.contains("1.1.1.1") && !stranger.contains("https"), "{stranger}");
-        let trusted = written(&head, true, &HeaderEdits::default());
-        for line in [
-            "x-forwarded-for: 1.1.1.1, 192.0.2.1\r\n",
-            "x-forwarded-proto: https\r\n",
-            "x-forwarded-host: b.test\r\n",
-            "x-real-ip: 1.1.1.1\r\n",
-        ] {
-            assert!(trusted.contains(line), "{trusted}");
-        }
-    }
-
-    #[test]
-    fn edits_replace_what_the_proxy_would_write() {
-        let set = [("host", "internal"), ("x-real-ip", "0.0.0.0")];
-        let edits =
-            HeaderEdits::new(set.into_iter(), [].into_iter(), ["x-forwarded-for"].into_iter());
-        let out = written(&head(&[("Host", "a.test")]), false, &edits);
-        assert!(
-            out.contains("\r\nhost: internal\r\n") && !out.contains("\r\nhost: a.test"),
-            "{out}"
-        );
-        assert!(!out.contains("x-forwarded-for"), "{out}");
-        assert!(
-            out.contains("x-real-ip: 0.0.0.0\r\n") && !out.contains("x-real-ip: 192.0.2.1"),
-            "{out}"
-        );
-    }
-
-    #[test]
-    fn the_state_of_a_trace_goes_with_that_trace_alone() {
-        let of = |trace: &str, id: &str| format!("00-{}-{}-01", trace.repeat(32), id.repeat(16));
-        let (client, other) = (of("a", "1"), of("b", "1"));
-        let told = |told: Option<&str>, received: &[&str]| {
-            let mut fields: Vec<_> = received.iter().map(|one| ("traceparent", *one)).collect();
-            fields.push(("TraceState", "k=v"));
-            let told = told.map(|told| told.as_bytes().try_into().unwrap());
-            written_in_trace(&head(&fields), true, &HeaderEdits::default(), told)
-                .contains("TraceState: k=v\r\n")
-        };
-        let next = of("a", "2");
-        assert!(told(Some(&next), &[&client]), "the trace goes on");
-        assert!(told(None, &[]) && told(None, &[&client]), "nobody traces here");
-        assert!(!told(Some(&next), &[&other]));
-        assert!(!told(Some(&next), &[]), "there was none");
-        assert!(!told(Some(&next), &["x"]) && !told(Some(&next), &[&client, &client]));
-    }
-
-    #[test]
-    fn protected_fields_cannot_be_nominated() {
-        assert!(nominates_protected(&head(&[("Connection", "close, Host")]).fields));
-        assert!(nominates_protected(&head(&[("Connection", "content-length")]).fields));
-        assert!(!nominates_protected(&head(&[("Connection", "X-Forwarded-For, te")]).fields));
-    }
 }

@@ -5,11 +5,14 @@
 //! forwarded. A target that already is in normal form, which is nearly every one, is recognised in
 //! one pass and not copied.
 
+mod fault;
+mod parts;
+
 use std::borrow::Cow;
 
-use thiserror::Error;
-
-use crate::route::normal::{self, PathFault};
+pub use self::fault::TargetFault;
+use self::parts::{check_query, normal_path, port_part, split_absolute, split_query};
+use crate::route::normal;
 use crate::route::{Spelling, authority};
 use crate::wire::{Known, RequestHead, Version};
 
@@ -21,53 +24,6 @@ pub enum PathMode {
     Normalize,
     /// The request is refused.
     Refuse,
-}
-
-/// A reason why a target or `Host` is refused. All of them are 400.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum TargetFault {
-    /// RFC 9112 §3.2: none of the four forms, or one that does not fit the method.
-    #[error("the request target has no valid form")]
-    Form,
-    /// RFC 3986 §2: a byte that a URI cannot contain.
-    #[error("the request target contains an invalid character")]
-    Character,
-    /// RFC 3986 §2.1: `%` without two hex digits, or `%00`.
-    #[error("the request target contains an invalid percent-encoding")]
-    Escape,
-    /// An encoded slash or backslash, a backslash, or parameters on a dot segment: servers
-    /// disagree about what they mean.
-    #[error("the request path is ambiguous")]
-    Ambiguous,
-    /// A dot segment that leads above the root.
-    #[error("the request path leads above the root")]
-    AboveRoot,
-    /// A dot segment, encoded or not, in a path that a route wants as it was sent.
-    #[error("the request path contains a dot segment")]
-    DotSegment,
-    /// The path is not in normal form and `strict.path = "refuse"`.
-    #[error("the request path is not in normal form")]
-    NotNormal,
-    /// RFC 9112 §3.2: an HTTP/1.1 request without `Host`, or with several.
-    #[error("exactly one host is required")]
-    HostCount,
-    /// RFC 9110 §7.2, RFC 3986 §3.2: not a host with an optional port.
-    #[error("invalid host")]
-    Host,
-    /// RFC 9112 §3.2.2: the target names another host than `Host` does.
-    #[error("the request target and host disagree")]
-    HostMismatch,
-}
-
-impl From<PathFault> for TargetFault {
-    fn from(fault: PathFault) -> Self {
-        match fault {
-            PathFault::Character => Self::Character,
-            PathFault::Escape => Self::Escape,
-            PathFault::Ambiguous => Self::Ambiguous,
-            PathFault::AboveRoot => Self::AboveRoot,
-        }
-    }
 }
 
 /// A request's target in normal form.
@@ -230,59 +186,10 @@ impl<'a> RequestTarget<'a> {
     }
 }
 
-/// Splits an absolute-form target into authority and the rest.
-fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
-    let prefix = |scheme: &[u8]| {
-        let head = target.get(..scheme.len())?;
-        if head.eq_ignore_ascii_case(scheme) { target.get(scheme.len()..) } else { None }
-    };
-    let rest = prefix(b"http://").or_else(|| prefix(b"https://"))?;
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    Some(rest.split_at(end))
-}
-
-fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memchr(b'?', target) {
-        Some(at) => {
-            (target.get(..at).unwrap_or_default(), Some(target.get(at + 1..).unwrap_or_default()))
-        }
-        None => (target, None),
-    }
-}
-
-fn normal_path(path: &[u8], mode: PathMode) -> Result<Cow<'_, [u8]>, TargetFault> {
-    match (normal::normalize_path(path)?, mode) {
-        (Cow::Owned(_), PathMode::Refuse) => Err(TargetFault::NotNormal),
-        (path, PathMode::Refuse | PathMode::Normalize) => Ok(path),
-    }
-}
-
-fn check_query(query: &[u8]) -> Result<(), TargetFault> {
-    if query.iter().all(|b| normal::is_target_byte(*b)) {
-        Ok(())
-    } else {
-        Err(TargetFault::Character)
-    }
-}
-
-/// The port part of an authority; empty and default ports are the same as none.
-fn port_part(authority: &[u8]) -> &[u8] {
-    let after_literal = authority.iter().rposition(|b| *b == b']').map_or(0, |at| at + 1);
-    let tail = authority.get(after_literal..).unwrap_or_default();
-    match memchr::memrchr(b':', tail) {
-        Some(at) => match tail.get(at + 1..).unwrap_or_default() {
-            b"80" | b"443" => b"",
-            port => port,
-        },
-        None => b"",
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use proptest::prelude::*;
 
     fn parse(method: &str, target: &str, host: &[&str]) -> Result<(String, String), TargetFault> {
         let mut head = RequestHead::default();

@@ -3,6 +3,11 @@
 //! This prepares and remembers; `server::control` opens and closes what has to be opened and closed.
 
 pub mod diff;
+mod plan;
+mod shrink;
+#[cfg(test)]
+mod tests;
+mod wanted;
 pub mod watch;
 
 use std::collections::VecDeque;
@@ -12,26 +17,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
-
-use self::diff::{ConfigChange, StayingCounts};
-use self::watch::{Watched, WatchedContent, Watcher};
+use self::plan::ReloadOrigin;
+pub use self::plan::{Accepted, Prepared, ReloadOutcome, ReloadPlan, ReloadRefused};
+use self::shrink::guard_shrinking;
+use self::wanted::{all_questions, belief_bounds, name_servers, watched_files};
 use crate::clock;
-use crate::config::certificates;
-use crate::config::schema::policy::BasicConfig;
 use crate::config::schema::process::ReloadBy;
-use crate::config::schema::upstream::Servers;
 use crate::config::schema::words::ListenAddress;
 use crate::config::{self, Config, FindingReport, Loaded, Sources};
 use crate::discovery::guard::Bounds;
 use crate::discovery::{
     self, Found, Lists, Names, Origin, Question, Questions, RunningSources, source,
 };
-use crate::snapshot::compile::Purpose;
+use crate::reload::watch::{Watched, WatchedContent, Watcher};
+use crate::snapshot::Snapshot;
+use crate::snapshot::compile::{self, Purpose};
 use crate::snapshot::weights::Weights;
-use crate::snapshot::{Snapshot, compile, pages};
 
 /// Configurations that can be gone back to.
 const HISTORY: usize = 10;
@@ -68,90 +69,6 @@ pub struct Reloader {
     own: Vec<SocketAddr>,
     /// The connections that a listener may have open that sets no limit.
     connections: u32,
-}
-
-/// The plan that reading the files again leads to.
-#[derive(Debug)]
-pub enum ReloadPlan {
-    /// To nothing: what runs is what they say, or what an operator went back to.
-    Nothing(&'static str),
-    /// To another configuration.
-    Switch(Box<Prepared>),
-}
-
-/// The origin of a configuration that may run.
-#[derive(Debug)]
-enum ReloadOrigin {
-    /// The files.
-    Files,
-    /// The configurations before.
-    Before,
-}
-
-/// A configuration that may run.
-#[derive(Debug)]
-pub struct Prepared {
-    /// As written.
-    pub config: Arc<Config>,
-    /// Compiled.
-    pub snapshot: Snapshot,
-    /// The differences.
-    pub changes: Vec<ConfigChange>,
-    /// The number of each that goes on as it was.
-    pub stays: StayingCounts,
-    origin: ReloadOrigin,
-    /// The weights that an operator has changed, if this comes to run.
-    weights: Weights,
-}
-
-/// A reason why a configuration may not run.
-#[derive(Debug, Error)]
-pub enum ReloadRefused {
-    /// The configuration does not load.
-    #[error("{}", .0.lines())]
-    Report(FindingReport),
-    /// The change would remove too much.
-    #[error(
-        "{what} would go from {from} to {to}, which `runtime.shrink_guard` does not allow; \
-         force it if it is meant"
-    )]
-    Shrinks {
-        /// Routes or servers, all of them or those of an upstream.
-        what: String,
-        /// The number there is.
-        from: usize,
-        /// The number there would be.
-        to: usize,
-    },
-    /// A listener cannot be opened.
-    #[error("{0}")]
-    Bind(String),
-    /// No such server is known.
-    #[error("no server `{0}`")]
-    NoServer(String),
-    /// No file is read, or nothing is left to go back to.
-    #[error("{0}")]
-    Nothing(&'static str),
-}
-
-/// The end of a reload, as it is told to whoever asked for it.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct ReloadOutcome {
-    /// True if it runs.
-    pub ok: bool,
-    /// The generation that runs now.
-    pub generation: u64,
-    /// The differences.
-    pub changes: Vec<ConfigChange>,
-    /// The number of each that goes on as it was.
-    pub stays: StayingCounts,
-    /// The things that get nothing new any more and finish what they have.
-    pub drains: Vec<String>,
-    /// The reason of a refusal; empty otherwise.
-    pub error: String,
-    /// The reason why nothing was done although nothing is wrong; empty otherwise.
-    #[serde(default)]
-    pub note: String,
 }
 
 impl Reloader {
@@ -425,157 +342,5 @@ impl Reloader {
         }
         self.weights = weights;
         self.running = config;
-    }
-}
-
-/// The parts of a [`Prepared`] that runs which are to be remembered.
-#[derive(Debug)]
-pub struct Accepted {
-    config: Arc<Config>,
-    origin: ReloadOrigin,
-    weights: Weights,
-}
-
-impl Prepared {
-    /// The snapshot, and what is to be remembered once it runs.
-    #[must_use]
-    pub fn into_parts(self) -> (Snapshot, Vec<ConfigChange>, StayingCounts, Accepted) {
-        let Self { config, snapshot, changes, stays, origin, weights } = self;
-        (snapshot, changes, stays, Accepted { config, origin, weights })
-    }
-}
-
-/// All files that a configuration is made of.
-fn watched_files(sources: &Sources, config: &Config) -> Watched {
-    let users = config.auth.values().filter_map(|auth| auth.basic.as_ref());
-    let users = users.map(|BasicConfig { users_file }| users_file.as_path());
-    let outside = certificates::files(config)
-        .chain(users)
-        .chain(pages::page_files(config))
-        .chain(sources.named().map(PathBuf::as_path));
-    let texts = sources.files().iter().map(|source| Path::new(&source.name));
-    Watched::new(texts, outside, sources.patterns())
-}
-
-/// All that name servers are asked for a configuration.
-fn all_questions(config: &Config) -> Questions {
-    let mut all = discovery::record_questions(&source::list_sources(config));
-    for (question, bounds) in source::list_questions(config) {
-        discovery::add_question(&mut all, question, bounds);
-    }
-    all
-}
-
-/// The bounds within which a configuration believes sources at once.
-fn belief_bounds(config: &Config) -> Bounds {
-    let runtime = &config.runtime;
-    Bounds {
-        shrink: runtime.shrink_guard.fraction(),
-        growth: usize::try_from(runtime.growth_guard.get()).unwrap_or(usize::MAX),
-        hold: runtime.guard_hold.get(),
-    }
-}
-
-/// The name servers that a configuration names.
-fn name_servers(config: &Config) -> Vec<SocketAddr> {
-    config.dns.servers.iter().map(|server| server.0).collect()
-}
-
-/// Refuses what would leave less than `shrink_guard` allows of the routes, of the servers, or of the servers of an
-/// upstream that stays. What others take the place of is not gone: deployments replace all servers of an upstream.
-fn guard_shrinking(old: &Config, new: &Config) -> Result<(), ReloadRefused> {
-    let most = old.runtime.shrink_guard.fraction();
-    let check = |what: String, from: usize, to: usize| {
-        let gone = from.saturating_sub(to) as f64;
-        if gone > most * from as f64 {
-            Err(ReloadRefused::Shrinks { what, from, to })
-        } else {
-            Ok(())
-        }
-    };
-    check("routes".to_owned(), old.route.len(), new.route.len())?;
-    // Servers that are found elsewhere are not counted here, neither before nor after.
-    let listed = |servers: &Servers| match servers {
-        Servers::List(servers) => Some(servers.len()),
-        Servers::Elsewhere(_) => None,
-    };
-    let (mut from, mut to) = (0, 0);
-    for (name, before) in &old.upstream {
-        let after = new.upstream.get(name.value.as_str());
-        let Some(had) = listed(&before.servers) else { continue };
-        let has = match after {
-            Some(after) => listed(&after.servers).unwrap_or(had),
-            None => 0,
-        };
-        if after.is_some() {
-            check(format!("the servers of `{name}`"), had, has)?;
-        }
-        from += had;
-        to += has;
-    }
-    let added = new.upstream.iter().filter(|(name, _)| !old.upstream.contains_key(&name.value[..]));
-    to += added.filter_map(|(_, upstream)| listed(&upstream.servers)).sum::<usize>();
-    check("servers".to_owned(), from, to)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(servers: usize) -> Config {
-        let list: Vec<String> = (0..servers).map(|n| format!("\"127.0.0.1:{}\"", n + 1)).collect();
-        let text = format!(
-            "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.a]\nservers = [{}]\n[[route]]\nupstream = \"a\"\n",
-            list.join(", ")
-        );
-        config::load_str("t.toml", &text).unwrap().config
-    }
-
-    #[test]
-    fn half_of_the_servers_may_go_and_no_more() {
-        assert!(guard_shrinking(&config(4), &config(2)).is_ok());
-        let refused = guard_shrinking(&config(4), &config(1)).unwrap_err().to_string();
-        assert_eq!(
-            refused,
-            "the servers of `a` would go from 4 to 1, which `runtime.shrink_guard` does not allow; force it if it is meant"
-        );
-        assert!(guard_shrinking(&config(1), &config(4)).is_ok());
-    }
-
-    #[test]
-    fn what_is_replaced_is_not_gone_but_other_upstreams_take_no_place() {
-        let text = |a: &str, b: &str| {
-            let text = format!(
-                "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.a]\nservers = [{a}]\n\
-                 [upstream.b]\nservers = [{b}]\n[[route]]\nupstream = {{ a = 1, b = 1 }}\n"
-            );
-            config::load_str("t.toml", &text).unwrap().config
-        };
-        let list = |from: u16, to: u16| {
-            (from..to).map(|n| format!("\"127.0.0.1:{n}\"")).collect::<Vec<_>>().join(", ")
-        };
-        let old = text(&list(1, 11), &list(1, 2));
-        assert!(guard_shrinking(&old, &text(&list(21, 31), &list(1, 2))).is_ok());
-        let refused =
-            guard_shrinking(&old, &text(&list(1, 2), &list(1, 11))).unwrap_err().to_string();
-        assert!(refused.starts_with("the servers of `a` would go from 10 to 1"), "{refused}");
-    }
-
-    #[test]
-    fn ten_configurations_can_be_gone_back_to() {
-        let first = config(1);
-        let mut reloader = Reloader::new(None, &first, &Sources::default(), 16).unwrap();
-        let snapshot = compile::compile_config(&first, None, 16).unwrap();
-        for n in 2..=14 {
-            let (config, weights) = (Arc::new(config(n)), Weights::default());
-            reloader.note_accepted(Accepted { config, origin: ReloadOrigin::Files, weights });
-        }
-        let mut back = 0;
-        while let Ok(prepared) = reloader.go_back(&snapshot) {
-            reloader.note_accepted(prepared.into_parts().3);
-            back += 1;
-        }
-        assert_eq!(back, 10);
-        assert_eq!(reloader.running().upstream.values().next().unwrap().servers.listed().len(), 4);
     }
 }

@@ -3,14 +3,15 @@
 //! The collector writes a sample per place and step out of what it has anyway, so the path of a request does not
 //! know about it. Memory is bounded: so many samples of so many places, each of a fixed size.
 
+mod report;
+
 use std::collections::VecDeque;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
-use super::history::BUCKETS;
-use super::ledger::ById;
+use self::report::{Columns, TimelineCut, TimelineLine, merge_process, merge_samples};
+pub use self::report::{HistoryWish, TimelineReport, Usage};
 use crate::exchange::outcome::OUTCOMES;
+use crate::telemetry::history::BUCKETS;
+use crate::telemetry::ledger::ById;
 
 /// The seconds of a step.
 pub const STEP: u64 = 10;
@@ -211,142 +212,6 @@ fn push_bounded<T>(ring: &mut VecDeque<T>, item: T) {
         ring.pop_front();
     }
     ring.push_back(item);
-}
-
-/// The steps that become one point.
-struct TimelineCut {
-    skip: usize,
-    first: usize,
-    merged: usize,
-}
-
-impl TimelineCut {
-    fn groups<'a, T: Copy>(
-        &self,
-        ring: &'a VecDeque<T>,
-    ) -> impl Iterator<Item = Vec<T>> + use<'a, T> {
-        let all: Vec<T> = ring.iter().skip(self.skip).copied().collect();
-        let (first, rest) = all.split_at(self.first.min(all.len()));
-        let mut groups: Vec<Vec<T>> = Vec::new();
-        groups.extend((!first.is_empty()).then(|| first.to_vec()));
-        groups.extend(rest.chunks(self.merged).map(<[T]>::to_vec));
-        groups.into_iter()
-    }
-}
-
-fn merge_process(steps: &[WholeProcess]) -> WholeProcess {
-    let samples: Vec<TimelineSample> = steps.iter().map(|whole| whole.sample).collect();
-    let mut sum = WholeProcess { sample: merge_samples(&samples), ..WholeProcess::default() };
-    for whole in steps {
-        add_counts(&mut sum.outcomes, &whole.outcomes);
-        add_counts(&mut sum.heat, &whole.heat);
-    }
-    sum
-}
-
-/// Several steps as one: counts add up, of the medians the one of the busiest step, of the 99th percentiles the highest.
-fn merge_samples(steps: &[TimelineSample]) -> TimelineSample {
-    let mut sum = TimelineSample::default();
-    for step in steps {
-        add_counts(&mut sum.classes, &step.classes);
-        sum.micros[1] = sum.micros[1].max(step.micros[1]);
-    }
-    let busiest = steps.iter().max_by_key(|step| step.requests());
-    sum.micros[0] = busiest.map_or(0, |step| step.micros[0]);
-    sum
-}
-
-fn add_counts(sums: &mut [u32], more: &[u32]) {
-    for (sum, n) in sums.iter_mut().zip(more) {
-        *sum = sum.saturating_add(*n);
-    }
-}
-
-/// A question about the past.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HistoryWish {
-    /// The minutes to look back.
-    pub minutes: u64,
-    /// Into how many points, at most.
-    pub points: usize,
-    /// True if routes and servers are wanted, too.
-    pub places: bool,
-}
-
-/// The part of the memory for history that is in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Usage {
-    /// Steps that are kept.
-    steps: usize,
-    step_limit: usize,
-    step_seconds: u64,
-    /// Routes and servers with samples of their own.
-    series: usize,
-    series_limit: usize,
-    /// The number of times that a route or server had requests in a step and found no room.
-    left_out: u64,
-    /// The most that all of it takes, in bytes.
-    bytes_limit: usize,
-}
-
-/// The events in the time that was asked for. All lists are of the same length.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct TimelineReport {
-    /// The finest resolution there is.
-    step_seconds: u64,
-    /// The length of a point of this answer.
-    point_seconds: u64,
-    usage: Usage,
-    /// The end of each point, in seconds since 1970.
-    ends: Vec<u32>,
-    /// All requests.
-    all: Columns,
-    /// Exchanges of each point by how they ended: whole, client gone, server cut, timeout, refused, proxy cut.
-    outcomes: Vec<[u32; OUTCOMES.len()]>,
-    /// Up to how many milliseconds a row of the heat map goes; one more row has the rest.
-    heat_ms: [f64; BUCKETS.len()],
-    /// The number of requests of each point in each row.
-    heat: Vec<[u32; ROWS]>,
-    /// By route; empty unless asked for.
-    routes: Vec<TimelineLine>,
-    /// By server, "upstream/server"; empty unless asked for.
-    servers: Vec<TimelineLine>,
-}
-
-/// One route or server.
-#[derive(Debug, Serialize, JsonSchema)]
-struct TimelineLine {
-    name: String,
-    #[serde(flatten)]
-    columns: Columns,
-}
-
-/// One list per figure.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Columns {
-    /// Responses of each point: 1xx, 2xx, 3xx, 4xx, 5xx, none.
-    classes: Vec<[u32; CLASSES]>,
-    /// The median in milliseconds; null where nothing happened. Of points of several steps that of the busiest step.
-    p50_ms: Vec<Option<f64>>,
-    /// The 99th percentile; of points of several steps the highest of theirs.
-    p99_ms: Vec<Option<f64>>,
-}
-
-impl Columns {
-    fn from_samples(samples: &[TimelineSample]) -> Self {
-        let times = |which: usize| {
-            let time = |sample: &TimelineSample| {
-                let micros = sample.micros.get(which).copied().unwrap_or_default();
-                (sample.requests() > 0).then(|| f64::from(micros) / 1000.0)
-            };
-            samples.iter().map(time).collect()
-        };
-        Self {
-            classes: samples.iter().map(|sample| sample.classes).collect(),
-            p50_ms: times(0),
-            p99_ms: times(1),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,18 +3,19 @@
 //! Everything a client can put in is escaped, so that no request can forge a line or move a terminal's
 //! cursor: control bytes and bytes that are not UTF-8 never come out as they came in.
 
+#[cfg(test)]
+mod tests;
+mod text;
+mod time;
+
 use std::borrow::Cow;
-use std::io::Write as _;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
-
-use super::{Extra, LineFormat, LineSource};
-use crate::clock;
+use self::text::{json_string, put_format, put_millis, put_quoted, put_word};
+pub use self::time::{LineTime, WallClock};
 use crate::exchange::Outcome;
 use crate::exchange::outcome::OutcomeRow;
+use crate::telemetry::access::{Extra, LineFormat, LineSource};
 use crate::wire::pairs::mask_target;
 use crate::wire::{Known, RequestHead, Version};
 
@@ -66,48 +67,6 @@ pub struct AccessLine<'a> {
     pub first_byte: Option<Duration>,
     /// From the end of the request's head to the end of the response.
     pub total: Duration,
-}
-
-/// The time of day as text. Most requests come in the same second as the one before.
-#[derive(Debug, Default)]
-pub struct WallClock {
-    seconds: u64,
-    /// `2026-11-21T04:20:18`
-    iso: String,
-    /// `21/Nov/2026:04:20:18 +0000`
-    combined: String,
-}
-
-/// A moment.
-#[derive(Debug, Clone, Copy)]
-pub struct LineTime<'a> {
-    iso: &'a str,
-    combined: &'a str,
-    millis: u32,
-}
-
-const ISO: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
-const COMBINED: &[BorrowedFormatItem<'_>] =
-    format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
-
-impl WallClock {
-    /// Now.
-    pub fn time_now(&mut self) -> LineTime<'_> {
-        self.time_at(clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default())
-    }
-
-    fn time_at(&mut self, since: Duration) -> LineTime<'_> {
-        if self.iso.is_empty() || self.seconds != since.as_secs() {
-            self.seconds = since.as_secs();
-            let seconds = i64::try_from(self.seconds).unwrap_or(i64::MAX);
-            let date =
-                OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-            self.iso = date.format(ISO).unwrap_or_default();
-            self.combined = date.format(COMBINED).unwrap_or_default();
-        }
-        LineTime { iso: &self.iso, combined: &self.combined, millis: since.subsec_millis() }
-    }
 }
 
 impl AccessLine<'_> {
@@ -320,207 +279,5 @@ impl AccessLine<'_> {
         out.extend_from_slice(b"\" \"");
         put_quoted(out, self.named_field(b"user-agent").unwrap_or(b"-"));
         out.push(b'"');
-    }
-}
-
-fn put_format(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
-    // Writing to memory cannot fail.
-    let _ok = out.write_fmt(what);
-}
-
-/// Milliseconds with three decimals.
-fn put_millis(out: &mut Vec<u8>, time: Duration) {
-    let micros = time.as_micros();
-    put_format(out, format_args!("{}.{:03}", micros / 1000, micros % 1000));
-}
-
-/// Printable ASCII but quotes and backslashes; the rest as `\xHH`.
-fn put_quoted(out: &mut Vec<u8>, text: &[u8]) {
-    for &byte in text {
-        if matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\' {
-            out.push(byte);
-        } else {
-            put_format(out, format_args!("\\x{byte:02X}"));
-        }
-    }
-}
-
-/// A value that may need quotes.
-fn put_word(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|b| matches!(b, b'!'..=b'~') && b != b'"' && b != b'\\') {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        out.push(b'"');
-        put_quoted(out, text.as_bytes());
-        out.push(b'"');
-    }
-}
-
-/// A JSON string; bytes that are not UTF-8 become U+FFFD.
-fn json_string(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    for chunk in text.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            match char {
-                '"' | '\\' => {
-                    out.push(b'\\');
-                    out.push(char as u8);
-                }
-                // C0, DEL and C1 controls, and the two line ends that JavaScript knows besides.
-                '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
-                    put_format(out, format_args!("\\u{:04x}", u32::from(char)));
-                }
-                _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-    out.push(b'"');
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::exchange::Refusal;
-    use crate::wire::Fault;
-
-    fn head(target: &[u8], fields: &[(&[u8], &[u8])]) -> RequestHead {
-        let mut head = RequestHead::default();
-        head.set(b"GET", target, Version::Http11);
-        for (name, value) in fields {
-            head.fields.push(name, value);
-        }
-        head
-    }
-
-    fn line(head: &RequestHead) -> AccessLine<'_> {
-        AccessLine {
-            request_id: "0af7",
-            trace_id: None,
-            client: "10.0.0.9",
-            listener: "public",
-            head,
-            masked: &[],
-            claims: &[],
-            route: Some("shop"),
-            upstream: Some("app"),
-            server: Some("127.0.0.1:3000"),
-            cache: Some("miss"),
-            attempts: 2,
-            status: 200,
-            outcome: Outcome::Whole,
-            key: None,
-            received: 0,
-            sent: 512,
-            queue: Duration::ZERO,
-            connect: Duration::from_micros(240),
-            first_byte: Some(Duration::from_micros(1_500)),
-            total: Duration::from_micros(1_822),
-        }
-    }
-
-    fn extra() -> [Extra; 2] {
-        let header = Extra { key: "header:x-a".into(), of: LineSource::Header(b"x-a"[..].into()) };
-        [header, Extra { key: "jwt:sub".into(), of: LineSource::Claim("sub".into()) }]
-    }
-
-    fn written(line: &AccessLine<'_>, format: LineFormat) -> String {
-        let mut out = Vec::new();
-        let mut clock = WallClock::default();
-        let now = clock.time_at(Duration::from_millis(1_795_234_818_042));
-        line.write_line(&mut out, (format, &extra()), now);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn a_line_in_each_format() {
-        let head = head(b"/a?b=1", &[(b"host", b"x.example"), (b"user-agent", b"curl/8")]);
-        assert_eq!(
-            written(&line(&head), LineFormat::Text),
-            "2026-11-21T04:20:18.042Z 10.0.0.9 \"GET /a?b=1 HTTP/1.1\" 200 512 1.822ms route=shop upstream=app \
-             server=127.0.0.1:3000 cache=miss attempts=2 connect=0.240ms first_byte=1.500ms outcome=whole id=0af7\n"
-        );
-        assert_eq!(
-            written(&line(&head), LineFormat::Combined),
-            "10.0.0.9 - - [21/Nov/2026:04:20:18 +0000] \"GET /a?b=1 HTTP/1.1\" 200 512 \"-\" \"curl/8\"\n"
-        );
-        let json: serde_json::Value =
-            serde_json::from_str(&written(&line(&head), LineFormat::Json)).unwrap();
-        assert_eq!(json["time"], "2026-11-21T04:20:18.042Z");
-        assert_eq!(json["host"], "x.example");
-        assert_eq!(json["referer"], serde_json::Value::Null);
-        assert_eq!(json["first_byte_ms"], 1.5);
-        assert_eq!(json["attempts"], 2);
-        assert_eq!(json["cache"], "miss");
-        assert_eq!(json["outcome"], "whole");
-        assert_eq!((&json["code"], &json["key"]), (&json["referer"], &json["referer"]));
-    }
-
-    #[test]
-    fn a_line_says_besides_what_it_is_told_to() {
-        let long = [b'x'; 2000];
-        let fields: [(&[u8], &[u8]); 3] =
-            [(b"x-a", b"q\"\r\n\xff"), (b"X-A", b"two"), (b"x-a", &long)];
-        let head = head(b"/", &fields);
-        let claims = [("sub".into(), "anna\"".into())];
-        let line = AccessLine { claims: &claims, ..line(&head) };
-        let text = written(&line, LineFormat::Text);
-        let start = "id=0af7 header:x-a=\"q\\x22\\x0D\\x0A\\xFF, two, xxx";
-        assert!(
-            text.contains(start) && text.ends_with("xx\\xE2\\x80\\xA6\" jwt:sub=\"anna\\x22\"\n"),
-            "{text}"
-        );
-        assert!(text.len() < 1400);
-        let json: serde_json::Value =
-            serde_json::from_str(&written(&line, LineFormat::Json)).unwrap();
-        assert_eq!(json["jwt:sub"], "anna\"");
-        assert!(json["header:x-a"].as_str().unwrap().starts_with("q\"\r\n\u{fffd}, two, xxx"));
-        let empty = RequestHead::default();
-        let json = written(&AccessLine { head: &empty, claims: &[], ..line }, LineFormat::Json);
-        assert!(json.ends_with(",\"header:x-a\":null,\"jwt:sub\":null}\n"), "{json}");
-    }
-
-    #[test]
-    fn a_request_that_could_not_be_read() {
-        let empty = RequestHead::default();
-        let refused = AccessLine {
-            route: None,
-            upstream: None,
-            server: None,
-            cache: None,
-            attempts: 0,
-            status: 400,
-            outcome: Outcome::Refused(Refusal::Malformed(Fault::Field)),
-            first_byte: None,
-            connect: Duration::ZERO,
-            ..line(&empty)
-        };
-        assert_eq!(
-            written(&refused, LineFormat::Text),
-            "2026-11-21T04:20:18.042Z 10.0.0.9 \"- - -\" 400 512 1.822ms outcome=refused code=bad_request id=0af7\n"
-        );
-        assert!(written(&refused, LineFormat::Json).contains("\"code\":\"bad_request\""));
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_a_client_sends_gets_out_of_its_place(target: Vec<u8>, agent: Vec<u8>) {
-            let head = head(&target, &[(b"user-agent", &agent)]);
-            for format in [LineFormat::Text, LineFormat::Combined] {
-                let text = written(&line(&head), format);
-                prop_assert!(text.trim_end_matches('\n').bytes().all(|b| matches!(b, b' '..=b'~')));
-                let quotes = if format == LineFormat::Text { 2 } else { 6 };
-                prop_assert_eq!(text.matches('"').count(), quotes);
-            }
-            let text = written(&line(&head), LineFormat::Json);
-            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-            prop_assert_eq!(json["target"].as_str().unwrap(), &String::from_utf8_lossy(&target));
-            prop_assert_eq!(json["user_agent"].as_str().unwrap(), &String::from_utf8_lossy(&agent));
-            prop_assert!(!text.trim_end_matches('\n').chars().any(char::is_control));
-        }
     }
 }
