@@ -1,11 +1,14 @@
 //! Text with places to fill in: `https://{host}{path}`, `/orders/{id}`.
 
-use std::fmt::Write as _;
+mod field_place;
+mod groups;
+mod pieces;
 
-use regex::Regex;
 use thiserror::Error;
 
-use super::captures;
+pub use self::field_place::{FieldPlace, PLACES, field_place};
+pub use self::groups::{capture_names, group_names, named_groups};
+pub use self::pieces::{TemplatePiece, split_pieces};
 
 /// A thing that can stand in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,169 +201,10 @@ impl Template {
     }
 }
 
-/// Text in which groups of an expression are written as in what replaces its match, `$1`, `$name`, `${name}` and `$$`, with
-/// `{1}` and `{name}` in their place. A group that has a name is known by that.
-#[must_use]
-pub fn named_groups(text: &str, regex: &Regex) -> String {
-    let mut written = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        written.push_str(before);
-        if let Some(after) = after.strip_prefix('$') {
-            written.push('$');
-            rest = after;
-            continue;
-        }
-        let braced = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
-        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let (name, next) = braced.unwrap_or_else(|| {
-            after.split_at_checked(end.unwrap_or(after.len())).unwrap_or_default()
-        });
-        let of_number = name.parse::<usize>().ok().and_then(|n| regex.capture_names().nth(n));
-        let name = of_number.flatten().unwrap_or(name);
-        let _ok = write!(written, "{{{name}}}");
-        rest = next;
-    }
-    written.push_str(rest);
-    written
-}
-
-/// The groups of an expression that can be filled in, in order: by their names, or their numbers.
-pub fn group_names(regex: &Regex) -> impl Iterator<Item = &str> {
-    const NUMBERS: [&str; captures::MAX] =
-        ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
-    regex.capture_names().skip(1).zip(NUMBERS).map(|(name, number)| name.unwrap_or(number))
-}
-
-/// A piece of text in which `{name}` may stand for something, as header values are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TemplatePiece<'t> {
-    /// Text that stands for itself.
-    Text(&'t str),
-    /// The name between braces.
-    Name(&'t str),
-}
-
-/// The pieces of a header's value: names in single braces, `{{` is a brace, and every other brace is one too.
-#[must_use]
-pub fn split_pieces(text: &str) -> Vec<TemplatePiece<'_>> {
-    let mut pieces = Vec::new();
-    let (mut start, mut rest) = (0, text);
-    while let Some((_, after)) = rest.split_once('{') {
-        let open = text.len() - after.len() - 1;
-        let before = text.get(start..open).unwrap_or_default();
-        let (piece, length) = match (after.strip_prefix('{'), parse_placeholder(after)) {
-            (Some(_), _) => (TemplatePiece::Text("{"), 1),
-            (None, Some(name)) => (TemplatePiece::Name(name), name.len() + 1),
-            (None, None) => {
-                rest = after;
-                continue;
-            }
-        };
-        if !before.is_empty() {
-            pieces.push(TemplatePiece::Text(before));
-        }
-        pieces.push(piece);
-        start = open + 1 + length;
-        rest = text.get(start..).unwrap_or_default();
-    }
-    let last = text.get(start..).unwrap_or_default();
-    if !last.is_empty() {
-        pieces.push(TemplatePiece::Text(last));
-    }
-    pieces
-}
-
-/// The name before the brace that closes it.
-fn parse_placeholder(after: &str) -> Option<&str> {
-    let (name, _) = after.split_once('}')?;
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    let first = name.as_bytes().first();
-    let named = first.is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_');
-    (named && name.bytes().all(legal)).then_some(name)
-}
-
-/// A thing that can stand in a place of a header's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FieldPlace {
-    /// The client's address.
-    ClientIp,
-    /// The id of the request.
-    RequestId,
-    /// The host that the client asked for, in canonical form, without port.
-    Host,
-    /// The path as it was matched.
-    Path,
-    /// The query without `?`.
-    Query,
-    /// `http` or `https`, as the client sees it.
-    Scheme,
-    /// The port that the client asked for.
-    Port,
-    /// The name of the route.
-    Route,
-    /// The name of the upstream that is asked.
-    Upstream,
-    /// The name of the server that is asked.
-    Server,
-    /// The n-th capture of the route's path.
-    Capture(usize),
-    /// A claim of the verified token.
-    Claim(Box<str>),
-    /// The subject of the client's certificate.
-    CertificateSubject,
-    /// A field of the request, its name in lower case.
-    Header(Box<[u8]>),
-}
-
-impl FieldPlace {
-    /// Returns whether it is known only when a server has been chosen.
-    #[must_use]
-    pub fn is_late(&self) -> bool {
-        matches!(self, Self::Upstream | Self::Server)
-    }
-}
-
-/// The names that `{…}` may have in the value of a header, besides captures and the three below.
-pub const PLACES: [(&str, FieldPlace); 10] = [
-    ("client_ip", FieldPlace::ClientIp),
-    ("request_id", FieldPlace::RequestId),
-    ("host", FieldPlace::Host),
-    ("path", FieldPlace::Path),
-    ("query", FieldPlace::Query),
-    ("scheme", FieldPlace::Scheme),
-    ("port", FieldPlace::Port),
-    ("route", FieldPlace::Route),
-    ("upstream", FieldPlace::Upstream),
-    ("server", FieldPlace::Server),
-];
-
-/// The place that a name stands for in the value of a header of a route with these captures; `None` for an unknown
-/// name. Captures go first, as they are the route's own.
-#[must_use]
-pub fn field_place(name: &str, captures: &[&str]) -> Option<FieldPlace> {
-    if let Some(n) = captures.iter().position(|capture| *capture == name) {
-        return Some(FieldPlace::Capture(n));
-    }
-    if name == "client_cert.subject" {
-        return Some(FieldPlace::CertificateSubject);
-    }
-    if let Some(claim) = name.strip_prefix("jwt.").filter(|claim| !claim.is_empty()) {
-        return Some(FieldPlace::Claim(claim.into()));
-    }
-    if let Some(field) = name.strip_prefix("header.").filter(|field| !field.is_empty()) {
-        return Some(FieldPlace::Header(field.to_ascii_lowercase().into_bytes().into()));
-    }
-    PLACES.iter().find(|(known, _)| *known == name).map(|(_, place)| place.clone())
-}
-
-/// The names of the captures of a path, in order.
-pub fn capture_names(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
-}
-
 #[cfg(test)]
 mod tests {
+    use regex::Regex;
+
     use super::*;
 
     fn fill(text: &str) -> String {
