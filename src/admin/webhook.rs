@@ -72,8 +72,9 @@ async fn take_event(
     let now = clock::unix_seconds();
     let event = SignedEvent { id, timestamp, signatures, body };
     if let Err(why) = secrets.verify_event(&event, now) {
-        if store.events.is_time_to_tell(now) {
-            tracing::warn!(cache = &*store.name, %why, key = "cache.webhook", "event refused");
+        if let Some(left_out) = store.events.refusal_lines.take(clock::now()) {
+            let cache = &*store.name;
+            tracing::warn!(cache, %why, left_out, key = "cache.webhook", "event refused");
         }
         let (result, detail) = (EventResult::from(why), why.to_string());
         let answer = problem_with_detail(StatusCode::UNAUTHORIZED, result.word(), &detail);

@@ -5,12 +5,15 @@
 //! carried out again, so whoever overhears one can do nothing with it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use papaya::HashMap;
 use sha2::{Digest, Sha256};
+
+use crate::quota::LineQuota;
 
 /// How far the time of an event may be from now, in seconds.
 pub const TOLERANCE: u64 = 300;
@@ -20,8 +23,8 @@ const LONGEST_ID: usize = 256;
 const MOST_SIGNATURES: usize = 16;
 /// The most events of the last minutes that one cache remembers; while there are so many it takes none.
 const MOST_EVENTS: usize = 65_536;
-/// The shortest time between two log lines about events that were refused, in seconds.
-const QUIET: u64 = 10;
+/// The shortest time between two log lines about events that were refused.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Secrets by which the events of a cache are signed.
 pub struct WebhookSecrets {
@@ -182,13 +185,20 @@ enum EventState {
 }
 
 /// Events of one cache that were carried out, until they would not be taken any more for their age.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WebhookEvents {
     known: HashMap<[u8; 32], EventState>,
     /// What became of events; it survives reloads.
     pub counts: EventCounts,
-    /// When a refusal was last told, in seconds since 1970.
-    told: AtomicU64,
+    /// Lines about events that were refused: strangers must not be able to flood the log.
+    pub refusal_lines: LineQuota,
+}
+
+impl Default for WebhookEvents {
+    fn default() -> Self {
+        let refusal_lines = LineQuota::new(1, QUIET);
+        Self { known: HashMap::default(), counts: EventCounts::default(), refusal_lines }
+    }
 }
 
 /// What is known of an event that is to be carried out.
@@ -257,20 +267,12 @@ impl WebhookEvents {
             },
         }
     }
-
-    /// Returns whether a refusal is to be told now: strangers must not be able to flood the log.
-    #[must_use]
-    pub fn is_time_to_tell(&self, now: u64) -> bool {
-        let told = self.told.load(Ordering::Relaxed);
-        let is_time = now >= told.saturating_add(QUIET) || now < told;
-        let set = || self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed);
-        is_time && set().is_ok()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use crate::config::schema::cache::secret_bytes;
 
     const NOW: u64 = 1_800_000_000;
@@ -383,8 +385,9 @@ mod tests {
 
     #[test]
     fn refusals_are_told_now_and_then() {
-        let events = WebhookEvents::default();
-        let told: Vec<u64> = (0..25).filter(|at| events.is_time_to_tell(NOW + at)).collect();
+        let (lines, begin) = (WebhookEvents::default().refusal_lines, clock::now());
+        let told = |after| lines.take(begin + Duration::from_secs(after)).is_some();
+        let told: Vec<u64> = (0..25).filter(|after| told(*after)).collect();
         assert_eq!(told, [0, 10, 20]);
     }
 }
