@@ -3,8 +3,13 @@
 //! Pure: the moment is an argument, in milliseconds since 1970, because `Date` and `Expires` are
 //! told in that time and other instances read what this one stored.
 
-use std::time::{Duration, SystemTime};
+mod date;
+mod timing;
 
+use std::time::Duration;
+
+pub use self::date::parse_date;
+pub use self::timing::{Timing, Usability};
 use super::directives::{RequestDirectives, ResponseDirectives};
 use crate::wire::head::{Fields, list_items};
 
@@ -93,113 +98,6 @@ impl Unstorable {
             Unstorable::TooLarge => "too-large",
             Unstorable::NoRoom => "no-room",
         }
-    }
-}
-
-/// What the time of a stored response is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Timing {
-    /// When it was received.
-    pub received: Millis,
-    /// The age then, in milliseconds (RFC 9111 §4.2.3, `corrected_initial_age`).
-    pub initial_age: u64,
-    /// How long it is fresh, in milliseconds of age.
-    pub lifetime: u64,
-    /// How much longer it may be used while a new one is fetched, in milliseconds.
-    pub while_revalidating: u64,
-    /// How much longer it may be used while servers fail, in milliseconds.
-    pub if_error: u64,
-    /// Clients that accept stale responses may get it.
-    pub stale_allowed: bool,
-    /// It is asked about before every use (`no-cache`).
-    pub validate_always: bool,
-    /// It carries `ETag` or `Last-Modified`.
-    pub has_validator: bool,
-    /// It may be used for clients that proved who they are.
-    pub shared: bool,
-}
-
-/// How a stored response may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Usability {
-    /// At once.
-    Fresh,
-    /// At once, while a new one is fetched.
-    StaleWhileRevalidate,
-    /// At once, because the client accepts that.
-    StaleAccepted,
-    /// Once a server has been asked about it; `on_error` when it may be used all the same if no
-    /// server answers.
-    Validate {
-        /// Whether a failing server makes it usable.
-        on_error: bool,
-    },
-    /// Not for this client.
-    Forbidden,
-}
-
-impl Timing {
-    /// The age, in milliseconds.
-    #[must_use]
-    pub fn age(&self, now: Millis) -> u64 {
-        self.initial_age.saturating_add(now.saturating_sub(self.received))
-    }
-
-    /// Milliseconds that it is still fresh; negative once it is stale.
-    #[must_use]
-    pub fn fresh_for(&self, now: Millis) -> i64 {
-        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        signed(self.lifetime).saturating_sub(signed(self.age(now)))
-    }
-
-    /// Returns when nothing allows its use any more but a server's word: the end of its last window.
-    #[must_use]
-    pub fn useful_until(&self) -> Millis {
-        let window = self.while_revalidating.max(self.if_error);
-        let left = self.lifetime.saturating_sub(self.initial_age).saturating_add(window);
-        self.received.saturating_add(left)
-    }
-
-    /// Decides how it may be used for a request.
-    #[must_use]
-    pub fn usability_for(&self, asked: &CacheQuery, now: Millis) -> Usability {
-        if asked.authenticated && !self.shared {
-            return Usability::Forbidden;
-        }
-        let directives = &asked.directives;
-        let age = self.age(now);
-        let late = age.saturating_sub(self.lifetime);
-        let within = |seconds: u64| late <= seconds.saturating_mul(1000);
-        let if_error = match directives.stale_if_error {
-            Some(seconds) if self.stale_allowed => within(seconds) || late <= self.if_error,
-            _ => late <= self.if_error && self.if_error > 0,
-        };
-        // What is fresh but not fresh enough for this client is no reason to answer with an error.
-        let is_fresh = age < self.lifetime;
-        let on_error = !self.validate_always && (is_fresh || if_error);
-        if self.validate_always || directives.no_cache {
-            return Usability::Validate { on_error };
-        }
-        let young = directives.max_age.is_none_or(|seconds| age <= seconds.saturating_mul(1000));
-        let lasting = directives.min_fresh.is_none_or(|seconds| {
-            age.saturating_add(seconds.saturating_mul(1000)) <= self.lifetime
-        });
-        if is_fresh && young && lasting {
-            return Usability::Fresh;
-        }
-        let accepts = directives.max_stale.is_some_and(within);
-        if !is_fresh && self.stale_allowed && accepts && young && directives.min_fresh.is_none() {
-            return Usability::StaleAccepted;
-        }
-        let asks_nothing = directives.max_age.is_none() && directives.min_fresh.is_none();
-        if !is_fresh
-            && asks_nothing
-            && self.while_revalidating > 0
-            && late <= self.while_revalidating
-        {
-            return Usability::StaleWhileRevalidate;
-        }
-        Usability::Validate { on_error }
     }
 }
 
@@ -364,57 +262,10 @@ fn initial_age(fields: &Fields, asked_at: Millis, at: Millis) -> u64 {
     apparent.max(if told.is_some() { corrected } else { at.saturating_sub(asked_at) })
 }
 
-/// Reads an HTTP date in any of its three forms (RFC 9110 §5.6.7), in milliseconds since 1970.
-///
-/// Names of days and months are taken in any case, because servers write them so.
-#[must_use]
-pub fn parse_date(text: &[u8]) -> Option<Millis> {
-    let text = std::str::from_utf8(text).ok()?;
-    let plain = text.is_ascii() && !text.contains("  ") || is_asctime(text);
-    let at = parse_any_day(&usual_case(text.trim())).filter(|_| plain)?;
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(to_millis(since))
-}
-
-/// Reads a date whose day of the week may be wrong: it says nothing that the rest does not, and
-/// servers do get it wrong.
-fn parse_any_day(text: &str) -> Option<SystemTime> {
-    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-    if let Ok(at) = httpdate::parse_http_date(text) {
-        return Some(at);
-    }
-    let (day, rest) = text.split_at_checked(3)?;
-    let mut days = DAYS.iter().filter(|_| DAYS.contains(&day));
-    days.find_map(|day| httpdate::parse_http_date(&format!("{day}{rest}")).ok())
-}
-
-/// The form of C's `asctime` pads the day with a second blank.
-fn is_asctime(text: &str) -> bool {
-    text.is_ascii() && !text.contains(',') && !text.contains("   ")
-}
-
-/// `mON, 01 jAN 2026 00:00:00 gmt` as it should have been written.
-fn usual_case(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for (at, word) in text.split(' ').enumerate() {
-        if at > 0 {
-            out.push(' ');
-        }
-        if word.eq_ignore_ascii_case("gmt") {
-            out.push_str("GMT");
-        } else {
-            let mut start = true;
-            for c in word.chars() {
-                out.push(if start { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() });
-                start = !c.is_ascii_alphabetic();
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     const T0: Millis = 1_800_000_000_000;
@@ -425,22 +276,6 @@ mod tests {
             fields.push(name.as_bytes(), value.as_bytes());
         }
         fields
-    }
-
-    #[test]
-    fn a_wrong_day_of_the_week_is_still_a_date() {
-        let right = parse_date(b"Mon, 08 Aug 2050 02:01:18 GMT");
-        assert_eq!(right, Some(2_543_536_878_000));
-        for same in [
-            "Thu, 08 Aug 2050 02:01:18 GMT",
-            "Thu Aug  8 02:01:18 2050",
-            "Mon Aug  8 02:01:18 2050",
-        ] {
-            assert_eq!(parse_date(same.as_bytes()), right, "{same}");
-        }
-        for none in ["Xyz, 08 Aug 2050 02:01:18 GMT", "Thu, 32 Aug 2050 02:01:18 GMT", "Thu", "0"] {
-            assert_eq!(parse_date(none.as_bytes()), None, "{none}");
-        }
     }
 
     fn at(shift_seconds: i64) -> String {
@@ -462,18 +297,6 @@ mod tests {
         judge_response(Received { status, fields: &fields, asked_at: T0, at: T0 }, asked, settings)
     }
 
-    fn usable(timing: Timing, seconds: u64) -> Usability {
-        timing.usability_for(&CacheQuery::default(), T0 + seconds * 1000)
-    }
-
-    #[test]
-    fn max_age_ends_to_the_millisecond() {
-        let timing = judged(200, &[("cache-control", "max-age=10")]).unwrap();
-        assert_eq!(timing.usability_for(&CacheQuery::default(), T0 + 9_999), Usability::Fresh);
-        let late = timing.usability_for(&CacheQuery::default(), T0 + 10_000);
-        assert_eq!(late, Usability::Validate { on_error: false });
-    }
-
     #[test]
     fn shared_lifetimes_come_before_others() {
         let timing = judged(200, &[("cache-control", "max-age=100, s-maxage=1")]).unwrap();
@@ -491,35 +314,6 @@ mod tests {
         assert_eq!((timing.lifetime, timing.initial_age), (3_600_000, 600_000));
         let lines = [("expires", &*expires), ("expires", &*expires)];
         assert_eq!(judged(200, &lines).unwrap().lifetime, 0);
-    }
-
-    #[test]
-    fn only_dates_of_the_three_forms_are_dates() {
-        let fine = [
-            "Thu, 18 Aug 2050 02:01:18 GMT",
-            "tHU, 18 aUG 2050 02:01:18 gMT",
-            "Thursday, 18-Aug-50 02:01:18 GMT",
-            "Thu Aug 18 02:01:18 2050",
-            "Mon Aug  8 02:01:18 2050",
-        ];
-        for text in fine {
-            assert!(parse_date(text.as_bytes()).is_some(), "{text}");
-        }
-        let bad = [
-            "0",
-            "Thu, 18 Aug 2050 02:01:18 UTC",
-            "Thu, 18 Aug 2050 02:01:18 AEST",
-            "Thu, 18 Aug 50 02:01:18 GMT",
-            "Thu 18 Aug 2050 02:01:18 GMT",
-            "Thu, 18  Aug  2050 02:01:18 GMT",
-            "Thu, 18-Aug-2050 02:01:18 GMT",
-            "Thu, 18 Aug 2050 02.01.18 GMT",
-            "Thu, 18 Aug 2050 2:01:18 GMT",
-            "",
-        ];
-        for text in bad {
-            assert_eq!(parse_date(text.as_bytes()), None, "{text}");
-        }
     }
 
     #[test]
@@ -621,29 +415,6 @@ mod tests {
     }
 
     #[test]
-    fn stale_windows_end_and_strict_responses_have_none() {
-        let value = "max-age=1, stale-while-revalidate=5, stale-if-error=10";
-        let timing = judged(200, &[("cache-control", value)]).unwrap();
-        assert_eq!(usable(timing, 6), Usability::StaleWhileRevalidate);
-        assert_eq!(usable(timing, 7), Usability::Validate { on_error: true });
-        assert_eq!(usable(timing, 12), Usability::Validate { on_error: false });
-        for strict in ["must-revalidate", "proxy-revalidate", "s-maxage=1"] {
-            let value = format!("{value}, {strict}");
-            let timing = judged(200, &[("cache-control", &value)]).unwrap();
-            assert_eq!(usable(timing, 2), Usability::Validate { on_error: false }, "{strict}");
-            let asked = CacheQuery {
-                directives: RequestDirectives {
-                    max_stale: Some(100),
-                    ..RequestDirectives::default()
-                },
-                authenticated: false,
-            };
-            let now = T0 + 2000;
-            assert_eq!(timing.usability_for(&asked, now), Usability::Validate { on_error: false });
-        }
-    }
-
-    #[test]
     fn settings_give_windows_where_the_response_gives_none() {
         let settings = CacheSettings {
             ttl: Some(Duration::from_secs(1)),
@@ -654,35 +425,6 @@ mod tests {
         let timing = judged_with(200, &[], &CacheQuery::default(), &settings).unwrap();
         assert_eq!((timing.while_revalidating, timing.if_error), (5000, 9000));
         assert_eq!(timing.useful_until(), T0 + 10_000);
-    }
-
-    #[test]
-    fn clients_may_ask_for_more_or_accept_less() {
-        let timing = judged(200, &[("cache-control", "max-age=10")]).unwrap();
-        let with = |directives: RequestDirectives, seconds: u64| {
-            timing.usability_for(
-                &CacheQuery { directives, authenticated: false },
-                T0 + seconds * 1000,
-            )
-        };
-        let none = RequestDirectives::default();
-        let validate = Usability::Validate { on_error: true };
-        assert_eq!(with(RequestDirectives { no_cache: true, ..none }, 1), validate);
-        assert_eq!(with(RequestDirectives { max_age: Some(0), ..none }, 1), validate);
-        assert_eq!(with(RequestDirectives { max_age: Some(5), ..none }, 5), Usability::Fresh);
-        assert_eq!(with(RequestDirectives { min_fresh: Some(5), ..none }, 4), Usability::Fresh);
-        assert_eq!(with(RequestDirectives { min_fresh: Some(5), ..none }, 5), Usability::Fresh);
-        assert_eq!(with(RequestDirectives { min_fresh: Some(5), ..none }, 6), validate);
-        let stale = RequestDirectives { max_stale: Some(3), ..none };
-        assert_eq!(with(stale, 13), Usability::StaleAccepted);
-        assert_eq!(with(stale, 14), Usability::Validate { on_error: false });
-    }
-
-    #[test]
-    fn no_cache_is_stored_and_always_asked_about() {
-        let lines = [("cache-control", "no-cache, max-age=100"), ("etag", "\"a\"")];
-        let timing = judged(200, &lines).unwrap();
-        assert_eq!(usable(timing, 0), Usability::Validate { on_error: false });
     }
 
     #[test]

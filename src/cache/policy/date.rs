@@ -1,0 +1,104 @@
+//! HTTP dates, as servers write them.
+
+use std::time::SystemTime;
+
+use super::{Millis, to_millis};
+
+/// Reads an HTTP date in any of its three forms (RFC 9110 §5.6.7), in milliseconds since 1970.
+///
+/// Names of days and months are taken in any case, because servers write them so.
+#[must_use]
+pub fn parse_date(text: &[u8]) -> Option<Millis> {
+    let text = std::str::from_utf8(text).ok()?;
+    let plain = text.is_ascii() && !text.contains("  ") || is_asctime(text);
+    let at = parse_any_day(&usual_case(text.trim())).filter(|_| plain)?;
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(to_millis(since))
+}
+
+/// Reads a date whose day of the week may be wrong: it says nothing that the rest does not, and
+/// servers do get it wrong.
+fn parse_any_day(text: &str) -> Option<SystemTime> {
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    if let Ok(at) = httpdate::parse_http_date(text) {
+        return Some(at);
+    }
+    let (day, rest) = text.split_at_checked(3)?;
+    let mut days = DAYS.iter().filter(|_| DAYS.contains(&day));
+    days.find_map(|day| httpdate::parse_http_date(&format!("{day}{rest}")).ok())
+}
+
+/// The form of C's `asctime` pads the day with a second blank.
+fn is_asctime(text: &str) -> bool {
+    text.is_ascii() && !text.contains(',') && !text.contains("   ")
+}
+
+/// `mON, 01 jAN 2026 00:00:00 gmt` as it should have been written.
+fn usual_case(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (at, word) in text.split(' ').enumerate() {
+        if at > 0 {
+            out.push(' ');
+        }
+        if word.eq_ignore_ascii_case("gmt") {
+            out.push_str("GMT");
+        } else {
+            let mut start = true;
+            for c in word.chars() {
+                out.push(if start { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() });
+                start = !c.is_ascii_alphabetic();
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_day_of_the_week_is_still_a_date() {
+        let right = parse_date(b"Mon, 08 Aug 2050 02:01:18 GMT");
+        assert_eq!(right, Some(2_543_536_878_000));
+        for same in [
+            "Thu, 08 Aug 2050 02:01:18 GMT",
+            "Thu Aug  8 02:01:18 2050",
+            "Mon Aug  8 02:01:18 2050",
+        ] {
+            assert_eq!(parse_date(same.as_bytes()), right, "{same}");
+        }
+        for none in ["Xyz, 08 Aug 2050 02:01:18 GMT", "Thu, 32 Aug 2050 02:01:18 GMT", "Thu", "0"] {
+            assert_eq!(parse_date(none.as_bytes()), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn only_dates_of_the_three_forms_are_dates() {
+        let fine = [
+            "Thu, 18 Aug 2050 02:01:18 GMT",
+            "tHU, 18 aUG 2050 02:01:18 gMT",
+            "Thursday, 18-Aug-50 02:01:18 GMT",
+            "Thu Aug 18 02:01:18 2050",
+            "Mon Aug  8 02:01:18 2050",
+        ];
+        for text in fine {
+            assert!(parse_date(text.as_bytes()).is_some(), "{text}");
+        }
+        let bad = [
+            "0",
+            "Thu, 18 Aug 2050 02:01:18 UTC",
+            "Thu, 18 Aug 2050 02:01:18 AEST",
+            "Thu, 18 Aug 50 02:01:18 GMT",
+            "Thu 18 Aug 2050 02:01:18 GMT",
+            "Thu, 18  Aug  2050 02:01:18 GMT",
+            "Thu, 18-Aug-2050 02:01:18 GMT",
+            "Thu, 18 Aug 2050 02.01.18 GMT",
+            "Thu, 18 Aug 2050 2:01:18 GMT",
+            "",
+        ];
+        for text in bad {
+            assert_eq!(parse_date(text.as_bytes()), None, "{text}");
+        }
+    }
+}
