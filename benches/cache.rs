@@ -38,16 +38,18 @@ struct Entry {
 struct Handle(Rc<Entry>);
 
 impl Evictable for Handle {
+    type Owner = ();
+
     fn entry_name(&self) -> u64 {
         self.0.name
     }
-    fn entry_size(&self) -> u64 {
+    fn entry_size(&self, (): &()) -> u64 {
         1
     }
-    fn recent_uses(&self) -> u8 {
+    fn recent_uses(&self, (): &()) -> u8 {
         self.0.uses.get()
     }
-    fn spend_use(&self) -> bool {
+    fn spend_use(&self, (): &()) -> bool {
         let uses = self.0.uses.get();
         self.0.uses.set(uses.saturating_sub(1));
         uses > 0
@@ -69,9 +71,9 @@ impl Contestant for S3Fifo {
         }
         let entry = Handle(Rc::new(Entry { name, uses: Cell::new(0) }));
         self.known.insert(name, entry.clone());
-        self.order.admit_entry(entry);
+        self.order.admit_entry(entry, 1);
         while self.known.len() > self.room {
-            let leaves = self.order.evict_next().unwrap();
+            let leaves = self.order.evict_next(&()).unwrap();
             self.known.remove(&leaves.0.name);
         }
         false

@@ -276,10 +276,10 @@ pub(super) async fn carry_out_purge(
     for (store, parts, tier) in stores {
         behind.extend(tier.map(|tier| (tier, limit_purge(purge.clone(), parts))));
         // A queue that is full empties in milliseconds; a purge that was only half ordered must be told.
-        let Some(reply) = store.order_purge(limit_purge(purge.clone(), parts), source) else {
+        let Some(ordered) = store.order_purge(limit_purge(purge.clone(), parts), source) else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "busy");
         };
-        waiting.push(reply);
+        waiting.push(ordered.purged);
     }
     let all = async {
         let mut purged = 0;

@@ -1,26 +1,29 @@
 //! The thread that decides what leaves a full cache and carries out purges.
 //!
 //! What has run out goes first, the longest ago first; then what the order of eviction names. The
-//! thread holds weak handles only, so nothing that left by another way is kept alive by it.
+//! thread knows responses by number, so nothing that left by another way is kept alive by it.
 //!
-//! A purge of a million responses takes seconds. It goes in steps of about a millisecond with a pause behind each, in which
-//! others get the processor and the commands that came meanwhile are obeyed.
+//! A purge counts as soon as it is recorded. To find and free a million responses takes seconds: that goes in steps of less
+//! than a millisecond with a pause behind each, in which others get the processor and the commands that came meanwhile are
+//! obeyed, and purges take turns.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+mod sweep;
+mod ward;
+
+use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::sweep::PurgeUnderWay;
+use self::ward::Ward;
 use super::object::Object;
-use super::order::{Evictable, EvictionOrder};
 use super::policy::Millis;
-use super::purge::Purge;
-use super::store::{CacheStore, StoreHandle};
+use super::purge::{Purge, RecordedPurge};
+use super::store::CacheStore;
 use crate::clock;
 
 /// Commands that may wait; a response that finds no place among them is not stored.
@@ -28,21 +31,20 @@ const QUEUE: usize = 4096;
 /// The pause between two searches for what is dead.
 const ROUND: Duration = Duration::from_millis(ROUND_MS);
 const ROUND_MS: Millis = 1000;
-
-/// The pause between two steps of a purge.
+/// The pause between two steps of purges.
 const PAUSE: Duration = Duration::from_micros(500);
-/// The responses that one step of a purge removes.
-const STEP: usize = 256;
 
 /// The orders to housekeeping.
 #[derive(Debug)]
 pub enum HousekeepingCommand {
     /// A response was added.
-    Stored(Arc<CacheStore>, StoreHandle),
+    Stored(Arc<CacheStore>, Weak<Object>),
     /// There is little room left, or the bounds have changed.
     MakeRoom(Arc<CacheStore>),
-    /// Remove what matches, and say how many that were.
-    Purge(Arc<CacheStore>, Purge, oneshot::Sender<usize>),
+    /// Remove what a recorded purge concerns, and say how many that were.
+    Purge(Arc<CacheStore>, Arc<RecordedPurge>, oneshot::Sender<usize>),
+    /// Record a purge and remove what it concerns.
+    Invalidate(Arc<CacheStore>, Purge),
 }
 
 /// Starts the thread. It ends when the last store that can call it is gone.
@@ -56,82 +58,16 @@ pub fn start_thread() -> io::Result<SyncSender<HousekeepingCommand>> {
     Ok(sender)
 }
 
-/// A response in the order of eviction.
-#[derive(Debug)]
-struct EvictionCandidate {
-    handle: StoreHandle,
-    name: u64,
-}
-
-impl Evictable for EvictionCandidate {
-    fn entry_name(&self) -> u64 {
-        self.name
-    }
-
-    fn entry_size(&self) -> u64 {
-        self.handle.upgrade().map_or(0, |object| object.size())
-    }
-
-    fn recent_uses(&self) -> u8 {
-        self.handle.upgrade().map_or(0, |object| object.uses())
-    }
-
-    fn spend_use(&self) -> bool {
-        self.handle.upgrade().is_some_and(|object| object.spend_use())
-    }
-}
-
-/// A response and the moment from which it is of no use.
-#[derive(Debug)]
-struct Expiry {
-    at: Millis,
-    handle: StoreHandle,
-}
-
-impl PartialEq for Expiry {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Expiry {}
-
-impl PartialOrd for Expiry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Expiry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
-    }
-}
-
-/// The state that the thread has of one store.
-#[derive(Debug)]
-struct Ward {
-    store: Weak<CacheStore>,
-    order: EvictionOrder<EvictionCandidate>,
-    expiries: BinaryHeap<Reverse<Expiry>>,
-}
-
-/// A purge that is being carried out.
-#[derive(Debug)]
-struct PurgeUnderWay {
-    store: Arc<CacheStore>,
-    purge: Purge,
-    /// The responses that it concerns and has not come to.
-    left: Vec<Arc<Object>>,
-    purged: usize,
-    reply: oneshot::Sender<usize>,
-}
+/// A purge that has been carried out, and where.
+type SweptPurge = (Arc<CacheStore>, Arc<RecordedPurge>);
 
 #[derive(Debug, Default)]
 struct Housekeeping {
     wards: Vec<Ward>,
-    /// The first one goes on with every step.
+    /// The first one has the next turn.
     purges: VecDeque<PurgeUnderWay>,
+    /// Purges carried out since it last looked round, and before that.
+    swept: [Vec<SweptPurge>; 2],
     /// When it last looked round.
     looked: Millis,
 }
@@ -158,106 +94,79 @@ impl Housekeeping {
 
     fn obey_command(&mut self, command: HousekeepingCommand) {
         match command {
-            HousekeepingCommand::Stored(store, handle) => {
-                let Some(object) = handle.upgrade() else { return };
+            HousekeepingCommand::Stored(store, object) => {
+                let Some(object) = object.upgrade() else { return };
+                // A purge that was recorded meanwhile may have passed before it was known here.
+                if store.is_purged_since(&object) {
+                    store.remove_object(&object);
+                    return;
+                }
                 let ward = self.ward_of(&store);
-                let name = (object.key.hash() as u64) ^ object.variant;
-                let at = object.timing.useful_until();
-                ward.order.admit_entry(EvictionCandidate { handle: handle.clone(), name });
-                ward.expiries.push(Reverse(Expiry { at, handle }));
+                ward.admit_response(&store, &object);
+                // What leaves now is freed at once.
+                drop(object);
                 ward.make_room(&store);
             }
             HousekeepingCommand::MakeRoom(store) => self.ward_of(&store).make_room(&store),
-            HousekeepingCommand::Purge(store, purge, reply) => {
-                store.record_purge(&purge, clock::unix_millis());
-                let left = store.find_purged(&purge, || std::thread::sleep(PAUSE));
-                self.purges.push_back(PurgeUnderWay { store, purge, left, purged: 0, reply });
+            HousekeepingCommand::Purge(store, recorded, reply) => {
+                self.purges.push_back(PurgeUnderWay::new(store, recorded, reply));
+            }
+            HousekeepingCommand::Invalidate(store, purge) => {
+                if store.takes_purges() {
+                    let recorded = store.record_purge(purge, clock::unix_millis());
+                    let (reply, _nobody_waits) = oneshot::channel();
+                    self.purges.push_back(PurgeUnderWay::new(store, recorded, reply));
+                }
             }
         }
     }
 
-    /// Goes on with the purge that has waited longest, and tells its count at its end.
+    /// Goes on with the purge whose turn it is, and tells its count at its end.
     fn purge_step(&mut self) {
-        let Some(PurgeUnderWay { store, purge, left, purged, .. }) = self.purges.front_mut() else {
-            return;
-        };
-        for object in left.drain(left.len().saturating_sub(STEP)..) {
-            *purged += usize::from(store.purge_one(purge, &object));
-        }
-        if !left.is_empty() {
-            return;
-        }
-        if let Some(PurgeUnderWay { store, purged, reply, .. }) = self.purges.pop_front() {
-            self.ward_of(&store).compact_lists();
-            // Whoever asked may have left.
-            let _left = reply.send(purged);
+        let Some(mut purge) = self.purges.pop_front() else { return };
+        let store = purge.store.clone();
+        let ward = self.ward_of(&store);
+        if ward.sweep_step(&mut purge) {
+            ward.compact_lists(&store);
+            self.swept[0].push((store, purge.end_sweep()));
+        } else {
+            self.purges.push_back(purge);
         }
     }
 
     fn ward_of(&mut self, store: &Arc<CacheStore>) -> &mut Ward {
         let known = self.wards.iter().position(|ward| ward.store.as_ptr() == Arc::as_ptr(store));
         let at = known.unwrap_or_else(|| {
-            let store = Arc::downgrade(store);
-            let (order, expiries) = (EvictionOrder::default(), BinaryHeap::new());
-            self.wards.push(Ward { store, order, expiries });
+            self.wards.push(Ward::new(store));
             self.wards.len() - 1
         });
         &mut self.wards[at]
     }
 
     fn look_round(&mut self) {
+        // What was on its way into the table when a purge passed has been held against it meanwhile.
+        for (store, recorded) in self.swept[1].drain(..) {
+            store.end_purge(&recorded);
+        }
+        self.swept.swap(0, 1);
         self.wards.retain(|ward| ward.store.strong_count() > 0);
         for ward in &mut self.wards {
             let Some(store) = ward.store.upgrade() else { continue };
             store.forget_landed(clock::unix_millis());
             ward.make_room(&store);
-            if ward.order.len() > 2 * store.entries() + 1024 {
-                ward.compact_lists();
-            }
+            ward.compact_lists(&store);
         }
-    }
-}
-
-impl Ward {
-    /// Removes responses until the store is within its bounds.
-    fn make_room(&mut self, store: &Arc<CacheStore>) {
-        let (mut bytes, mut entries) = store.excess();
-        let now = clock::unix_millis();
-        while bytes > 0 || entries > 0 {
-            let expired = self.take_expired(now);
-            let victim =
-                expired.or_else(|| self.order.evict_next().map(|candidate| candidate.handle));
-            let Some(victim) = victim else { return };
-            let Some(object) = victim.upgrade() else { continue };
-            if store.remove_object(&object) {
-                store.counts.evicted.fetch_add(1, Ordering::Relaxed);
-                bytes = bytes.saturating_sub(object.size());
-                entries = entries.saturating_sub(1);
-            }
-        }
-    }
-
-    /// The response that has been of no use for longest.
-    fn take_expired(&mut self, now: Millis) -> Option<StoreHandle> {
-        let due = self.expiries.peek().is_some_and(|Reverse(expiry)| expiry.at <= now);
-        if !due {
-            return None;
-        }
-        self.expiries.pop().map(|Reverse(expiry)| expiry.handle)
-    }
-
-    fn compact_lists(&mut self) {
-        self.order.compact_queues();
-        self.expiries.retain(|Reverse(expiry)| expiry.handle.strong_count() > 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use crate::cache::body::CachedBody;
     use crate::cache::key::StoreKey;
-    use crate::cache::object::{Object, Reservation};
+    use crate::cache::object::Reservation;
     use crate::cache::policy::Timing;
     use crate::cache::purge::PurgeSource;
     use crate::wire::ResponseHead;
@@ -295,9 +204,26 @@ mod tests {
         store.find_stored(key.borrowed(), &crate::wire::head::Fields::default()).object.is_some()
     }
 
-    fn apply(store: &CacheStore, purge: &Purge) -> usize {
-        let found = store.find_purged(purge, || {});
-        found.iter().filter(|object| store.purge_one(purge, object)).count()
+    /// Orders a purge and carries it out to its end.
+    fn apply(
+        house: &mut Housekeeping,
+        commands: &Receiver<HousekeepingCommand>,
+        (store, purge): (&Arc<CacheStore>, Purge),
+    ) -> usize {
+        let mut ordered = store.order_purge(purge, PurgeSource::Admin).unwrap();
+        obey_all(house, commands);
+        while !house.purges.is_empty() {
+            house.purge_step();
+        }
+        ordered.purged.try_recv().unwrap()
+    }
+
+    fn by_tag(tag: &str) -> Purge {
+        Purge { tag: Some(tag.as_bytes().into()), ..Purge::default() }
+    }
+
+    fn by_path(path: &str) -> Purge {
+        Purge { path: Some(path.as_bytes().into()), ..Purge::default() }
     }
 
     fn obey_all(house: &mut Housekeeping, commands: &Receiver<HousekeepingCommand>) {
@@ -316,13 +242,38 @@ mod tests {
             assert!(store.used() <= 64 * 1024, "{}", store.used());
         }
         assert!(store.entries() > 20 && store.counts.evicted.load(Ordering::Relaxed) > 900);
-        let left = apply(&store, &Purge::everything());
+        let left = apply(&mut house, &commands, (&store, Purge::everything()));
         assert!(left > 20);
         assert_eq!((store.used(), store.entries()), (0, 0));
-        for ward in &mut house.wards {
-            ward.compact_lists();
-            assert_eq!((ward.order.len(), ward.expiries.len()), (0, 0));
+        assert_eq!(house.wards[0].known().1, 0);
+    }
+
+    #[test]
+    fn nothing_that_has_left_is_known_or_kept_for_long() {
+        let (store, commands) = store(64 * 1024, 1_000_000);
+        let mut house = Housekeeping::default();
+        let mut handles = Vec::new();
+        let mut most = (0, 0);
+        for n in 0..20_000 {
+            // Some leave because they have run out, most by the order, and each tenth is replaced.
+            let lifetime = if n % 3 == 0 { 0 } else { u64::MAX / 4 };
+            add(&store, &format!("/{}", n - n % 10), lifetime, "t");
+            for command in commands.try_iter() {
+                if let HousekeepingCommand::Stored(_, object) = &command {
+                    handles.push(object.clone());
+                }
+                house.obey_command(command);
+            }
+            let known = house.wards[0].known();
+            most = (most.0.max(known.0), most.1.max(known.1));
         }
+        assert!(handles.len() > 10_000);
+        assert!(most.0 <= 1024 + 2 * 41 && most.1 <= 1024 + 2 * 41, "{most:?}");
+        // A weak handle would keep what it names allocated; those of this test are the only ones.
+        let kept = handles.iter().filter(|handle| handle.strong_count() > 0);
+        assert_eq!(kept.count(), store.entries());
+        let counts = handles.iter().filter(|handle| handle.strong_count() > 0);
+        assert!(counts.into_iter().all(|handle| handle.weak_count() == 1));
     }
 
     #[test]
@@ -352,41 +303,117 @@ mod tests {
             assert!(add(&store, &format!("/{n}"), 60_000, if n < 550 { "red" } else { "blue" }));
             obey_all(&mut house, &commands);
         }
-        let red = Purge { tag: Some(Box::from(&b"red"[..])), ..Purge::default() };
-        let mut count = store.order_purge(red, PurgeSource::Admin).unwrap();
-        let mut blue = store
-            .order_purge(
-                Purge { tag: Some(Box::from(&b"blue"[..])), ..Purge::default() },
-                PurgeSource::Admin,
-            )
-            .unwrap();
+        let mut red = store.order_purge(by_tag("red"), PurgeSource::Admin).unwrap();
         obey_all(&mut house, &commands);
         assert_eq!(store.entries(), 600, "nothing was removed so far");
         house.purge_step();
         assert_eq!(store.entries(), 600 - 256);
-        let key = house.purges[0].left[0].key.clone();
-        assert_eq!(store.remove_key(&key), 1, "it leaves by another way meanwhile");
+        let left = (0..550)
+            .map(|n| StoreKey::new("c", b"http", b"a", format!("/{n}").as_bytes(), None, &[]));
+        let one = left.into_iter().find(|key| store.has_key(key.borrowed())).unwrap();
+        assert_eq!(store.remove_key(&one), 1, "it leaves by another way meanwhile");
         house.purge_step();
-        assert!(count.try_recv().is_err(), "it is under way");
+        assert!(red.purged.try_recv().is_err(), "it is under way");
         house.purge_step();
-        assert_eq!(count.try_recv(), Ok(549));
-        assert_eq!((store.entries(), blue.try_recv().is_err()), (50, true));
-        house.purge_step();
-        assert_eq!((store.entries(), blue.try_recv()), (0, Ok(50)));
+        assert_eq!(red.purged.try_recv(), Ok(549));
+        assert_eq!((store.entries(), house.purges.len()), (50, 0));
+        assert_eq!(apply(&mut house, &commands, (&store, by_tag("blue"))), 50);
         assert_eq!(store.counts.purged.load(Ordering::Relaxed), 599);
         assert_eq!((store.counts.purges.get(PurgeSource::Admin), store.used()), (2, 0));
+    }
+
+    #[test]
+    fn a_purge_counts_before_it_is_carried_out_and_only_for_what_came_before() {
+        let (store, commands) = store(1 << 30, 1_000_000);
+        let mut house = Housekeeping::default();
+        for path in ["/a", "/b", "/soft"] {
+            assert!(add(&store, path, 60_000, if path == "/soft" { "soft" } else { "hard" }));
+        }
+        obey_all(&mut house, &commands);
+        let hard = store.order_purge(by_tag("hard"), PurgeSource::Admin).unwrap();
+        let soft = Purge { soft: true, ..by_tag("soft") };
+        let soft = store.order_purge(soft, PurgeSource::Admin).unwrap();
+        assert!(hard.counts_at_once && soft.counts_at_once);
+        assert!(!has(&store, "/a") && !has(&store, "/b") && has(&store, "/soft"));
+        let key = StoreKey::new("c", b"http", b"a", b"/soft", None, &[]);
+        let found = store.find_stored(key.borrowed(), &crate::wire::head::Fields::default());
+        assert!(found.object.unwrap().timing().fresh_for(clock::unix_millis()) < 0);
+        assert_eq!(store.entries(), 3, "nothing was removed so far");
+        // What is asked for in the same millisecond counts as asked for before.
+        let purged_at = clock::unix_millis();
+        while clock::unix_millis() == purged_at {}
+        assert!(add(&store, "/a", 60_000, "hard") && has(&store, "/a"));
+        obey_all(&mut house, &commands);
+        while !house.purges.is_empty() {
+            house.purge_step();
+        }
+        assert!(has(&store, "/a") && !has(&store, "/b"));
+        assert_eq!(store.entries(), 2);
+        house.look_round();
+        house.look_round();
+        assert!(house.swept.iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn a_purge_of_one_path_does_not_wait_for_a_large_one() {
+        let (store, commands) = store(1 << 30, 1_000_000);
+        let mut house = Housekeeping::default();
+        for n in 0..3000 {
+            assert!(add(&store, &format!("/{n}"), 60_000, if n == 7 { "one" } else { "many" }));
+            obey_all(&mut house, &commands);
+        }
+        let mut many = store.order_purge(by_tag("many"), PurgeSource::Admin).unwrap();
+        let mut one = store.order_purge(by_path("/7"), PurgeSource::Admin).unwrap();
+        obey_all(&mut house, &commands);
         house.purge_step();
-        assert!(house.purges.is_empty());
+        house.purge_step();
+        assert_eq!(one.purged.try_recv(), Ok(1));
+        assert!(many.purged.try_recv().is_err() && store.entries() == 2743);
+    }
+
+    #[test]
+    fn what_was_on_its_way_into_the_store_when_a_purge_passed_is_removed() {
+        let (store, commands) = store(1 << 30, 1_000_000);
+        let mut house = Housekeeping::default();
+        assert!(add(&store, "/late", 60_000, "t"));
+        let late = commands.try_recv().unwrap();
+        assert_eq!(apply(&mut house, &commands, (&store, Purge::everything())), 0);
+        assert_eq!((store.entries(), has(&store, "/late")), (1, false));
+        house.obey_command(late);
+        assert_eq!(store.entries(), 0);
+    }
+
+    #[test]
+    fn further_purges_than_responses_are_held_against_count_once_they_are_carried_out() {
+        let (store, commands) = store(1 << 30, 1_000_000);
+        let mut house = Housekeeping::default();
+        assert!(add(&store, "/a", 60_000, "t"));
+        obey_all(&mut house, &commands);
+        for n in 0..64 {
+            let other = by_path(&format!("/other/{n}"));
+            assert!(store.order_purge(other, PurgeSource::Admin).unwrap().counts_at_once);
+        }
+        let last = store.order_purge(by_path("/a"), PurgeSource::Admin).unwrap();
+        assert!(!last.counts_at_once && has(&store, "/a"));
+        obey_all(&mut house, &commands);
+        while !house.purges.is_empty() {
+            house.purge_step();
+        }
+        assert!(!has(&store, "/a"));
+        house.look_round();
+        house.look_round();
+        assert!(store.order_purge(by_path("/a"), PurgeSource::Admin).unwrap().counts_at_once);
     }
 
     #[test]
     fn a_purge_by_tag_keeps_out_what_was_asked_for_before_it() {
-        let (store, _commands) = store(1 << 30, 1000);
+        let (store, commands) = store(1 << 30, 1000);
+        let mut house = Housekeeping::default();
         add(&store, "/a", 60_000, "red");
         add(&store, "/b", 60_000, "blue");
-        let red = Purge { tag: Some(Box::from(&b"red"[..])), ..Purge::default() };
-        store.record_purge(&red, clock::unix_millis() + 60_000);
-        assert_eq!(apply(&store, &red), 1);
+        obey_all(&mut house, &commands);
+        store.record_purge(by_tag("red"), clock::unix_millis() + 60_000);
+        assert_eq!(apply(&mut house, &commands, (&store, by_tag("red"))), 1);
         assert!(!has(&store, "/a") && has(&store, "/b"));
         assert!(!add(&store, "/a", 60_000, "red"), "its request was sent before the purge");
         assert!(add(&store, "/c", 60_000, "blue"));

@@ -6,7 +6,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed, xxh3_128_with_seed};
 
 use super::search::SearchRule;
 use crate::clock::Random;
@@ -47,6 +47,12 @@ pub struct KeyRef<'b> {
 fn hash_seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| Random::from_entropy().next_u64())
+}
+
+/// Returns the hash that keys of this path have as theirs.
+#[must_use]
+pub fn hash_path(path: &[u8]) -> u32 {
+    xxh3_64_with_seed(path, hash_seed()) as u32
 }
 
 impl<'b> KeyRef<'b> {
@@ -185,6 +191,12 @@ impl StoreKey {
     #[must_use]
     pub fn path(&self) -> &[u8] {
         self.part_at(self.path)
+    }
+
+    /// A hash of the path: whoever looks for a path passes over most others without reading their keys.
+    #[must_use]
+    pub fn path_hash(&self) -> u32 {
+        hash_path(self.path())
     }
 
     /// The query without `?`.

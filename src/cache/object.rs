@@ -27,9 +27,15 @@ pub fn allocated(bytes: u64) -> u64 {
 /// The highest count of uses that is remembered.
 const MOST_USES: u8 = 3;
 
+/// The number of the next response, whichever store it is for.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// A response.
 #[derive(Debug)]
 pub struct Object {
+    /// A number that no other response of this process has. Whoever keeps this instead of a weak handle keeps no memory of
+    /// what has left.
+    pub number: u64,
     /// What it answers.
     pub key: Arc<StoreKey>,
     /// The hash of the values of those request fields that it was selected by.
@@ -106,6 +112,7 @@ impl Object {
             None => (asked, None),
         };
         Self {
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             key,
             search,
             variant,

@@ -12,16 +12,18 @@ const SMALL_SHARE: u64 = 10;
 /// Uses while it waited that take an entry from the small queue to the main one.
 const USES_TO_STAY: u8 = 1;
 
-/// Something that can be evicted.
+/// Something that can be evicted: an entry of an owner, which knows what has become of it.
 pub trait Evictable {
+    /// What the entries belong to.
+    type Owner: ?Sized;
     /// Returns what it is remembered by.
     fn entry_name(&self) -> u64;
     /// The size in bytes; 0 when it has left already.
-    fn entry_size(&self) -> u64;
+    fn entry_size(&self, owner: &Self::Owner) -> u64;
     /// The recent uses.
-    fn recent_uses(&self) -> u8;
+    fn recent_uses(&self, owner: &Self::Owner) -> u8;
     /// Takes one use off, and says whether there was one.
-    fn spend_use(&self) -> bool;
+    fn spend_use(&self, owner: &Self::Owner) -> bool;
 }
 
 /// The order of one cache's entries.
@@ -70,9 +72,8 @@ impl<E> Default for EvictionOrder<E> {
 }
 
 impl<E: Evictable> EvictionOrder<E> {
-    /// Adds a new entry.
-    pub fn admit_entry(&mut self, entry: E) {
-        let size = entry.entry_size();
+    /// Adds a new entry of so many bytes.
+    pub fn admit_entry(&mut self, entry: E, size: u64) {
         if self.remembered.remove(&entry.entry_name()) {
             self.main.push_entry(entry, size);
         } else {
@@ -81,7 +82,7 @@ impl<E: Evictable> EvictionOrder<E> {
     }
 
     /// Chooses the entry that leaves next and forgets it; `None` when there is none.
-    pub fn evict_next(&mut self) -> Option<E> {
+    pub fn evict_next(&mut self, owner: &E::Owner) -> Option<E> {
         loop {
             let small_is_full = self.small.bytes.saturating_mul(SMALL_SHARE)
                 >= self.small.bytes.saturating_add(self.main.bytes);
@@ -89,11 +90,11 @@ impl<E: Evictable> EvictionOrder<E> {
                 !self.small.entries.is_empty() && (small_is_full || self.main.entries.is_empty());
             if from_small {
                 let (entry, size) = self.small.pop_entry()?;
-                if entry.entry_size() == 0 {
+                if entry.entry_size(owner) == 0 {
                     continue;
                 }
-                if entry.recent_uses() >= USES_TO_STAY {
-                    while entry.spend_use() {}
+                if entry.recent_uses(owner) >= USES_TO_STAY {
+                    while entry.spend_use(owner) {}
                     self.main.push_entry(entry, size);
                     continue;
                 }
@@ -101,10 +102,10 @@ impl<E: Evictable> EvictionOrder<E> {
                 return Some(entry);
             }
             let (entry, size) = self.main.pop_entry()?;
-            if entry.entry_size() == 0 {
+            if entry.entry_size(owner) == 0 {
                 continue;
             }
-            if entry.spend_use() {
+            if entry.spend_use(owner) {
                 self.main.push_entry(entry, size);
                 continue;
             }
@@ -137,15 +138,19 @@ impl<E: Evictable> EvictionOrder<E> {
     }
 
     /// Forgets entries that have left by other ways, so that they hold no memory.
-    pub fn compact_queues(&mut self) {
+    pub fn compact_queues(&mut self, owner: &E::Owner) {
         for queue in [&mut self.small, &mut self.main] {
             let mut gone = 0;
             queue.entries.retain(|(entry, size)| {
-                let stays = entry.entry_size() > 0;
+                let stays = entry.entry_size(owner) > 0;
                 gone += if stays { 0 } else { *size };
                 stays
             });
             queue.bytes = queue.bytes.saturating_sub(gone);
+            let wanted = queue.entries.len() * 2;
+            if queue.entries.capacity() > 2 * wanted {
+                queue.entries.shrink_to(wanted);
+            }
         }
     }
 }
@@ -167,16 +172,17 @@ mod tests {
     }
 
     impl Evictable for Rc<One> {
+        type Owner = ();
         fn entry_name(&self) -> u64 {
             self.name
         }
-        fn entry_size(&self) -> u64 {
+        fn entry_size(&self, (): &()) -> u64 {
             u64::from(!self.gone.get())
         }
-        fn recent_uses(&self) -> u8 {
+        fn recent_uses(&self, (): &()) -> u8 {
             self.uses.get()
         }
-        fn spend_use(&self) -> bool {
+        fn spend_use(&self, (): &()) -> bool {
             let uses = self.uses.get();
             self.uses.set(uses.saturating_sub(1));
             uses > 0
@@ -196,9 +202,9 @@ mod tests {
             }
             let one = Rc::new(One { name, uses: Cell::new(0), gone: Cell::new(false) });
             known.insert(name, one.clone());
-            order.admit_entry(one);
+            order.admit_entry(one, 1);
             while known.len() > room {
-                let leaves = order.evict_next().unwrap();
+                let leaves = order.evict_next(&()).unwrap();
                 assert!(known.remove(&leaves.name).is_some());
             }
             assert_eq!(order.len(), known.len());
@@ -249,13 +255,13 @@ mod tests {
         let ones: Vec<_> = (0..10)
             .map(|name| Rc::new(One { name, uses: Cell::new(0), gone: Cell::new(false) }))
             .collect();
-        ones.iter().cloned().for_each(|one| order.admit_entry(one));
+        ones.iter().cloned().for_each(|one| order.admit_entry(one, 1));
         ones.iter().take(5).for_each(|one| one.gone.set(true));
-        assert_eq!(order.evict_next().map(|one| one.name), Some(5));
-        order.compact_queues();
+        assert_eq!(order.evict_next(&()).map(|one| one.name), Some(5));
+        order.compact_queues(&());
         assert_eq!(order.len(), 4);
-        assert_eq!(std::iter::from_fn(|| order.evict_next()).count(), 4);
-        assert!(order.evict_next().is_none());
+        assert_eq!(std::iter::from_fn(|| order.evict_next(&())).count(), 4);
+        assert!(order.evict_next(&()).is_none());
     }
 
     #[test]

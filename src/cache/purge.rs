@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::key::StoreKey;
 use super::object::Object;
+use super::policy::Millis;
 use super::search::SearchRule;
 
 /// Who ordered that responses go.
@@ -67,11 +68,34 @@ pub struct Purge {
     pub soft: bool,
 }
 
+/// A purge, and when it was recorded: it concerns what was asked for until then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedPurge {
+    /// The moment.
+    pub at: Millis,
+    /// What goes.
+    pub purge: Purge,
+}
+
+impl RecordedPurge {
+    /// Returns whether a response goes, or has to be asked about.
+    #[must_use]
+    pub fn concerns_object(&self, object: &Object) -> bool {
+        object.asked_at <= self.at && self.purge.matches_object(object)
+    }
+}
+
 impl Purge {
     /// A purge of everything.
     #[must_use]
     pub fn everything() -> Self {
         Self::default()
+    }
+
+    /// The one path that it concerns; `None` where it concerns several.
+    #[must_use]
+    pub fn exact_path(&self) -> Option<&[u8]> {
+        self.path.as_deref().filter(|path| !path.ends_with(b"*"))
     }
 
     /// Returns whether a response of this key may be among them: tags and the query are left out.

@@ -3,9 +3,9 @@
 //! Workers find and add; a thread of its own ([`super::housekeeping`]) decides what leaves and
 //! carries out purges, so that neither holds up a request.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use papaya::HashMap;
@@ -17,10 +17,11 @@ use super::housekeeping::HousekeepingCommand;
 use super::key::{self, KeyRef, StoreKey};
 use super::object::Object;
 use super::policy::Millis;
-use super::purge::{Purge, PurgeCounts, PurgeSource};
+use super::purge::{Purge, PurgeCounts, PurgeSource, RecordedPurge};
 use super::search::SearchRule;
 use super::tier::TierCounts;
 use super::webhook::WebhookEvents;
+use crate::clock;
 use crate::wire::head::Fields;
 
 /// The most variants of one key; the oldest goes when there would be more.
@@ -30,6 +31,9 @@ const MOST_VARIANTS: usize = 64;
 const MOST_SEARCH_RULES: usize = 8;
 /// The share of a cache's memory that one response may take: one part in this many.
 const LARGEST_SHARE: u64 = 8;
+/// The most purges that count before they have been carried out: each response that is found is held against them. What
+/// further ones concern is found until it is removed.
+const MOST_AT_ONCE: usize = 64;
 /// The share of memory that housekeeping keeps free for what is on its way in.
 const HEADROOM_SHARE: u64 = 16;
 
@@ -75,7 +79,11 @@ pub struct CacheStore {
     memory: AtomicU64,
     most_entries: AtomicUsize,
     /// Purges of the last minutes, newest last: what was asked for before one is not stored.
-    recent_purges: ArcSwap<Vec<(Millis, Purge)>>,
+    recent_purges: ArcSwap<Vec<Arc<RecordedPurge>>>,
+    /// Those of them that are being carried out: what they concern is not found any more.
+    purges_under_way: ArcSwap<Vec<Arc<RecordedPurge>>>,
+    /// How many are being carried out.
+    purging: AtomicUsize,
     /// What lately stored responses say of queries that they answer too, newest first.
     search_rules: ArcSwap<Vec<Arc<SearchRule>>>,
     housekeeping: SyncSender<HousekeepingCommand>,
@@ -96,10 +104,19 @@ pub struct CacheFound {
     pub object: Option<Arc<Object>>,
 }
 
+/// A purge that housekeeping was told of.
+#[derive(Debug)]
+pub(crate) struct OrderedPurge {
+    /// What it concerns is not found any more.
+    pub(crate) counts_at_once: bool,
+    /// The number of responses that went or became stale, once all have.
+    pub(crate) purged: oneshot::Receiver<usize>,
+}
+
 impl CacheStore {
     /// An empty store.
     #[must_use]
-    pub(crate) fn new(
+    pub fn new(
         name: Arc<str>,
         bounds: (u64, usize),
         housekeeping: SyncSender<HousekeepingCommand>,
@@ -117,6 +134,8 @@ impl CacheStore {
             memory: AtomicU64::new(bounds.0),
             most_entries: AtomicUsize::new(bounds.1),
             recent_purges: ArcSwap::default(),
+            purges_under_way: ArcSwap::default(),
+            purging: AtomicUsize::new(0),
             search_rules: ArcSwap::default(),
             housekeeping,
             called: AtomicBool::new(false),
@@ -140,7 +159,36 @@ impl CacheStore {
         let variant =
             if slot.names.is_empty() { 0 } else { key::variant_hash(&slot.names, fields) };
         let object = slot.variants.iter().find(|(known, _)| *known == variant);
+        let object = object.filter(|(_, object)| self.outlives_purges(object));
         CacheFound { variant, object: object.map(|(_, object)| object.clone()) }
+    }
+
+    /// Returns whether a response is there to be found while purges are being carried out; what a soft one concerns is stale at
+    /// once.
+    fn outlives_purges(&self, object: &Object) -> bool {
+        if self.purging.load(Ordering::Acquire) == 0 {
+            return true;
+        }
+        let under_way = self.purges_under_way.load();
+        let mut all = under_way.iter().filter(|recorded| recorded.concerns_object(object));
+        all.all(|recorded| {
+            if recorded.purge.soft {
+                object.purge_softly();
+            }
+            recorded.purge.soft
+        })
+    }
+
+    /// Reads the response with a number; `None` once it has left.
+    pub(super) fn read_numbered<T>(
+        &self,
+        hash: u128,
+        number: u64,
+        read: impl FnOnce(&Arc<Object>) -> T,
+    ) -> Option<T> {
+        let table = self.table.pin();
+        let variants = &table.get(&hash)?.variants;
+        variants.iter().find(|(_, object)| object.number == number).map(|(_, object)| read(object))
     }
 
     /// Finds a response that says of itself that it answers this query too, and the key that it is
@@ -319,28 +367,32 @@ impl CacheStore {
                 Purge { tag: Some(name.into()), ..Purge::default() }
             };
             also(&purge);
-            let (reply, _nobody_waits) = oneshot::channel();
             // A queue that is full has enough to do; the responses run out by themselves.
             let _full =
-                self.housekeeping.try_send(HousekeepingCommand::Purge(self.clone(), purge, reply));
+                self.housekeeping.try_send(HousekeepingCommand::Invalidate(self.clone(), purge));
             self.counts.purges.count(PurgeSource::Header);
         }
     }
 
-    /// Orders a purge, and returns where its count will be told; `None` while housekeeping has too
-    /// much to do.
+    /// Orders a purge, which counts at once where few others are under way; `None` while housekeeping has too much to do.
     pub(crate) fn order_purge(
         self: &Arc<Self>,
         purge: Purge,
         source: PurgeSource,
-    ) -> Option<oneshot::Receiver<usize>> {
-        let (reply, count) = oneshot::channel();
-        let told =
-            self.housekeeping.try_send(HousekeepingCommand::Purge(self.clone(), purge, reply));
-        told.is_ok().then(|| {
-            self.counts.purges.count(source);
-            count
-        })
+    ) -> Option<OrderedPurge> {
+        if !self.takes_purges() {
+            return None;
+        }
+        let (reply, purged) = oneshot::channel();
+        let recorded = self.record_purge(purge, clock::unix_millis());
+        let counts_at_once = self.is_under_way(&recorded);
+        let command = HousekeepingCommand::Purge(self.clone(), recorded.clone(), reply);
+        if self.housekeeping.try_send(command).is_err() {
+            self.end_purge(&recorded);
+            return None;
+        }
+        self.counts.purges.count(source);
+        Some(OrderedPurge { counts_at_once, purged })
     }
 
     /// Returns when what is stored for a key was last made invalid.
@@ -489,45 +541,59 @@ impl CacheStore {
             return true;
         }
         let purges = self.recent_purges.load();
-        let since = purges.iter().rev().take_while(|(at, _)| *at >= object.asked_at);
-        since.into_iter().any(|(_, purge)| purge.matches_object(object))
+        let since = purges.iter().rev().take_while(|recorded| recorded.at >= object.asked_at);
+        since.into_iter().any(|recorded| recorded.purge.matches_object(object))
     }
 
     /// Records a purge before it is carried out, and parts newcomers from fetches before it.
-    pub(super) fn record_purge(&self, purge: &Purge, now: Millis) {
+    pub(super) fn record_purge(&self, purge: Purge, now: Millis) -> Arc<RecordedPurge> {
         /// A fetch that takes longer than this has been cut.
         const KEEP: Millis = 10 * 60 * 1000;
         /// More than this in ten minutes count as a purge of everything.
         const MOST: usize = 1000;
+        let recorded = Arc::new(RecordedPurge { at: now, purge });
         self.recent_purges.rcu(|known| {
             let mut purges: Vec<_> =
-                known.iter().filter(|(at, _)| *at + KEEP > now).cloned().collect();
+                known.iter().filter(|known| known.at + KEEP > now).cloned().collect();
             if purges.len() >= MOST {
-                purges = vec![(now, Purge::everything())];
+                purges = vec![Arc::new(RecordedPurge { at: now, purge: Purge::everything() })];
             }
-            purges.push((now, purge.clone()));
+            purges.push(recorded.clone());
+            purges
+        });
+        self.purging.fetch_add(1, Ordering::AcqRel);
+        self.purges_under_way.rcu(|known| {
+            let mut purges = Vec::clone(known);
+            if purges.len() < MOST_AT_ONCE {
+                purges.push(recorded.clone());
+            }
             purges
         });
         let flights = self.flights.pin();
-        flights.retain(|_, flight| !purge.may_match_key(flight.key()));
+        flights.retain(|_, flight| !recorded.purge.may_match_key(flight.key()));
+        recorded
     }
 
-    /// Lists what a purge concerns; `pause` is called after every so many entries.
-    pub(super) fn find_purged(&self, purge: &Purge, mut pause: impl FnMut()) -> Vec<Arc<Object>> {
-        /// A thousand or two take a millisecond.
-        const STEP: usize = 2048;
-        let mut found: Vec<Arc<Object>> = Vec::new();
-        let table = self.table.pin();
-        for (n, slot) in table.values().enumerate() {
-            if n % STEP == STEP - 1 {
-                pause();
-            }
-            if purge.may_match_key(&slot.key) {
-                let all = slot.variants.iter().map(|(_, object)| object);
-                found.extend(all.filter(|object| purge.matches_object(object)).cloned());
-            }
-        }
-        found
+    /// Returns whether there are few enough purges under way for one more.
+    #[must_use]
+    pub(super) fn takes_purges(&self) -> bool {
+        /// More than so many have enough to do for seconds.
+        const MOST: usize = 4096;
+        self.purging.load(Ordering::Acquire) < MOST
+    }
+
+    /// Returns whether what a purge concerns is not found any more, although it has not been removed.
+    fn is_under_way(&self, recorded: &Arc<RecordedPurge>) -> bool {
+        self.purges_under_way.load().iter().any(|known| Arc::ptr_eq(known, recorded))
+    }
+
+    /// Forgets a purge that has been carried out.
+    pub(super) fn end_purge(&self, recorded: &Arc<RecordedPurge>) {
+        self.purges_under_way.rcu(|known| {
+            let left = known.iter().filter(|known| !Arc::ptr_eq(known, recorded));
+            left.cloned().collect::<Vec<_>>()
+        });
+        self.purging.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Removes one response that a purge concerns, or makes it stale. `false` when it had left already.
@@ -557,6 +623,3 @@ impl CacheStore {
         all
     }
 }
-
-/// A weak handle of a response, as the order of eviction holds it.
-pub(super) type StoreHandle = Weak<Object>;

@@ -238,14 +238,17 @@ pub(super) async fn apply_purge(store: &Arc<CacheStore>, invalid: &Invalid) {
         Invalid::Key(key) => store.invalidate_key(key, clock::unix_millis(), PurgeSource::Instance),
         Invalid::Matching(purge) => {
             // A queue that is full empties in milliseconds.
-            let done = loop {
+            let ordered = loop {
                 match store.order_purge(purge.clone(), PurgeSource::Instance) {
-                    Some(done) => break done,
+                    Some(ordered) => break ordered,
                     None => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
             };
-            // A thread that has ended purges nothing, and nothing is served either.
-            let _ended = done.await;
+            // What counts already need not hold up what comes next.
+            if !ordered.counts_at_once {
+                // A thread that has ended purges nothing, and nothing is served either.
+                let _ended = ordered.purged.await;
+            }
         }
     }
 }

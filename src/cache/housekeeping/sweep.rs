@@ -1,0 +1,107 @@
+//! A purge that is being carried out, step by step.
+//!
+//! It counts from the moment in which it was recorded; a sweep frees the memory and counts what went. All sweeps take
+//! turns, so that a small one does not wait for the end of a large one.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::ward::{Expiry, KnownResponse};
+use crate::cache::key;
+use crate::cache::purge::RecordedPurge;
+use crate::cache::store::CacheStore;
+
+/// The responses that one step passes: some nanoseconds each.
+const PASSED: usize = 32_768;
+/// The responses of these whose keys and tags are read: a thousand take a fraction of a millisecond.
+const READ: usize = 1024;
+/// The responses of these that are removed.
+const REMOVED: usize = 256;
+
+/// A purge that is being carried out.
+#[derive(Debug)]
+pub(super) struct PurgeUnderWay {
+    pub(super) store: Arc<CacheStore>,
+    recorded: Arc<RecordedPurge>,
+    /// The hash of the one path that it concerns.
+    path: Option<u32>,
+    /// The last response that it has come to.
+    pub(super) after: Option<Expiry>,
+    purged: usize,
+    reply: oneshot::Sender<usize>,
+}
+
+/// What is left of one step.
+#[derive(Debug)]
+pub(super) struct SweepStep {
+    passes: usize,
+    reads: usize,
+    removes: usize,
+}
+
+impl SweepStep {
+    /// Returns whether others have their turn now.
+    pub(super) fn is_over(&self) -> bool {
+        self.passes == 0 || self.reads == 0 || self.removes == 0
+    }
+}
+
+/// What a sweep found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LookedAt {
+    /// A response that stays, perhaps as a stale one.
+    Stays,
+    /// None any more.
+    Gone,
+}
+
+impl PurgeUnderWay {
+    /// A purge that begins.
+    pub(super) fn new(
+        store: Arc<CacheStore>,
+        recorded: Arc<RecordedPurge>,
+        reply: oneshot::Sender<usize>,
+    ) -> Self {
+        let path = recorded.purge.exact_path().map(key::hash_path);
+        Self { store, recorded, path, after: None, purged: 0, reply }
+    }
+
+    /// Returns what one step may do.
+    pub(super) fn begin_step(&self) -> SweepStep {
+        SweepStep { passes: PASSED, reads: READ, removes: REMOVED }
+    }
+
+    /// Purges a response if it is to be.
+    pub(super) fn look_at(
+        &mut self,
+        known: &KnownResponse,
+        hash: u128,
+        number: u64,
+        step: &mut SweepStep,
+    ) -> LookedAt {
+        let purge = &self.recorded.purge;
+        step.passes -= 1;
+        let other_path = self.path.is_some_and(|path| path != known.path);
+        if other_path || purge.tag.is_some() && !known.tagged {
+            return LookedAt::Stays;
+        }
+        step.reads -= 1;
+        let Some(object) = self.store.read_numbered(hash, number, Arc::clone) else {
+            return LookedAt::Gone;
+        };
+        if !self.recorded.concerns_object(&object) {
+            return LookedAt::Stays;
+        }
+        step.removes -= 1;
+        self.purged += usize::from(self.store.purge_one(purge, &object));
+        if purge.soft { LookedAt::Stays } else { LookedAt::Gone }
+    }
+
+    /// Tells its count, and returns what was carried out.
+    pub(super) fn end_sweep(self) -> Arc<RecordedPurge> {
+        // Whoever asked may have left.
+        let _left = self.reply.send(self.purged);
+        self.recorded
+    }
+}

@@ -1,0 +1,173 @@
+//! What housekeeping knows of one store: its responses in the order of eviction and by when they are of no use any more.
+//!
+//! They are known by number. A weak handle would keep the memory of what has left: as much as its head, for as long as
+//! it would have been fresh.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use super::sweep::{LookedAt, PurgeUnderWay};
+use crate::cache::object::Object;
+use crate::cache::order::{Evictable, EvictionOrder};
+use crate::cache::policy::Millis;
+use crate::cache::store::CacheStore;
+use crate::clock;
+
+/// The moment from which a response is of no use, and its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Expiry {
+    at: Millis,
+    number: u64,
+}
+
+/// Where a response is, and what tells at a glance that a purge does not concern it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KnownResponse {
+    /// The halves of its key's hash, which need no gap before them.
+    hash: [u64; 2],
+    /// The hash of its path.
+    pub(super) path: u32,
+    /// It has tags.
+    pub(super) tagged: bool,
+}
+
+/// A response in the order of eviction.
+#[derive(Debug)]
+struct EvictionCandidate {
+    expiry: Expiry,
+    hash: [u64; 2],
+    name: u64,
+}
+
+fn split_hash(hash: u128) -> [u64; 2] {
+    [(hash >> 64) as u64, hash as u64]
+}
+
+fn join_hash([high, low]: [u64; 2]) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}
+
+impl Evictable for EvictionCandidate {
+    type Owner = CacheStore;
+
+    fn entry_name(&self) -> u64 {
+        self.name
+    }
+
+    fn entry_size(&self, store: &CacheStore) -> u64 {
+        let hash = join_hash(self.hash);
+        store.read_numbered(hash, self.expiry.number, |object| object.size()).unwrap_or(0)
+    }
+
+    fn recent_uses(&self, store: &CacheStore) -> u8 {
+        let hash = join_hash(self.hash);
+        store.read_numbered(hash, self.expiry.number, |object| object.uses()).unwrap_or(0)
+    }
+
+    fn spend_use(&self, store: &CacheStore) -> bool {
+        let hash = join_hash(self.hash);
+        store.read_numbered(hash, self.expiry.number, |object| object.spend_use()) == Some(true)
+    }
+}
+
+/// The state that the thread has of one store.
+#[derive(Debug)]
+pub(super) struct Ward {
+    pub(super) store: Weak<CacheStore>,
+    order: EvictionOrder<EvictionCandidate>,
+    /// The responses, by when they are of no use any more.
+    known: BTreeMap<Expiry, KnownResponse>,
+}
+
+impl Ward {
+    /// Nothing is known of it so far.
+    pub(super) fn new(store: &Arc<CacheStore>) -> Self {
+        let store = Arc::downgrade(store);
+        Self { store, order: EvictionOrder::default(), known: BTreeMap::new() }
+    }
+
+    /// Takes in a response that is stored now.
+    pub(super) fn admit_response(&mut self, store: &CacheStore, object: &Object) {
+        let expiry = Expiry { at: object.timing.useful_until(), number: object.number };
+        let hash = split_hash(object.key.hash());
+        let name = object.key.hash() as u64 ^ object.variant;
+        self.order.admit_entry(EvictionCandidate { expiry, hash, name }, object.size());
+        let (path, tagged) = (object.key.path_hash(), !object.tags.is_empty());
+        self.known.insert(expiry, KnownResponse { hash, path, tagged });
+        self.compact_lists(store);
+    }
+
+    /// Removes responses until the store is within its bounds.
+    pub(super) fn make_room(&mut self, store: &CacheStore) {
+        let (mut bytes, mut entries) = store.excess();
+        let now = clock::unix_millis();
+        while bytes > 0 || entries > 0 {
+            let victim = self.take_expired(now).or_else(|| self.take_next(store));
+            let Some((hash, number)) = victim else { return };
+            let object = store.read_numbered(hash, number, Arc::clone);
+            let Some(object) = object.filter(|object| store.remove_object(object)) else {
+                continue;
+            };
+            store.counts.evicted.fetch_add(1, Ordering::Relaxed);
+            bytes = bytes.saturating_sub(object.size());
+            entries = entries.saturating_sub(1);
+        }
+    }
+
+    /// The response that has been of no use for longest.
+    fn take_expired(&mut self, now: Millis) -> Option<(u128, u64)> {
+        let first = self.known.first_entry().filter(|first| first.key().at <= now)?;
+        let (expiry, known) = first.remove_entry();
+        Some((join_hash(known.hash), expiry.number))
+    }
+
+    /// The response that the order of eviction names.
+    fn take_next(&mut self, store: &CacheStore) -> Option<(u128, u64)> {
+        let EvictionCandidate { expiry, hash, .. } = self.order.evict_next(store)?;
+        self.known.remove(&expiry);
+        Some((join_hash(hash), expiry.number))
+    }
+
+    /// Forgets what has left by other ways, once that is half of what is known.
+    pub(super) fn compact_lists(&mut self, store: &CacheStore) {
+        let most = 2 * store.entries() + 1024;
+        if self.order.len() > most {
+            self.order.compact_queues(store);
+        }
+        if self.known.len() > most {
+            let is_there = |hash, number| store.read_numbered(hash, number, |_| ()).is_some();
+            self.known.retain(|expiry, known| is_there(join_hash(known.hash), expiry.number));
+        }
+    }
+
+    /// Goes on with a purge by one step. `true` when that was its last one.
+    pub(super) fn sweep_step(&mut self, purge: &mut PurgeUnderWay) -> bool {
+        let mut gone = Vec::new();
+        let mut step = purge.begin_step();
+        let from = purge.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut is_last = true;
+        for (expiry, known) in self.known.range((from, Bound::Unbounded)) {
+            purge.after = Some(*expiry);
+            match purge.look_at(known, join_hash(known.hash), expiry.number, &mut step) {
+                LookedAt::Stays => {}
+                LookedAt::Gone => gone.push(*expiry),
+            }
+            if step.is_over() {
+                is_last = false;
+                break;
+            }
+        }
+        for expiry in gone {
+            self.known.remove(&expiry);
+        }
+        is_last
+    }
+
+    /// How many responses are known: in the order of eviction, and by when they are of no use.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> (usize, usize) {
+        (self.order.len(), self.known.len())
+    }
+}
