@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use crate::cache::body::{self, CachedBody};
     use crate::cache::key::StoreKey;
-    use crate::cache::object::Reservation;
+    use crate::cache::object::{ObjectParts, Reservation};
     use crate::cache::policy::Timing;
     use crate::wire::ResponseHead;
 
@@ -244,8 +244,16 @@ mod tests {
         for (name, value) in lines {
             head.fields.push(name.as_bytes(), value.as_bytes());
         }
-        let body = (CachedBody::whole(Bytes::from_static(b"0123456789")), Some(10));
-        Object::new((key, 0), head, Timing::default(), body, (0, Reservation::default()))
+        let parts = ObjectParts {
+            asked: key,
+            variant: 0,
+            head,
+            timing: Timing::default(),
+            body: CachedBody::whole(Bytes::from_static(b"0123456789")),
+            length: Some(10),
+            asked_at: 0,
+        };
+        Object::new(parts, Reservation::default())
     }
 
     fn shared(object: &Object, lines: &[(&str, &str)]) -> ServedShare {

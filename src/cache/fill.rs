@@ -13,11 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::body::{self, BodyWriter, CachedBody, CachedBodyReader};
 use super::flight::{Flight, Landing};
 use super::key::{self, StoreKey};
-use super::object::{self, Object, Reservation};
-use super::policy::{
-    self, CacheQuery, CacheSettings, Millis, Received, Timing, Unstorable, Usability,
-};
+use super::object::{self, Object, ObjectParts, Reservation};
+use super::policy::{self, CacheQuery, CacheSettings, Millis, Received, Unstorable, Usability};
 use super::store::CacheStore;
+use super::stored::StoredResponse;
 use super::tier::{KnownPurges, Restored, StoreTier, TierResult};
 use crate::clock;
 use crate::exchange::{Emit, Length, Outgoing, Refusal, forward};
@@ -185,22 +184,16 @@ impl Filling {
             if names.is_empty() { 0 } else { key::variant_hash(&names, &self.order.request) };
         let length = stored.body.len() as u64;
         let body = CachedBody::whole_with(stored.body, stored.trailers.as_ref());
-        let store = &self.order.store;
-        let reservation = Reservation::new(store.used_counter());
-        let place = (self.order.exact.clone(), variant);
         let told = stored.trailers.is_none().then_some(length);
-        let object =
-            Object::new(place, stored.head, stored.timing, (body, told), (asked_at, reservation));
-        let size = object.size();
-        if size > store.largest() || !store.reserve_bytes(size) {
-            store.count_no_room();
-            return None;
-        }
-        object.reservation.add_bytes(size);
+        let StoredResponse { head, timing, .. } = stored;
+        let asked = self.order.exact.clone();
+        let parts = ObjectParts { asked, variant, head, timing, body, length: told, asked_at };
+        // What is larger than an entry may be finds no room either.
+        let object = self.reserve_object(parts).ok()?;
         if stale {
             object.purge_softly();
         }
-        Some(Arc::new(object))
+        Some(object)
     }
 
     /// Has what was stored written to the tier behind memory.
@@ -259,9 +252,11 @@ impl Filling {
             Received { status: head.status, fields: &head.fields, asked_at: *asked_at, at };
         let object = match policy::judge_response(received, asked, settings) {
             Ok(timing) => {
-                let place = (self.order.exact.clone(), stale.variant);
-                let body = (stale.body.clone(), stale.length);
-                self.new_object(place, head, timing, body).ok()
+                let (asked, variant) = (self.order.exact.clone(), stale.variant);
+                let (body, length) = (stale.body.clone(), stale.length);
+                let asked_at = self.order.asked_at;
+                let parts = ObjectParts { asked, variant, head, timing, body, length, asked_at };
+                self.reserve_object(parts).ok()
             }
             Err(_) => {
                 // It may be used this once; what it says now forbids to keep it.
@@ -277,23 +272,15 @@ impl Filling {
         self.state = FillState::Discarding;
     }
 
-    /// An object with its memory reserved.
+    /// A response with its memory reserved.
     ///
     /// # Errors
-    /// The object, where there is no memory for it.
-    fn new_object(
-        &self,
-        place: (Arc<StoreKey>, u64),
-        head: ResponseHead,
-        timing: Timing,
-        (body, length): (CachedBody, Option<u64>),
-    ) -> Result<Arc<Object>, Box<Object>> {
+    /// The response, where there is no memory for it, or it is larger than what one entry may have.
+    fn reserve_object(&self, parts: ObjectParts) -> Result<Arc<Object>, Box<Object>> {
         let store = &self.order.store;
-        let reservation = Reservation::new(store.used_counter());
-        let object =
-            Object::new(place, head, timing, (body, length), (self.order.asked_at, reservation));
+        let object = Object::new(parts, Reservation::new(store.used_counter()));
         let size = object.size();
-        if !store.reserve_bytes(size) {
+        if size > store.largest() || !store.reserve_bytes(size) {
             store.count_no_room();
             return Err(Box::new(object));
         }
@@ -309,22 +296,16 @@ impl Filling {
             return object;
         }
         let Some(body) = object.body.put_together() else { return object };
-        let store = &self.order.store;
-        let reservation = Reservation::new(store.used_counter());
-        let (place, told) = ((object.key.clone(), object.variant), object.length);
-        let one = Object::new(
-            place,
-            object.head.clone(),
-            object.timing,
-            (body, told),
-            (object.asked_at, reservation),
-        );
-        let size = one.size();
-        if !store.reserve_bytes(size) {
-            return object;
-        }
-        one.reservation.add_bytes(size);
-        Arc::new(one)
+        let parts = ObjectParts {
+            asked: object.key.clone(),
+            variant: object.variant,
+            head: object.head.clone(),
+            timing: object.timing,
+            body,
+            length: object.length,
+            asked_at: object.asked_at,
+        };
+        self.reserve_object(parts).unwrap_or(object)
     }
 
     /// A response that is for one client alone.
@@ -415,8 +396,9 @@ impl Receiver for Filling {
         let variant =
             if names.is_empty() { 0 } else { key::variant_hash(&names, &self.order.request) };
         let (writer, body) = body::new_body();
-        let place = (self.order.exact.clone(), variant);
-        match self.new_object(place, head, timing, (body, length)) {
+        let asked = self.order.exact.clone();
+        let parts = ObjectParts { asked, variant, head, timing, body, length, asked_at };
+        match self.reserve_object(parts) {
             Ok(object) => {
                 // What is stale at once can answer nobody else.
                 let shared = timing.fresh_for(at) > 0 && !timing.validate_always;

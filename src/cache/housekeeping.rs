@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::cache::body::CachedBody;
     use crate::cache::key::StoreKey;
-    use crate::cache::object::Reservation;
+    use crate::cache::object::{ObjectParts, Reservation};
     use crate::cache::policy::Timing;
     use crate::cache::purge::PurgeSource;
     use crate::wire::ResponseHead;
@@ -184,13 +184,16 @@ mod tests {
         head.fields.push(b"cache-tag", tag.as_bytes());
         let body = CachedBody::whole(bytes::Bytes::from(vec![0; 1000]));
         let reservation = Reservation::new(store.used_counter());
-        let object = Object::new(
-            (key, 0),
+        let parts = ObjectParts {
+            asked: key,
+            variant: 0,
             head,
             timing,
-            (body, Some(1000)),
-            (clock::unix_millis(), reservation),
-        );
+            body,
+            length: Some(1000),
+            asked_at: clock::unix_millis(),
+        };
+        let object = Object::new(parts, reservation);
         let size = object.size();
         if !store.reserve_bytes(size) {
             return false;

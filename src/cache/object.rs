@@ -66,6 +66,25 @@ pub struct Object {
     pub reservation: Reservation,
 }
 
+/// What a response is made of.
+#[derive(Debug)]
+pub struct ObjectParts {
+    /// The key of the request that it was fetched for.
+    pub asked: Arc<StoreKey>,
+    /// The hash of the values of those request fields that it was selected by.
+    pub variant: u64,
+    /// The status, and its fields without those of a connection.
+    pub head: ResponseHead,
+    /// When and how it may be used.
+    pub timing: Timing,
+    /// The body.
+    pub body: CachedBody,
+    /// The length of its body, if it is known.
+    pub length: Option<u64>,
+    /// When the request for it was sent.
+    pub asked_at: Millis,
+}
+
 /// Bytes of a store's memory, given back when dropped.
 #[derive(Debug, Default)]
 pub struct Reservation {
@@ -93,16 +112,11 @@ impl Drop for Reservation {
 }
 
 impl Object {
-    /// A response that was just received for a request of this key: it is stored under that, or
+    /// A response that was just received for a request: it is stored under that request's key, or
     /// under what its own rule about queries makes of it.
     #[must_use]
-    pub fn new(
-        (asked, variant): (Arc<StoreKey>, u64),
-        head: ResponseHead,
-        timing: Timing,
-        (body, length): (CachedBody, Option<u64>),
-        (asked_at, reservation): (Millis, Reservation),
-    ) -> Self {
+    pub fn new(parts: ObjectParts, reservation: Reservation) -> Self {
+        let ObjectParts { asked, variant, head, timing, body, length, asked_at } = parts;
         let said = ResponseDirectives::read(&head.fields);
         let withholds = !said.no_cache_fields.is_empty() || !said.private_fields.is_empty();
         let rule = SearchRule::read_rule(&head.fields);
@@ -142,7 +156,8 @@ impl Object {
     /// Returns what it takes of the store's memory, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.head_size() + allocated(self.body.written())
+        let trailers = self.body.trailers().map_or(0, Fields::capacity);
+        self.head_size() + allocated(self.body.written()) + allocated(trailers as u64)
     }
 
     /// The length of its body in bytes: as announced, or as received once it is whole.
@@ -347,16 +362,21 @@ mod tests {
         head
     }
 
+    fn new_object(
+        asked: Arc<StoreKey>,
+        head: ResponseHead,
+        timing: Timing,
+        body: CachedBody,
+    ) -> Object {
+        let length = Some(body.written());
+        let parts = ObjectParts { asked, variant: 0, head, timing, body, length, asked_at: 0 };
+        Object::new(parts, Reservation::default())
+    }
+
     fn object(lines: &[(&str, &str)]) -> Object {
         let key = Arc::new(StoreKey::new("c", b"http", b"a.test", b"/x", Some(b"q"), &[]));
         let body = CachedBody::whole(bytes::Bytes::from_static(b"hello"));
-        Object::new(
-            (key, 0),
-            head(lines),
-            Timing::default(),
-            (body, Some(5)),
-            (0, Reservation::default()),
-        )
+        new_object(key, head(lines), Timing::default(), body)
     }
 
     #[test]
@@ -417,8 +437,7 @@ mod tests {
         let timing = Timing { lifetime: 1000, ..Timing::default() };
         let key = Arc::new(StoreKey::new("c", b"http", b"a.test", b"/", None, &[]));
         let body = CachedBody::whole(bytes::Bytes::new());
-        let read =
-            Object::new((key, 0), head(&[]), timing, (body, Some(0)), (0, Reservation::default()));
+        let read = new_object(key, head(&[]), timing, body);
         assert!(read.timing().fresh_for(0) > 0);
         read.purge_softly();
         assert!(read.timing().fresh_for(0) < 0);

@@ -34,7 +34,7 @@ use std::sync::atomic::Ordering;
 
 use self::actions::OPTIONS_ANSWER;
 use self::admit::Admitted;
-use self::cached::CacheStep;
+use self::cached::{CacheScope, CacheStep};
 use self::finish::{ExchangeAccount, RequestLog};
 use self::lookup::find_route;
 use crate::cache::route::RouteCache;
@@ -344,8 +344,8 @@ impl<'a> MatchedRoute<'a, '_> {
         log: &mut RequestLog<'a>,
     ) -> Result<Option<WalkEnd>, Refusal> {
         let RequestLog { effects, cache: told, .. } = log;
-        let by = (&*effects, &*told);
-        match self.answer_from_cache(cache, split, by, client, timer).await? {
+        let on = CacheScope { cache, split, effects: &*effects, told: &*told };
+        match self.answer_from_cache(on, client, timer).await? {
             CacheStep::Answered(end) => Ok(Some(end)),
             CacheStep::Forward(status) => {
                 let status = status.write_value(None, 0).into_bytes();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{MOST_FETCHES, On, StaleServed, WantedFetch};
+use super::{CacheScope, MOST_FETCHES, StaleServed, WantedFetch};
 use crate::balance::BalanceKey;
 use crate::cache::fill::{Answer, FillOrder, Filling, INTERIMS};
 use crate::cache::flight::Flight;
@@ -62,7 +62,7 @@ const UNKEYED: [&[u8]; 21] = [
 
 impl<'a> MatchedRoute<'a, '_> {
     /// Asks about a stale response without anybody waiting for the answer.
-    pub(super) fn revalidate_behind(&self, on: On<'_, 'a, '_>, stale: StaleServed<'_>) {
+    pub(super) fn revalidate_behind(&self, on: CacheScope<'_, 'a, '_>, stale: StaleServed<'_>) {
         let StaleServed { key, exact, object, asked } = stale;
         if self.ex.worker.fetches.get() >= MOST_FETCHES {
             return;
@@ -86,7 +86,7 @@ impl<'a> MatchedRoute<'a, '_> {
     /// Starts a fetch in a task of its own. `None` when there is no upstream to ask.
     pub(super) fn start_fetch(
         &self,
-        On { cache, split, effects, .. }: On<'_, 'a, '_>,
+        CacheScope { cache, split, effects, .. }: CacheScope<'_, 'a, '_>,
         (wanted, flight): (WantedFetch, Arc<Flight>),
     ) -> Option<Started> {
         let Some(index) = self.ex.worker.draw_random(|random| split.choose_index(random)) else {

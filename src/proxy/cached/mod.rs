@@ -57,16 +57,13 @@ impl<'a> MatchedRoute<'a, '_> {
     /// Answers from the cache, or says that the action has to.
     pub(super) async fn answer_from_cache<C: Client>(
         &self,
-        cache: &'a RouteCache,
-        split: &'a Split,
-        (effects, told): (&PolicyEffects<'_>, &CacheNote<'a>),
+        on: CacheScope<'_, 'a, '_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<CacheStep, Refusal> {
-        let on = On { cache, split, effects, told };
         match self.decide_step(on) {
             CacheDecision::Serve(object, status, result) => {
-                let serving = Serving { status, result, unasked: true, effects };
+                let serving = Serving { status, result, unasked: true, effects: on.effects };
                 let end = self.serve_object(on, object, serving, client, timer).await;
                 Ok(CacheStep::Answered(end))
             }
@@ -81,7 +78,7 @@ impl<'a> MatchedRoute<'a, '_> {
             CacheDecision::Fetch(wanted) => {
                 let now = clock::unix_millis();
                 let flight = Arc::new(Flight::new(wanted.key.clone(), now));
-                match cache.store.lead_flight(&wanted.key, wanted.fetch_place(), &flight, now) {
+                match on.cache.store.lead_flight(&wanted.key, wanted.fetch_place(), &flight, now) {
                     Ok(()) => self.lead_fetch(on, wanted, flight, client, timer).await,
                     Err(other) => self.join_fetch(on, wanted, other, client, timer).await,
                 }
@@ -90,7 +87,7 @@ impl<'a> MatchedRoute<'a, '_> {
     }
 
     /// Decides what is to be done, by what is stored now.
-    fn decide_step(&self, on: On<'_, 'a, '_>) -> CacheDecision {
+    fn decide_step(&self, on: CacheScope<'_, 'a, '_>) -> CacheDecision {
         if let Some(why) = keyed::bypass_reason(self.ex.head, self.admitted) {
             return CacheDecision::Forward(why);
         }
@@ -117,7 +114,7 @@ impl<'a> MatchedRoute<'a, '_> {
     /// a stored response says to be equivalent.
     fn decide_by(
         &self,
-        on: On<'_, 'a, '_>,
+        on: CacheScope<'_, 'a, '_>,
         (key, exact): (KeyRef<'_>, KeyRef<'_>),
         found: CacheFound,
     ) -> CacheDecision {
@@ -244,7 +241,7 @@ impl<'a> MatchedRoute<'a, '_> {
     /// Fetches, for itself and for whoever joins.
     async fn lead_fetch<C: Client>(
         &self,
-        on: On<'_, 'a, '_>,
+        on: CacheScope<'_, 'a, '_>,
         wanted: WantedFetch,
         flight: Arc<Flight>,
         client: &mut C,
@@ -281,14 +278,14 @@ impl<'a> MatchedRoute<'a, '_> {
     /// Waits for a fetch of somebody else's, and uses what it brings if that answers this request.
     async fn join_fetch<C: Client>(
         &self,
-        on: On<'_, 'a, '_>,
+        on: CacheScope<'_, 'a, '_>,
         wanted: WantedFetch,
         other: Arc<Flight>,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<CacheStep, Refusal> {
         let why = wanted.why;
-        let On { cache, effects, .. } = on;
+        let CacheScope { cache, effects, .. } = on;
         let landing = tokio::select! {
             biased;
             landing = other.wait_landed() => Some(landing),
@@ -348,7 +345,7 @@ impl<'a> MatchedRoute<'a, '_> {
     /// Sends what a fetch came to.
     async fn serve_answer<C: Client>(
         &self,
-        on: On<'_, 'a, '_>,
+        on: CacheScope<'_, 'a, '_>,
         fetched: FetchedAnswer,
         client: &mut C,
         timer: &mut Timer,
@@ -469,14 +466,14 @@ impl<'a> MatchedRoute<'a, '_> {
 
 /// The cache a request belongs to, who is asked when it has no answer, and what policies effects.
 #[derive(Clone, Copy)]
-struct On<'l, 'a, 'g> {
-    cache: &'a RouteCache,
-    split: &'a Split,
-    effects: &'l PolicyEffects<'g>,
-    told: &'l CacheNote<'a>,
+pub(super) struct CacheScope<'l, 'a, 'g> {
+    pub(super) cache: &'a RouteCache,
+    pub(super) split: &'a Split,
+    pub(super) effects: &'l PolicyEffects<'g>,
+    pub(super) told: &'l CacheNote<'a>,
 }
 
-impl On<'_, '_, '_> {
+impl CacheScope<'_, '_, '_> {
     /// Counts what became of the request, for metrics and its line of the log.
     fn note_result(&self, result: CacheResult) {
         self.cache.counts.count_result(result);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{On, Serving};
+use super::{CacheScope, Serving};
 use crate::cache::answer::{self, ServedShare, StoredBody};
 use crate::cache::fill::OwnResponse;
 use crate::cache::object::Object;
@@ -22,7 +22,7 @@ impl<'a> MatchedRoute<'a, '_> {
     /// Sends a stored response, or one on its way into the store.
     pub(super) async fn serve_object<C: Client>(
         &self,
-        on: On<'_, 'a, '_>,
+        on: CacheScope<'_, 'a, '_>,
         object: Arc<Object>,
         serving: Serving<'_, '_>,
         client: &mut C,
@@ -107,7 +107,7 @@ impl<'a> MatchedRoute<'a, '_> {
     /// Sends a response that is not stored.
     pub(super) async fn serve_own<C: Client>(
         &self,
-        on: On<'_, 'a, '_>,
+        on: CacheScope<'_, 'a, '_>,
         own: OwnResponse,
         serving: Serving<'_, '_>,
         client: &mut C,
