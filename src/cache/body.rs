@@ -1,6 +1,6 @@
-//! A body that one task receives and any number of others read meanwhile, on any thread.
+//! A body that one task receives and any number of others read meanwhile, on any thread; and what is kept of it once it is whole.
 //!
-//! It is a chain of chunks: whoever reads holds the link it has come to, so chunks that nobody can
+//! While it is received it is a chain of chunks: whoever reads holds the link it has come to, so chunks that nobody can
 //! want any more free themselves. A body that is being stored keeps its first link and with it the
 //! whole chain; one that is only passed on lets go of it, and its writer then waits for the slowest
 //! reader. Nothing is locked: a link is set once.
@@ -99,11 +99,24 @@ pub struct BodyWriter {
     last: Arc<BodyLink>,
 }
 
+/// A body in one piece.
+#[derive(Debug)]
+struct WholeBody {
+    data: Bytes,
+    /// Fields behind it, which few bodies have.
+    trailers: Option<Box<Fields>>,
+}
+
 /// A body from its first byte on: what is stored of it, or is on its way into the store.
 #[derive(Debug, Clone)]
-pub struct CachedBody {
-    shared: Arc<SharedBody>,
-    first: Arc<BodyLink>,
+pub struct CachedBody(BodyForm);
+
+#[derive(Debug, Clone)]
+enum BodyForm {
+    /// A writer ends it, or has ended it.
+    Chain { shared: Arc<SharedBody>, first: Arc<BodyLink> },
+    /// No writer ever had to do with it: it needs a fifth of the memory.
+    Whole(Arc<WholeBody>),
 }
 
 /// Makes a body and its writer.
@@ -112,7 +125,7 @@ pub fn new_body() -> (BodyWriter, CachedBody) {
     let shared = Arc::new(SharedBody::default());
     let first = Arc::new(BodyLink { data: Bytes::new(), _held: None, next: OnceLock::new() });
     let writer = BodyWriter { shared: shared.clone(), last: first.clone() };
-    (writer, CachedBody { shared, first })
+    (writer, CachedBody(BodyForm::Chain { shared, first }))
 }
 
 impl BodyWriter {
@@ -184,59 +197,76 @@ impl CachedBody {
     /// A body that is whole already, and what follows it.
     #[must_use]
     pub fn whole_with(data: Bytes, trailers: Option<&Fields>) -> Self {
-        let (mut writer, body) = new_body();
-        writer.push_part(data);
-        writer.finish_body(trailers);
-        body
+        let trailers = trailers.map(|trailers| Box::new(trailers.clone()));
+        Self(BodyForm::Whole(Arc::new(WholeBody { data, trailers })))
     }
 
     /// Reads it from its first byte.
     #[must_use]
     pub fn new_reader(&self) -> CachedBodyReader {
-        self.shared.readers.fetch_add(1, Ordering::AcqRel);
-        CachedBodyReader { shared: self.shared.clone(), at: self.first.clone() }
+        CachedBodyReader(match &self.0 {
+            BodyForm::Chain { shared, first } => {
+                shared.readers.fetch_add(1, Ordering::AcqRel);
+                ReaderForm::Chain(ChainReader { shared: shared.clone(), at: first.clone() })
+            }
+            BodyForm::Whole(body) => {
+                ReaderForm::Whole { body: body.clone(), is_done: body.data.is_empty() }
+            }
+        })
     }
 
-    /// Returns whether it has at most one part so far.
+    /// Returns whether it is in one piece, as [`CachedBody::put_together`] makes it.
     #[must_use]
     pub fn is_one_piece(&self) -> bool {
-        self.parts().nth(1).is_none()
+        matches!(self.0, BodyForm::Whole(_))
     }
 
-    /// The same body in a single part that takes as much memory as it is long; `None` while it is not whole.
+    /// The same body in one piece that takes as much memory as it is long; `None` while it is not whole. What came in one
+    /// part, whose length was known, is not copied.
     #[must_use]
-    pub fn put_together(&self) -> Option<Self> {
+    pub fn put_together(&self, is_exact: bool) -> Option<Self> {
+        let BodyForm::Chain { first, .. } = &self.0 else { return Some(self.clone()) };
         if !self.is_whole() {
             return None;
         }
-        let length = self.parts().map(Bytes::len).sum();
-        let mut data = Vec::with_capacity(length);
-        self.parts().for_each(|part| data.extend_from_slice(part));
-        Some(Self::whole_with(Bytes::from(data), self.trailers()))
-    }
-
-    /// The parts received so far.
-    fn parts(&self) -> impl Iterator<Item = &Bytes> {
-        std::iter::successors(self.first.next_link(), |link| link.next_link())
-            .map(|link| &link.data)
+        let parts = || std::iter::successors(first.next_link(), |link| link.next_link());
+        let data = match first.next_link() {
+            Some(only) if is_exact && only.next_link().is_none() => only.data.clone(),
+            _ => {
+                let length = parts().map(|link| link.data.len()).sum();
+                let mut data = Vec::with_capacity(length);
+                parts().for_each(|link| data.extend_from_slice(&link.data));
+                Bytes::from(data)
+            }
+        };
+        Some(Self::whole_with(data, self.trailers()))
     }
 
     /// Bytes received so far.
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.shared.written.load(Ordering::Acquire)
+        match &self.0 {
+            BodyForm::Chain { shared, .. } => shared.written.load(Ordering::Acquire),
+            BodyForm::Whole(body) => body.data.len() as u64,
+        }
     }
 
     /// The fields behind it, once it has ended.
     #[must_use]
     pub fn trailers(&self) -> Option<&Fields> {
-        self.shared.trailers.get()
+        match &self.0 {
+            BodyForm::Chain { shared, .. } => shared.trailers.get(),
+            BodyForm::Whole(body) => body.trailers.as_deref(),
+        }
     }
 
     /// Returns whether it was received to its end.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.shared.state.load(Ordering::Acquire) == WHOLE
+        match &self.0 {
+            BodyForm::Chain { shared, .. } => shared.state.load(Ordering::Acquire) == WHOLE,
+            BodyForm::Whole(_) => true,
+        }
     }
 }
 
@@ -255,7 +285,17 @@ pub enum BodyPart {
 
 /// One reader's place in a body.
 #[derive(Debug)]
-pub struct CachedBodyReader {
+pub struct CachedBodyReader(ReaderForm);
+
+#[derive(Debug)]
+enum ReaderForm {
+    Chain(ChainReader),
+    Whole { body: Arc<WholeBody>, is_done: bool },
+}
+
+/// One reader's place in a chain of parts.
+#[derive(Debug)]
+struct ChainReader {
     shared: Arc<SharedBody>,
     at: Arc<BodyLink>,
 }
@@ -263,6 +303,47 @@ pub struct CachedBodyReader {
 impl CachedBodyReader {
     /// Takes the next part, if it is there.
     pub fn take_part(&mut self) -> BodyPart {
+        match &mut self.0 {
+            ReaderForm::Chain(reader) => reader.take_part(),
+            ReaderForm::Whole { is_done: true, .. } => BodyPart::End,
+            ReaderForm::Whole { body, is_done } => {
+                *is_done = true;
+                BodyPart::Data(body.data.clone())
+            }
+        }
+    }
+
+    /// The fields behind the body, once it has ended.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&Fields> {
+        match &self.0 {
+            ReaderForm::Chain(reader) => reader.shared.trailers.get(),
+            ReaderForm::Whole { body, .. } => body.trailers.as_deref(),
+        }
+    }
+
+    /// Returns whether there is something to take.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        match &self.0 {
+            ReaderForm::Chain(reader) => reader.at.next.get().is_some(),
+            ReaderForm::Whole { .. } => true,
+        }
+    }
+
+    /// Returns what tells of more; to be asked for before [`CachedBodyReader::take_part`] finds nothing.
+    #[must_use]
+    pub fn grown(&self) -> Arc<Notify> {
+        match &self.0 {
+            ReaderForm::Chain(reader) => reader.shared.grown.clone(),
+            // Nobody waits for more of it.
+            ReaderForm::Whole { .. } => Arc::default(),
+        }
+    }
+}
+
+impl ChainReader {
+    fn take_part(&mut self) -> BodyPart {
         match self.at.next.get() {
             None => BodyPart::Later,
             Some(NextPart::End) => BodyPart::End,
@@ -274,27 +355,9 @@ impl CachedBodyReader {
             }
         }
     }
-
-    /// The fields behind the body, once it has ended.
-    #[must_use]
-    pub fn trailers(&self) -> Option<&Fields> {
-        self.shared.trailers.get()
-    }
-
-    /// Returns whether there is something to take.
-    #[must_use]
-    pub fn has_more(&self) -> bool {
-        self.at.next.get().is_some()
-    }
-
-    /// Returns what tells of more; to be asked for before [`CachedBodyReader::take_part`] finds nothing.
-    #[must_use]
-    pub fn grown(&self) -> Arc<Notify> {
-        self.shared.grown.clone()
-    }
 }
 
-impl Drop for CachedBodyReader {
+impl Drop for ChainReader {
     fn drop(&mut self) {
         self.shared.readers.fetch_sub(1, Ordering::AcqRel);
         self.shared.freed.notify_one();
@@ -361,23 +424,49 @@ mod tests {
     fn a_whole_body_is_put_together_from_its_parts() {
         let (mut writer, first) = new_body();
         writer.push_part(Bytes::from_static(b"abc"));
-        assert!(first.put_together().is_none(), "it is not whole");
+        assert!(first.put_together(true).is_none(), "it is not whole");
         writer.push_part(Bytes::from_static(b"de"));
-        assert!(first.put_together().is_none(), "it is not whole");
+        assert!(first.put_together(true).is_none(), "it is not whole");
         let mut trailers = Fields::default();
         trailers.push(b"x-sum", b"1");
         writer.finish_body(Some(&trailers));
-        let one = first.put_together().unwrap();
+        let one = first.put_together(true).unwrap();
         let mut reader = one.new_reader();
         assert_eq!(reader.take_part(), BodyPart::Data(Bytes::from_static(b"abcde")));
         assert_eq!(reader.take_part(), BodyPart::End);
         assert_eq!(one.trailers().unwrap().named(b"x-sum").collect::<Vec<_>>(), [b"1"]);
-        assert!(one.is_one_piece() && !first.is_one_piece());
+        assert_eq!(reader.trailers().unwrap().named(b"x-sum").collect::<Vec<_>>(), [b"1"]);
+        assert!(one.is_one_piece() && !first.is_one_piece() && one.is_whole());
+        assert_eq!((one.written(), first.written()), (5, 5));
         let (mut writer, cut) = new_body();
         writer.push_part(Bytes::from_static(b"abc"));
         writer.push_part(Bytes::from_static(b"de"));
         drop(writer);
-        assert!(cut.put_together().is_none(), "half of it is missing");
+        assert!(cut.put_together(true).is_none(), "half of it is missing");
+    }
+
+    #[test]
+    fn a_body_that_came_in_one_part_is_copied_only_if_its_memory_is_too_large() {
+        let data = Bytes::from(vec![b'x'; 100]);
+        let (mut writer, body) = new_body();
+        writer.push_part(data.clone());
+        writer.finish_body(None);
+        let at = |is_exact| match body.put_together(is_exact).unwrap().new_reader().take_part() {
+            BodyPart::Data(part) => part.as_ptr(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at(true), data.as_ptr());
+        assert_ne!(at(false), data.as_ptr());
+    }
+
+    #[test]
+    fn an_empty_body_has_an_end_and_nothing_else() {
+        let (writer, chain) = new_body();
+        writer.finish_body(None);
+        for body in [chain.put_together(true).unwrap(), CachedBody::whole(Bytes::new()), chain] {
+            assert_eq!(body.new_reader().take_part(), BodyPart::End);
+            assert!(body.is_whole() && body.written() == 0 && body.new_reader().has_more());
+        }
     }
 
     #[test]

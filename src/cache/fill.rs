@@ -288,24 +288,24 @@ impl Filling {
         Ok(Arc::new(object))
     }
 
-    /// The same response with its body in one piece, unless it is that already, or is too long, or there is no memory for both
-    /// of them. A part of a body whose length nobody knew may have grown to more memory than it needs.
+    /// The same response in the memory that it needs, with its body in one piece, unless that is too long, or there is no
+    /// memory for both of them.
     fn put_together(&self, object: Arc<Object>) -> Arc<Object> {
-        let is_exact = object.length.is_some() && object.body.is_one_piece();
-        if is_exact || object.body.written() > WHOLE_PIECE {
+        if object.body.written() > WHOLE_PIECE {
             return object;
         }
-        let Some(body) = object.body.put_together() else { return object };
-        let parts = ObjectParts {
-            asked: object.key.clone(),
-            variant: object.variant,
-            head: object.head.clone(),
-            timing: object.timing,
-            body,
-            length: object.length,
-            asked_at: object.asked_at,
-        };
-        self.reserve_object(parts).unwrap_or(object)
+        // A part of a body whose length nobody knew may have grown to more memory than it needs.
+        let Some(body) = object.body.put_together(object.length.is_some()) else { return object };
+        let store = &self.order.store;
+        let one = object.with_body(body, Reservation::new(store.used_counter()));
+        let size = one.size();
+        if !store.reserve_bytes(size) {
+            return object;
+        }
+        one.reservation.add_bytes(size);
+        let one = Arc::new(one);
+        object.set_successor(&one);
+        one
     }
 
     /// A response that is for one client alone.

@@ -1,7 +1,7 @@
 //! One stored response, or one on its way into the store.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::body::CachedBody;
 use super::directives::ResponseDirectives;
@@ -62,6 +62,8 @@ pub struct Object {
     hits: AtomicU64,
     /// A soft purge: stale from now on, whatever its timing says.
     softly_purged: AtomicBool,
+    /// What was stored in its place while clients were sent it: their uses count there.
+    successor: OnceLock<Weak<Self>>,
     /// The memory it takes of its store.
     pub reservation: Reservation,
 }
@@ -140,8 +142,38 @@ impl Object {
             uses: AtomicU8::new(0),
             hits: AtomicU64::new(0),
             softly_purged: AtomicBool::new(false),
+            successor: OnceLock::new(),
             reservation,
         }
+    }
+
+    /// The same response with another form of its body, in no more memory than it needs.
+    #[must_use]
+    pub fn with_body(&self, body: CachedBody, reservation: Reservation) -> Self {
+        Self {
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
+            key: self.key.clone(),
+            variant: self.variant,
+            // What grew while it was received is as large as it must be in a copy.
+            head: self.head.clone(),
+            length: self.length,
+            timing: self.timing,
+            withheld: self.withheld.clone(),
+            body,
+            search: self.search.clone(),
+            tags: self.tags.clone(),
+            asked_at: self.asked_at,
+            uses: AtomicU8::new(self.uses()),
+            hits: AtomicU64::new(self.hits()),
+            softly_purged: AtomicBool::new(self.softly_purged.load(Ordering::Acquire)),
+            successor: OnceLock::new(),
+            reservation,
+        }
+    }
+
+    /// Names what is stored in its place from now on.
+    pub fn set_successor(&self, successor: &Arc<Self>) {
+        let _set_once = self.successor.set(Arc::downgrade(successor));
     }
 
     /// Returns what it takes of the store's memory without its body, in bytes.
@@ -176,6 +208,9 @@ impl Object {
     /// Counts a use. A counter that is full is not written to, so that an entry everybody asks for
     /// costs no traffic between cores.
     pub fn count_use(&self) {
+        if let Some(successor) = self.successor.get().and_then(Weak::upgrade) {
+            return successor.count_use();
+        }
         let uses = self.uses.load(Ordering::Relaxed);
         if uses < MOST_USES {
             self.uses.store(uses + 1, Ordering::Relaxed);
@@ -186,6 +221,9 @@ impl Object {
     /// Counts the use by the request for which it was fetched. That says nothing of whether anybody will ask
     /// again, so it does not keep the entry: a scan would keep all of it.
     pub fn count_first_use(&self) {
+        if let Some(successor) = self.successor.get().and_then(Weak::upgrade) {
+            return successor.count_first_use();
+        }
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -422,6 +460,26 @@ mod tests {
                 && read.sends_field(b"x-c")
                 && !read.sends_field(b"Age")
         );
+    }
+
+    #[test]
+    fn another_form_of_the_body_changes_nothing_else() {
+        let lines = [("cache-tag", "a b"), ("cache-control", "max-age=9, no-cache=\"x-a\"")];
+        let first = object(&lines);
+        first.count_use();
+        first.purge_softly();
+        let body = CachedBody::whole(bytes::Bytes::from_static(b"hello"));
+        let other = first.with_body(body, Reservation::default());
+        assert_ne!(first.number, other.number);
+        assert_eq!((&other.tags, &other.key, other.length), (&first.tags, &first.key, Some(5)));
+        assert_eq!((other.uses(), other.hits(), other.sends_field(b"x-a")), (1, 1, false));
+        assert_eq!(other.timing(), first.timing());
+        assert!(other.size() <= first.size());
+        let other = Arc::new(other);
+        first.set_successor(&other);
+        first.count_use();
+        first.count_first_use();
+        assert_eq!((other.uses(), other.hits(), first.hits()), (2, 3, 1));
     }
 
     #[test]
