@@ -60,6 +60,8 @@ pub(super) struct CacheStats {
     no_room: u64,
     /// Purges by who ordered them.
     purges: CachePurges,
+    /// Purges that are being carried out, or were up to two seconds ago; at most 4096.
+    purging: usize,
     /// Events of its webhook by what became of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<CacheEvents>,
@@ -199,6 +201,7 @@ pub(super) fn cache_stats(cache: &RouteCache) -> CacheStats {
         purged: store.counts.purged.load(Relaxed),
         no_room: store.counts.no_room.load(Relaxed),
         purges: CachePurges::of(store),
+        purging: store.purges_under_way(),
         events: cache.webhook.is_some().then(|| CacheEvents::of(store)),
         tier: cache.tier.as_ref().map(|tier| {
             let count = |result| store.counts.tier.times_of(result);

@@ -14,7 +14,7 @@ use crate::wire::{Known, ResponseHead};
 
 /// Memory of an entry beside its key, head and body, in bytes: the object, its places in the table,
 /// in the order of eviction and in the list of expiries, as the resident memory of a process grows with each of many small ones.
-pub const OVERHEAD: u64 = 1152;
+pub const OVERHEAD: u64 = 1088;
 
 /// Returns how much memory so many bytes take, in bytes: the allocator has four sizes from one power of two to the next (mimalloc,
 /// `mi_bin`; jemalloc has the same).

@@ -3,6 +3,8 @@
 //! Workers find and add; a thread of its own ([`super::housekeeping`]) decides what leaves and
 //! carries out purges, so that neither holds up a request.
 
+mod purges;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -10,18 +12,16 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use arc_swap::ArcSwap;
 use papaya::HashMap;
 use seize::Collector;
-use tokio::sync::oneshot;
 
 use super::flight::Flight;
 use super::housekeeping::HousekeepingCommand;
 use super::key::{self, KeyRef, StoreKey};
 use super::object::Object;
 use super::policy::Millis;
-use super::purge::{Purge, PurgeCounts, PurgeSource, RecordedPurge};
+use super::purge::{PurgeCounts, RecordedPurge};
 use super::search::SearchRule;
 use super::tier::TierCounts;
 use super::webhook::WebhookEvents;
-use crate::clock;
 use crate::wire::head::Fields;
 
 /// The most variants of one key; the oldest goes when there would be more.
@@ -31,9 +31,6 @@ const MOST_VARIANTS: usize = 64;
 const MOST_SEARCH_RULES: usize = 8;
 /// The share of a cache's memory that one response may take: one part in this many.
 const LARGEST_SHARE: u64 = 8;
-/// The most purges that count before they have been carried out: each response that is found is held against them. What
-/// further ones concern is found until it is removed.
-const MOST_AT_ONCE: usize = 64;
 /// The share of memory that housekeeping keeps free for what is on its way in.
 const HEADROOM_SHARE: u64 = 16;
 
@@ -81,7 +78,7 @@ pub struct CacheStore {
     /// Purges of the last minutes, newest last: what was asked for before one is not stored.
     recent_purges: ArcSwap<Vec<Arc<RecordedPurge>>>,
     /// Those of them that are being carried out: what they concern is not found any more.
-    purges_under_way: ArcSwap<Vec<Arc<RecordedPurge>>>,
+    held_against: ArcSwap<Vec<Arc<RecordedPurge>>>,
     /// How many are being carried out.
     purging: AtomicUsize,
     /// What lately stored responses say of queries that they answer too, newest first.
@@ -102,15 +99,6 @@ pub struct CacheFound {
     pub variant: u64,
     /// The response that they select.
     pub object: Option<Arc<Object>>,
-}
-
-/// A purge that housekeeping was told of.
-#[derive(Debug)]
-pub(crate) struct OrderedPurge {
-    /// What it concerns is not found any more.
-    pub(crate) counts_at_once: bool,
-    /// The number of responses that went or became stale, once all have.
-    pub(crate) purged: oneshot::Receiver<usize>,
 }
 
 impl CacheStore {
@@ -134,7 +122,7 @@ impl CacheStore {
             memory: AtomicU64::new(bounds.0),
             most_entries: AtomicUsize::new(bounds.1),
             recent_purges: ArcSwap::default(),
-            purges_under_way: ArcSwap::default(),
+            held_against: ArcSwap::default(),
             purging: AtomicUsize::new(0),
             search_rules: ArcSwap::default(),
             housekeeping,
@@ -161,22 +149,6 @@ impl CacheStore {
         let object = slot.variants.iter().find(|(known, _)| *known == variant);
         let object = object.filter(|(_, object)| self.outlives_purges(object));
         CacheFound { variant, object: object.map(|(_, object)| object.clone()) }
-    }
-
-    /// Returns whether a response is there to be found while purges are being carried out; what a soft one concerns is stale at
-    /// once.
-    fn outlives_purges(&self, object: &Object) -> bool {
-        if self.purging.load(Ordering::Acquire) == 0 {
-            return true;
-        }
-        let under_way = self.purges_under_way.load();
-        let mut all = under_way.iter().filter(|recorded| recorded.concerns_object(object));
-        all.all(|recorded| {
-            if recorded.purge.soft {
-                object.purge_softly();
-            }
-            recorded.purge.soft
-        })
     }
 
     /// Reads the response with a number; `None` once it has left.
@@ -329,78 +301,6 @@ impl CacheStore {
         self.counts.no_room.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Removes whatever answers requests of a key, and keeps out what was asked for before.
-    pub fn invalidate_key(&self, key: &StoreKey, now: Millis, source: PurgeSource) {
-        self.counts.purges.count(source);
-        self.invalidate_one(key, now);
-        for canonical in self.search_rules.load().iter().filter_map(|rule| key.to_canonical(rule)) {
-            if canonical != *key {
-                self.invalidate_one(&canonical, now);
-            }
-        }
-    }
-
-    fn invalidate_one(&self, key: &StoreKey, now: Millis) {
-        /// More than so many are not told apart any more.
-        const MOST: usize = 65_536;
-        let invalidated = self.invalidated.pin();
-        if invalidated.len() < MOST {
-            invalidated.insert(key.hash(), now);
-        } else {
-            self.all_invalidated_at.fetch_max(now, Ordering::AcqRel);
-        }
-        self.remove_key(key);
-    }
-
-    /// Hands what a header names, paths and tags, to housekeeping.
-    pub fn invalidate_named<'v>(
-        self: &Arc<Self>,
-        values: impl Iterator<Item = &'v [u8]>,
-        host: &[u8],
-        mut also: impl FnMut(&Purge),
-    ) {
-        let listed = values.flat_map(|value| value.split(|b| matches!(b, b',' | b' ' | b'\t')));
-        for name in listed.filter(|name| !name.is_empty()).take(64) {
-            let purge = if name.starts_with(b"/") {
-                Purge { host: Some(host.into()), path: Some(name.into()), ..Purge::default() }
-            } else {
-                Purge { tag: Some(name.into()), ..Purge::default() }
-            };
-            also(&purge);
-            // A queue that is full has enough to do; the responses run out by themselves.
-            let _full =
-                self.housekeeping.try_send(HousekeepingCommand::Invalidate(self.clone(), purge));
-            self.counts.purges.count(PurgeSource::Header);
-        }
-    }
-
-    /// Orders a purge, which counts at once where few others are under way; `None` while housekeeping has too much to do.
-    pub(crate) fn order_purge(
-        self: &Arc<Self>,
-        purge: Purge,
-        source: PurgeSource,
-    ) -> Option<OrderedPurge> {
-        if !self.takes_purges() {
-            return None;
-        }
-        let (reply, purged) = oneshot::channel();
-        let recorded = self.record_purge(purge, clock::unix_millis());
-        let counts_at_once = self.is_under_way(&recorded);
-        let command = HousekeepingCommand::Purge(self.clone(), recorded.clone(), reply);
-        if self.housekeeping.try_send(command).is_err() {
-            self.end_purge(&recorded);
-            return None;
-        }
-        self.counts.purges.count(source);
-        Some(OrderedPurge { counts_at_once, purged })
-    }
-
-    /// Returns when what is stored for a key was last made invalid.
-    fn invalidated_at(&self, key: &StoreKey) -> Millis {
-        let one = self.invalidated.pin().get(&key.hash()).copied().unwrap_or(0);
-        one.max(self.all_invalidated_at.load(Ordering::Acquire))
-    }
-
     /// Takes memory for a response on its way in. `false` when there is none to take.
     #[must_use]
     pub fn reserve_bytes(self: &Arc<Self>, bytes: u64) -> bool {
@@ -532,79 +432,6 @@ impl CacheStore {
     #[must_use]
     pub fn flights(&self) -> usize {
         self.flights.len()
-    }
-
-    /// Returns whether a purge since its request was sent counts for a response.
-    #[must_use]
-    pub fn is_purged_since(&self, object: &Object) -> bool {
-        if self.invalidated_at(&object.key) >= object.asked_at {
-            return true;
-        }
-        let purges = self.recent_purges.load();
-        let since = purges.iter().rev().take_while(|recorded| recorded.at >= object.asked_at);
-        since.into_iter().any(|recorded| recorded.purge.matches_object(object))
-    }
-
-    /// Records a purge before it is carried out, and parts newcomers from fetches before it.
-    pub(super) fn record_purge(&self, purge: Purge, now: Millis) -> Arc<RecordedPurge> {
-        /// A fetch that takes longer than this has been cut.
-        const KEEP: Millis = 10 * 60 * 1000;
-        /// More than this in ten minutes count as a purge of everything.
-        const MOST: usize = 1000;
-        let recorded = Arc::new(RecordedPurge { at: now, purge });
-        self.recent_purges.rcu(|known| {
-            let mut purges: Vec<_> =
-                known.iter().filter(|known| known.at + KEEP > now).cloned().collect();
-            if purges.len() >= MOST {
-                purges = vec![Arc::new(RecordedPurge { at: now, purge: Purge::everything() })];
-            }
-            purges.push(recorded.clone());
-            purges
-        });
-        self.purging.fetch_add(1, Ordering::AcqRel);
-        self.purges_under_way.rcu(|known| {
-            let mut purges = Vec::clone(known);
-            if purges.len() < MOST_AT_ONCE {
-                purges.push(recorded.clone());
-            }
-            purges
-        });
-        let flights = self.flights.pin();
-        flights.retain(|_, flight| !recorded.purge.may_match_key(flight.key()));
-        recorded
-    }
-
-    /// Returns whether there are few enough purges under way for one more.
-    #[must_use]
-    pub(super) fn takes_purges(&self) -> bool {
-        /// More than so many have enough to do for seconds.
-        const MOST: usize = 4096;
-        self.purging.load(Ordering::Acquire) < MOST
-    }
-
-    /// Returns whether what a purge concerns is not found any more, although it has not been removed.
-    fn is_under_way(&self, recorded: &Arc<RecordedPurge>) -> bool {
-        self.purges_under_way.load().iter().any(|known| Arc::ptr_eq(known, recorded))
-    }
-
-    /// Forgets a purge that has been carried out.
-    pub(super) fn end_purge(&self, recorded: &Arc<RecordedPurge>) {
-        self.purges_under_way.rcu(|known| {
-            let left = known.iter().filter(|known| !Arc::ptr_eq(known, recorded));
-            left.cloned().collect::<Vec<_>>()
-        });
-        self.purging.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Removes one response that a purge concerns, or makes it stale. `false` when it had left already.
-    pub(super) fn purge_one(&self, purge: &Purge, object: &Arc<Object>) -> bool {
-        if purge.soft {
-            object.purge_softly();
-        } else if !self.remove_object(object) {
-            return false;
-        }
-        self.counts.purged.fetch_add(1, Ordering::Relaxed);
-        true
     }
 
     /// The responses used most, most used first, at most `n`.
