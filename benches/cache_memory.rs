@@ -10,6 +10,7 @@
     reason = "a program for people who measure"
 )]
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
@@ -34,6 +35,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const MEMORY: u64 = 64 << 20;
 /// Responses, unless the command line says how many.
 const RESPONSES: u64 = 2_000_000;
+/// The responses that may come without a pause.
+const BURST: u64 = 256;
 /// The threads that take them in.
 const THREADS: u64 = 2;
 
@@ -106,8 +109,11 @@ fn scan(name: &str, responses: u64, sizes: &[usize]) {
                 let body = vec![b'x'; sizes.iter().copied().max().unwrap()];
                 for n in (thread..responses).step_by(THREADS as usize) {
                     // Fetches come no faster than room is made for them, or they would not be stored.
-                    while store.used() > MEMORY - MEMORY / 32 {
+                    while store.used() > MEMORY - MEMORY / 32 || n % BURST < THREADS {
                         std::thread::sleep(Duration::from_micros(50));
+                        if store.used() <= MEMORY - MEMORY / 32 {
+                            break;
+                        }
                     }
                     fetch(store, settings, n, &body[..sizes[n as usize % sizes.len()]]);
                     done.fetch_add(1, Ordering::Relaxed);
@@ -133,17 +139,25 @@ fn scan(name: &str, responses: u64, sizes: &[usize]) {
 }
 
 fn main() {
-    let responses = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(RESPONSES);
+    const BODIES: [(&str, u64, &[usize]); 3] = [
+        ("128 B", 1, &[128]),
+        ("16 KiB", 50, &[16 << 10]),
+        ("100 B to 100 KB, mixed", 50, &[100, 1000, 333, 100_000, 3333, 10_000, 33_333]),
+    ];
+    let arguments: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let responses = arguments.first().copied().unwrap_or(RESPONSES);
+    // Each scan has a process of its own, as an allocator keeps what another one had.
+    if let Some((name, share, sizes)) = arguments.get(1).and_then(|n| BODIES.get(*n as usize)) {
+        return scan(name, responses / share, sizes);
+    }
     println!(
         "`memory` is {} MiB\n\n| bodies | responses | kept at the end | resident / memory, at most | resident / counted, at the end \
          | counted / memory, at most | not stored | s |\n|---|---:|---:|---:|---:|---:|---:|---:|",
         MEMORY >> 20
     );
-    scan("128 B", responses, &[128]);
-    scan("16 KiB", responses / 50, &[16 << 10]);
-    scan(
-        "100 B to 100 KB, mixed",
-        responses / 50,
-        &[100, 1000, 333, 100_000, 3333, 10_000, 33_333],
-    );
+    for n in 0..BODIES.len() {
+        let mut one = Command::new(std::env::current_exe().unwrap());
+        let ended = one.args([responses.to_string(), n.to_string()]).status().unwrap();
+        assert!(ended.success(), "a scan failed: {ended}");
+    }
 }
