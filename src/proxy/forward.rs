@@ -132,7 +132,7 @@ impl<'a> MatchedRoute<'a, '_> {
         let job = ForwardRequest {
             worker: ex.worker,
             memory: ex.snapshot.request_memory,
-            request,
+            request: &request,
             requester: &requester,
             seen: seen.as_ref(),
         };

@@ -48,38 +48,25 @@ pub enum Unchosen {
     Gone,
 }
 
-/// Finds a server for a request's first attempt, waiting for one if need be.
+/// Finds a server for a request's first attempt. None is free for a request that comes while others wait.
 ///
 /// # Errors
-/// [`Unchosen`], but not [`Unchosen::Full`].
-pub async fn choose_first<'a, C: Client>(
+/// [`Unchosen`].
+#[inline]
+pub fn choose_first<'a>(
     job: &ForwardRequest<'_>,
     target: TargetMembers<'a>,
     progress: &mut AttemptProgress<'_, '_>,
-    client: &mut C,
-    timer: &mut Timer,
 ) -> Result<Chosen<'a>, Unchosen> {
-    let chosen = if target.upstream.state.queue.depth() == 0 {
+    if target.upstream.state.queue.depth() == 0 {
         at_once(job, target, progress, &mut None, job.request.started)
     } else {
         Err(Unchosen::Full)
-    };
-    let chosen = match chosen {
-        Err(Unchosen::Full) => {
-            let (carried, caller) = (&mut None, WaitingClient { client, timer });
-            // Boxed, so that requests that need not wait do not move the memory of the wait.
-            Box::pin(in_turn(job, target, progress, carried, caller)).await
-        }
-        other => other,
-    };
-    if !chosen.as_ref().is_ok_and(|chosen| chosen.bonded) {
-        note_unbound(job, target);
     }
-    chosen
 }
 
 /// Counts a request whose session leads nowhere. Asked once for each request, not for each look at the servers.
-fn note_unbound(job: &ForwardRequest<'_>, target: TargetMembers<'_>) {
+pub fn note_unbound(job: &ForwardRequest<'_>, target: TargetMembers<'_>) {
     let Some(learned) = target.members.sticky.as_ref().and_then(Affinity::as_learned) else {
         return;
     };

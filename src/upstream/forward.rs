@@ -127,7 +127,18 @@ async fn ask_upstream<C: Client>(
     timer: &mut Timer,
 ) -> Result<ForwardOutcome, UpstreamError> {
     target.retry.budget.count_request();
-    let mut chosen = match choose::choose_first(job, target, progress, client, timer).await {
+    let found = match choose::choose_first(job, target, progress) {
+        Err(Unchosen::Full) => {
+            let caller = WaitingClient { client: &mut *client, timer: &mut *timer };
+            // Boxed, so that requests that need not wait do not hold the memory of the wait.
+            Box::pin(choose::in_turn(job, target, progress, &mut None, caller)).await
+        }
+        found => found,
+    };
+    if !found.as_ref().is_ok_and(|chosen| chosen.bonded) {
+        choose::note_unbound(job, target);
+    }
+    let mut chosen = match found {
         Ok(chosen) => chosen,
         Err(unchosen) => return Err(unchosen.into()),
     };

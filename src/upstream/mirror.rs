@@ -101,7 +101,7 @@ impl Mirror {
         };
         // Copies are few, and what they hold is theirs already.
         let memory = usize::MAX;
-        let job = ForwardRequest { worker, memory, request, requester: copy, seen: None };
+        let job = ForwardRequest { worker, memory, request: &request, requester: copy, seen: None };
         let mut client = DetachedClient::new(&copy.body, DiscardSink::default())
             .with_trailers(copy.trailers.as_ref());
         let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());

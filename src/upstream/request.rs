@@ -21,7 +21,7 @@ pub struct ForwardRequest<'a> {
     /// The most that all requests may hold together, in bytes.
     pub memory: usize,
     /// The traits of the request.
-    pub request: RequestTraits<'a>,
+    pub request: &'a RequestTraits<'a>,
     /// The one for whom it is forwarded.
     pub requester: &'a dyn Requester,
     /// The buffer that keeps the body as it goes by, for a copy of the request.

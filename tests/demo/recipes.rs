@@ -19,7 +19,10 @@ const RECIPES: [(&str, &str); 8] = [
         "A policy on responses, like `compress`",
         r"policy::compress|mod compress|(policies|written|route|stages|self)\.compress\b|compress: bool|CompressStage",
     ),
-    ("A source of servers, like `file`", r"\bSource::File|\nmod file;|file::Files|struct FileWatch"),
+    (
+        "A source of servers, like `file`",
+        r"\bSource::File|\nmod file;|file::Files|struct FileWatch",
+    ),
     ("A protocol to clients and servers, like HTTP/2", r"\bH2Client\b|\bH2Origin\b|crate::h2::"),
     ("A refusal, like `LoopDetected`", r#""loop_detected""#),
     ("A command, like `health`", r"HealthArguments|run_health|\nmod health"),

@@ -244,7 +244,8 @@ impl Fetch {
             ..RequestTraits::detached(&id, "route.cache", &cause)
         };
         let requester = &FetchRequester { fetch: self, conditions: &conditions };
-        let job = ForwardRequest { worker, memory: self.memory, request, requester, seen: None };
+        let (request, memory) = (&request, self.memory);
+        let job = ForwardRequest { worker, memory, request, requester, seen: None };
         let mut client = DetachedClient::new(&[], filling);
         let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());
         let sent = forward_request(&job, target, &mut client, &mut timer, &mut trail).await;
