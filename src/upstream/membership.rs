@@ -9,8 +9,9 @@
 //!
 //! # What stays
 //! What is known about a server (health, ejections, breaker, latency, connections) belongs to its
-//! [`Endpoint`], which the next membership takes over as long as the server has the same name and the
-//! same addresses. Weight, labels, zone and priority may change without anybody noticing.
+//! [`Endpoint`](crate::endpoint::Endpoint), which the next membership takes over as long as the
+//! server has the same name and the same addresses. Weight, labels, zone and priority may change
+//! without anybody noticing.
 //!
 //! # Who builds
 //! One thread, off the path of requests, from a list of [`ServerSpec`]s. Whoever finds out about servers

@@ -45,8 +45,8 @@ impl Clock for Ticks {
 #[derive(Debug, Clone)]
 pub(super) struct LocalStore {
     pub(super) table: Arc<KeyTable>,
-    /// Nanoseconds, as [`Pace::interval_and_unit`] chose them. The shortest one goes round in 18 minutes; sweeping keeps what is
-    /// older from looking like the future.
+    /// Nanoseconds, as [`super::Pace::interval_and_unit`] chose them. The shortest one goes round in
+    /// 18 minutes; sweeping keeps what is older from looking like the future.
     pub(super) unit: u64,
     pub(super) ticks: Ticks,
 }

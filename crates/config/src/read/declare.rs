@@ -21,7 +21,7 @@ pub(crate) fn schema_name(of: &'static str) -> &'static str {
 }
 
 /// Declares a table: fields are keys, `= default` makes a key optional, `[name: Type]` is a
-/// [`KeyGroup`]. Doc comments become descriptions in the JSON schema.
+/// [`KeyGroup`](super::KeyGroup). Doc comments become descriptions in the JSON schema.
 macro_rules! table {
     (@read $table:ident $reader:ident $key:ident $type:ty;) => {
         $table.required::<$type>($crate::read::key_name(stringify!($key)), $reader)
