@@ -14,6 +14,7 @@ mod abuse;
 mod announced;
 mod answers;
 mod clients;
+mod compressed;
 mod floods;
 mod frames;
 mod grpc;
