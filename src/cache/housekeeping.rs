@@ -415,8 +415,8 @@ mod tests {
         add(&store, "/a", 60_000, "red");
         add(&store, "/b", 60_000, "blue");
         obey_all(&mut house, &commands);
-        store.record_purge(by_tag("red"), clock::unix_millis() + 60_000);
         assert_eq!(apply(&mut house, &commands, (&store, by_tag("red"))), 1);
+        store.record_purge(by_tag("red"), clock::unix_millis() + 60_000);
         assert!(!has(&store, "/a") && has(&store, "/b"));
         assert!(!add(&store, "/a", 60_000, "red"), "its request was sent before the purge");
         assert!(add(&store, "/c", 60_000, "blue"));

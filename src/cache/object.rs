@@ -16,6 +16,9 @@ use crate::wire::{Known, ResponseHead};
 /// in the order of eviction and in the list of expiries, as the resident memory of a process grows with each of many small ones.
 pub const OVERHEAD: u64 = 1088;
 
+/// Memory that a body takes beside its bytes while it is a chain for those who read what is still coming, in bytes.
+const CHAIN_OVERHEAD: u64 = 448;
+
 /// Returns how much memory so many bytes take, in bytes: the allocator has four sizes from one power of two to the next (mimalloc,
 /// `mi_bin`; jemalloc has the same).
 #[must_use]
@@ -182,7 +185,8 @@ impl Object {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<Box<[u8]>>()).sum();
         let rule = self.search.as_ref().map_or(0, |rule| rule.size());
         let head = self.head.fields.capacity() + self.key.len() + tags + rule;
-        OVERHEAD + allocated(head as u64)
+        let body = if self.body.is_one_piece() { 0 } else { CHAIN_OVERHEAD };
+        OVERHEAD + body + allocated(head as u64)
     }
 
     /// Returns what it takes of the store's memory, in bytes.
@@ -480,6 +484,18 @@ mod tests {
         first.count_use();
         first.count_first_use();
         assert_eq!((other.uses(), other.hits(), first.hits()), (2, 3, 1));
+    }
+
+    #[test]
+    fn a_chain_for_its_readers_is_counted() {
+        let key = Arc::new(StoreKey::new("c", b"http", b"a.test", b"/x", None, &[]));
+        let (mut writer, body) = crate::cache::body::new_body();
+        writer.push_part(bytes::Bytes::from_static(b"hello"));
+        writer.finish_body(None);
+        let first = new_object(key, head(&[]), Timing::default(), body);
+        let one = first.body.put_together(true).unwrap();
+        let other = first.with_body(one, Reservation::default());
+        assert_eq!(first.size() - other.size(), 448);
     }
 
     #[test]

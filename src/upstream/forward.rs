@@ -138,10 +138,7 @@ async fn ask_upstream<C: Client>(
     if !found.as_ref().is_ok_and(|chosen| chosen.bonded) {
         choose::note_unbound(job, target);
     }
-    let mut chosen = match found {
-        Ok(chosen) => chosen,
-        Err(unchosen) => return Err(unchosen.into()),
-    };
+    let mut chosen = found?;
     loop {
         progress.trail.asked = Some(chosen.member.at);
         progress.trail.attempts = progress.attempt;
@@ -160,13 +157,7 @@ async fn ask_upstream<C: Client>(
         if let Some(began) = began {
             report_attempt(job, &target, &chosen, (progress.attempt, failure), began);
         }
-        let facts = RetryFacts {
-            repeatable: job.request.repeatable,
-            replayable: replay.is_complete(),
-            retries: progress.retries,
-            repaired: progress.repaired,
-            keyed: target.key.is_some(),
-        };
+        let facts = retry_facts(job, target, replay, progress);
         let decision = target.retry.decide_next(failure, facts);
         let mut carried = note_failure(&target, &mut chosen, failure, decision);
         let next = if decision == RetryDecision::GiveUp {
@@ -224,6 +215,22 @@ impl From<Unchosen> for UpstreamError {
             Unchosen::Refused(refusal) => UpstreamError::Unusable(refusal),
             Unchosen::Gone => UpstreamError::Gone,
         }
+    }
+}
+
+/// What decides over a further attempt, besides the failure.
+fn retry_facts(
+    job: &ForwardRequest<'_>,
+    target: TargetMembers<'_>,
+    replay: &Replay,
+    progress: &AttemptProgress<'_, '_>,
+) -> RetryFacts {
+    RetryFacts {
+        repeatable: job.request.repeatable,
+        replayable: replay.is_complete(),
+        retries: progress.retries,
+        repaired: progress.repaired,
+        keyed: target.key.is_some(),
     }
 }
 
