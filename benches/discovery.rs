@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench discovery`; a number behind `--` is that of the changes, 60 000 unless it is given. One change a
 //! millisecond leaves a millisecond for each; 10 000 leases that are renewed every 10 s are 10 000 renewals
-//! in 10 s.
+//! in 10 s. Afterwards the real binary is told of a change a millisecond through its registry while requests are made:
+//! when those see it, and what they notice.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
@@ -11,12 +12,16 @@
     reason = "a program for people who measure"
 )]
 
+mod load;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -103,7 +108,8 @@ fn changes(number: usize) {
         send(&lists, n, 1, SERVERS);
     }
     apply(&mut lists, &upstreams);
-    let mut times = Histogram::<u64>::new(3).unwrap();
+    // Nanoseconds, to a minute.
+    let mut times = Histogram::<u64>::new_with_max(60_000_000_000, 3).unwrap();
     let mut memory = Vec::new();
     for turn in 0..number {
         if turn % (number / 4).max(1) == 0 {
@@ -189,8 +195,180 @@ fn leases() {
     }
 }
 
+/// The memory of another process in MiB.
+fn resident_of(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    let pages: f64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * rustix::param::page_size() as f64 / f64::from(1 << 20)
+}
+
+/// Phases of each kind: with changes, and without.
+const PHASES: usize = 5;
+/// Connections to the admin endpoint; each makes a change every so many milliseconds.
+const TELLERS: u32 = 4;
+
+fn request_of(n: usize) -> String {
+    format!("GET / HTTP/1.1\r\nHost: u{}.test\r\n\r\n", n % UPSTREAMS)
+}
+
+fn put(upstream: &str, id: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "PUT /upstreams/{upstream}/servers/{id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// The change with this number: of a weight, or a server that comes or goes.
+fn change_request(number: usize, port: u16) -> String {
+    let (upstream, round) = (number % UPSTREAMS, number / UPSTREAMS);
+    let name = format!("u{upstream}");
+    if (upstream + round) % 2 == 0 {
+        let (server, weight) = (round / 2 % SERVERS, round % 9 + 1);
+        let body = format!(
+            "{{\"address\": \"127.0.0.{}:{port}\", \"weight\": {weight}, \"ttl\": \"1h\"}}",
+            server + 1
+        );
+        return put(&name, &format!("s{server}"), &body);
+    }
+    match round / 2 % 2 {
+        0 => {
+            put(&name, "more", &format!("{{\"address\": \"127.0.0.99:{port}\", \"ttl\": \"1h\"}}"))
+        }
+        _ => format!("DELETE /upstreams/{name}/servers/more HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    }
+}
+
+/// Tells of changes from the `first` one on, one a millisecond of all tellers together.
+fn tell(admin: &str, first: usize, number: usize, port: u16) -> Vec<thread::JoinHandle<()>> {
+    let one = |teller: u32| {
+        let admin = admin.to_owned();
+        thread::spawn(move || {
+            let mut calls = load::AdminCaller::new(&admin);
+            let began = Instant::now();
+            for turn in (teller as usize..number).step_by(TELLERS as usize) {
+                let due = began + Duration::from_millis(turn as u64);
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+                let status = calls.call(&change_request(first + turn, port));
+                assert!((200..300).contains(&status), "{status}");
+            }
+        })
+    };
+    (0..TELLERS).map(one).collect()
+}
+
+/// Lets one upstream's first server and its second take turns by their priority, until `stop`; the times in microseconds
+/// from the beginning of a change to the end of the first request that another server has answered.
+fn watch_changes(
+    proxy: &str,
+    admin: &str,
+    ports: [u16; 2],
+    stop: &Arc<AtomicBool>,
+) -> thread::JoinHandle<Vec<u64>> {
+    let (proxy, admin, stop) = (proxy.to_owned(), admin.to_owned(), stop.clone());
+    thread::spawn(move || {
+        let (mut proxy, mut admin) = (load::connect(&proxy), load::AdminCaller::new(&admin));
+        let mut tell = |id: &str, port: u16, priority: u16| {
+            let body = format!(
+                "{{\"address\": \"127.0.0.1:{port}\", \"priority\": {priority}, \"ttl\": \"1h\"}}"
+            );
+            let status = admin.call(&put("watched", id, &body));
+            assert!((200..300).contains(&status), "{status}");
+        };
+        tell("b", ports[1], 1);
+        let mut times = Vec::new();
+        for (priority, expected) in [(0, b"aa"), (2, b"bb")].into_iter().cycle() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let began = Instant::now();
+            tell("a", ports[0], priority);
+            let request = "GET / HTTP/1.1\r\nHost: watched.test\r\n\r\n";
+            while load::exchange(&mut proxy, request).1 != expected {}
+            times.push(u64::try_from(began.elapsed().as_micros()).unwrap());
+            thread::sleep(Duration::from_millis(20));
+        }
+        times
+    })
+}
+
+/// One change a millisecond while requests are made.
+fn under_load(number: usize) {
+    let ports = [load::origin("aa"), load::origin("bb")];
+    let mut text =
+        "[admin]\naddress = \"127.0.0.1:0\"\n[log]\naccess = \"off\"\nlevel = \"info\"\n\
+                    [[listen]]\naddress = \"127.0.0.1:0\"\n"
+            .to_owned();
+    for name in (0..UPSTREAMS).map(|n| format!("u{n}")).chain(["watched".to_owned()]) {
+        write!(
+            text,
+            "[upstream.{name}]\nservers = {{ registry = true }}\n\
+             [[route]]\nhost = \"{name}.test\"\nupstream = \"{name}\"\n"
+        )
+        .unwrap();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tidegate.toml");
+    std::fs::write(&file, text).unwrap();
+    let proxy = load::Proxy::start(&file);
+    let mut first = load::AdminCaller::new(&proxy.admin);
+    for server in 0..SERVERS {
+        for upstream in 0..UPSTREAMS {
+            let at = format!("127.0.0.{}:{}", server + 1, ports[0]);
+            let body = format!("{{\"address\": \"{at}\", \"ttl\": \"1h\"}}");
+            let request = put(&format!("u{upstream}"), &format!("s{server}"), &body);
+            assert_eq!(first.call(&request), 201);
+        }
+    }
+    let (mut quiet, mut busy, mut applied) = (Vec::new(), Vec::new(), Vec::new());
+    let mut memory = vec![format!("{:.1}", resident_of(proxy.pid()))];
+    let part = number / PHASES;
+    for phase in 0..PHASES {
+        let mut took = Duration::ZERO;
+        for changing in [true, false] {
+            let stop = Arc::new(AtomicBool::new(false));
+            let work = load::clients(&proxy.address, request_of, &stop);
+            let began = Instant::now();
+            if changing {
+                let watcher = watch_changes(&proxy.address, &proxy.admin, ports, &stop);
+                for teller in tell(&proxy.admin, phase * part, part, ports[0]) {
+                    teller.join().unwrap();
+                }
+                took = began.elapsed();
+                stop.store(true, Ordering::Relaxed);
+                applied.extend(watcher.join().unwrap());
+            } else {
+                thread::sleep(took);
+                stop.store(true, Ordering::Relaxed);
+            }
+            let times = if changing { &mut busy } else { &mut quiet };
+            times.extend(work.into_iter().flat_map(|client| client.join().unwrap()));
+        }
+        println!("  {part} changes in {took:.1?}");
+        memory.push(format!("{:.1}", resident_of(proxy.pid())));
+    }
+    drop(proxy);
+    let line = |what: &str, times: &mut [u64]| {
+        let [half, most, all] = [0.5, 0.99, 1.0].map(|share| load::percentile(times, share));
+        println!("  {what:<40} p50 {half:.2} ms, p99 {most:.2} ms, max {all:.2} ms");
+    };
+    println!(
+        "{number} changes through the registry, one a millisecond; resident {} MiB",
+        memory.join(", ")
+    );
+    line(&format!("until requests see one ({} times)", applied.len()), &mut applied);
+    line(&format!("requests without changes ({})", quiet.len()), &mut quiet);
+    line(&format!("requests during changes ({})", busy.len()), &mut busy);
+    println!(
+        "  p99 during / without: {:.2}",
+        load::percentile(&mut busy, 0.99) / load::percentile(&mut quiet, 0.99)
+    );
+}
+
 fn main() {
     let number = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
+    let number = number.unwrap_or(60_000);
     leases();
-    changes(number.unwrap_or(60_000));
+    changes(number);
+    // A minute of them, however many the others are.
+    under_load(number.min(60_000));
 }
