@@ -249,3 +249,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_of_the_static_table_are_written_by_their_first_index() {
+    for (name, index) in
+        [(":authority", 1), (":method", 2), (":path", 4), (":scheme", 6), (":status", 8)]
+    {
+        let (mut encoder, mut out) = (Encoder::default(), Vec::new());
+        encoder.field(&mut out, name.as_bytes(), b"other", crate::known::lookup(name.as_bytes()));
+        // RFC 7541, section 6.2.2: a literal without indexing, with the index of its name.
+        assert_eq!(out[0], index, "{name}");
+        assert!(encoder.held() >= 1024, "what was seen once is remembered: {}", encoder.held());
+    }
+}
+
+#[test]
+fn pseudo_fields_are_known_by_their_names_too() {
+    for (name, pseudo) in [
+        (":authority", Pseudo::Authority),
+        (":method", Pseudo::Method),
+        (":path", Pseudo::Path),
+        (":protocol", Pseudo::Protocol),
+        (":scheme", Pseudo::Scheme),
+        (":status", Pseudo::Status),
+    ] {
+        let mut block = vec![0, u8::try_from(name.len()).unwrap()];
+        block.extend(name.bytes().chain(*b"\x01x"));
+        let mut seen = Vec::new();
+        let mut each = |field: HpackField<'_>| seen.push(field.is);
+        HpackDecoder::default().decode(&block, &mut each).unwrap();
+        assert_eq!(seen, [FieldMeaning::Pseudo(pseudo)], "{name}");
+    }
+}
