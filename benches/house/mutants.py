@@ -43,7 +43,7 @@ ROOMS = [
     ("src/exchange/target.rs", "exchange::target::", ()),
     ("crates/route/src/paths.rs", "", None),
     ("src/upstream/retry.rs", "upstream::retry::", ()),
-    ("src/upstream/choose.rs", "upstream::choose::", ()),
+    ("src/upstream/choose.rs", "upstream::", ("src/upstream/",)),
     ("src/balance/round_robin.rs", "balance::round_robin::", (BALANCE + "mod",)),
     ("src/balance/least_conn.rs", "balance::least_conn::", (BALANCE + "mod",)),
     ("src/balance/shard.rs", "balance::shard::", (BALANCE + "mod", BALANCE + "key")),
