@@ -320,6 +320,7 @@ impl Redis {
             },
         };
         let mut asking = false;
+        let mut lost = None;
         for left in (0..TRIES).rev() {
             if hurried && node.is_resting() {
                 return Err(CallEnd::Unanswered);
@@ -348,12 +349,17 @@ impl Redis {
                 }
                 // Whoever has closed an idle connection is asked again, and of a primary that is none any more there is
                 // another one.
-                (CallFailure::Lost(_), None) if left > 1 => continue,
+                (CallFailure::Lost(why), None) if left > 1 => {
+                    lost.get_or_insert(why);
+                    continue;
+                }
                 (failure, _) => {
                     if let Some(cluster) = &self.cluster {
                         cluster.ask_table(&self.connector, &self.whole);
                     }
-                    self.note_failure(&node, failure.log_text().as_deref());
+                    // What broke the first connection says more than that the time was over afterwards.
+                    let why = lost.or_else(|| failure.log_text().map(Into::into));
+                    self.note_failure(&node, why.as_deref());
                     return Err(CallEnd::Unanswered);
                 }
             }

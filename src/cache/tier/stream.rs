@@ -16,6 +16,9 @@ use crate::cache::store::CacheStore;
 use crate::clock::{self, Random};
 use crate::policy::shared::RedisConnections;
 
+/// Entries that are read in one call: one may have a path of as many bytes as a head.
+const PAGE: usize = 100;
+
 /// Sets a lineage and begins the stream anew with an entry that names it, where there is no lineage, or the one that is told is
 /// lost, or somebody has made the stream unusable: a key of another type, or one that takes no further entry because its last id
 /// is the highest that there is. A stream that neither begins so nor is full has lost purges.
@@ -112,7 +115,7 @@ async fn await_news(tier: &Tier, connections: &RedisConnections) -> Option<bool>
     call.cmd("GET").arg(lineage_key(tier));
     // A replica that took over without the last purges may have newer ones already: their places alone tell nothing.
     call.cmd("XRANGE").arg(stream_key(tier)).arg(&last).arg(&last);
-    call.cmd("XREAD").arg("COUNT").arg(1000).arg("BLOCK").arg(LISTEN.as_millis() as u64);
+    call.cmd("XREAD").arg("COUNT").arg(PAGE).arg("BLOCK").arg(LISTEN.as_millis() as u64);
     call.arg("STREAMS").arg(stream_key(tier)).arg(&last);
     let within = PATIENCE + LISTEN;
     let (lineage, there, read) = tier
@@ -125,7 +128,8 @@ async fn await_news(tier: &Tier, connections: &RedisConnections) -> Option<bool>
     }
     let streams = as_array(&read);
     let entries = streams.iter().filter_map(|stream| as_array(stream).get(1)).flat_map(as_array);
-    let told = StreamNews::read_replies(entries);
+    let mut told = StreamNews::default();
+    told.read_replies(entries, news.history.last_epoch());
     let goes_on = told.newest < Epoch::HIGHEST;
     take_news(tier, &news, told).await;
     Some(goes_on)
@@ -140,18 +144,11 @@ async fn link_history(
 ) -> Option<bool> {
     // What it had taken and does not tell now, it has lost.
     let taken = tier.taken_numbers();
-    let mut call = Pipeline::new();
-    begin_lineage(&mut call, tier, None);
-    call.cmd("GET").arg(lineage_key(tier));
-    call.cmd("XRANGE").arg(stream_key(tier)).arg("-").arg("+").arg("COUNT").arg(history::MOST);
-    let (_, lineage, read) = tier
-        .redis
-        .query_patiently::<(Reply, Option<String>, Reply)>(connections, &call, PATIENCE)
-        .await
-        .ok()?;
-    let lineage = read_lineage(lineage.as_deref())?;
-    let told = StreamNews::read_replies(as_array(&read).iter());
     let news = tier.news.load_full();
+    let Some((lineage, told)) = read_stream(tier, connections, news.history.last_epoch()).await?
+    else {
+        return Some(false);
+    };
     let full = told.count >= history::MOST;
     let whole = full || told.lineage == Some(lineage);
     let known_before = linked_before && lineage == news.lineage;
@@ -159,7 +156,7 @@ async fn link_history(
     // Where so many came meanwhile that it has left the stream, memory is doubted below.
     let left = full && told.entries.first().is_some_and(|first| first.at > last);
     let tells = |number| told.entries.iter().any(|entry| entry.id == (tier.who, number));
-    let tells_all = has_place(&read, last) && taken.iter().all(|number| tells(*number));
+    let tells_all = told.has_place && taken.iter().all(|number| tells(*number));
     if !whole || known_before && !left && !tells_all {
         // It has forgotten what it once told: nobody may use what it kept from then.
         let mut call = Pipeline::new();
@@ -193,6 +190,47 @@ async fn link_history(
     tier.settle_pending(&own);
     tier.settle_pending(&taken);
     Some(true)
+}
+
+/// Reads the stream, page by page, until it ends or as many entries are read as it has at most, and the lineage that it is
+/// of; whether it has the place `known`, too. `Some(None)` when it was another one meanwhile, or had lost what the page before
+/// ended with.
+async fn read_stream(
+    tier: &Tier,
+    connections: &RedisConnections,
+    known: Epoch,
+) -> Option<Option<(u64, StreamNews)>> {
+    let mut told = StreamNews::default();
+    let mut lineage = None;
+    for page in 0..=history::MOST / PAGE {
+        let mut call = Pipeline::new();
+        // Said again for each page, so that all answers have one form: what is there already it leaves as it is.
+        begin_lineage(&mut call, tier, None);
+        call.cmd("GET").arg(lineage_key(tier));
+        // A page begins with the last entry of the one before. As long as that is there, nothing behind it is lost.
+        let (from, overlap) = match page {
+            0 => ("-".to_owned(), 0),
+            _ => (told.newest.to_string(), 1),
+        };
+        let call_range = call.cmd("XRANGE").arg(stream_key(tier)).arg(from).arg("+");
+        call_range.arg("COUNT").arg(PAGE + overlap);
+        let (_, of, read) = tier
+            .redis
+            .query_patiently::<(Reply, Option<String>, Reply)>(connections, &call, PATIENCE)
+            .await
+            .ok()?;
+        let of = read_lineage(of.as_deref())?;
+        let entries = as_array(&read);
+        let goes_on = overlap == 0 || entries.first().and_then(place_of) == Some(told.newest);
+        if *lineage.get_or_insert(of) != of || !goes_on {
+            return Some(None);
+        }
+        told.read_replies(entries.iter().skip(overlap), known);
+        if entries.len() < PAGE + overlap || told.count >= history::MOST {
+            return Some(Some((of, told)));
+        }
+    }
+    Some(None)
 }
 
 /// Gives Redis a lineage, and its stream an entry that names it, where it has none, still has the one that is `lost`, or can
@@ -253,11 +291,9 @@ pub(super) async fn apply_purge(store: &Arc<CacheStore>, invalid: &Invalid) {
     }
 }
 
-/// Returns whether a stream has an entry at a place.
-fn has_place(stream: &Reply, place: Epoch) -> bool {
-    let at =
-        |entry: &Reply| as_array(entry).first().and_then(|at| Epoch::parse_epoch(as_bytes(at)));
-    as_array(stream).iter().any(|entry| at(entry) == Some(place))
+/// The place of an entry of a stream.
+fn place_of(entry: &Reply) -> Option<Epoch> {
+    as_array(entry).first().and_then(|at| Epoch::parse_epoch(as_bytes(at)))
 }
 
 fn read_lineage(text: Option<&str>) -> Option<u64> {
@@ -290,11 +326,14 @@ struct StreamNews {
     count: usize,
     /// The lineage that its first entry names.
     lineage: Option<u64>,
+    /// It has an entry at the place that was asked for.
+    has_place: bool,
 }
 
 impl StreamNews {
-    fn read_replies<'r>(replies: impl Iterator<Item = &'r Reply>) -> Self {
-        let mut told = Self::default();
+    /// Takes further entries, and notes if one of them is at the place `known`.
+    fn read_replies<'r>(&mut self, replies: impl Iterator<Item = &'r Reply>, known: Epoch) {
+        let told = self;
         for reply in replies {
             let [at, fields] = as_array(reply) else { continue };
             let Some(at) = Epoch::parse_epoch(as_bytes(at)) else { continue };
@@ -308,8 +347,8 @@ impl StreamNews {
                 told.entries.extend(PurgeEntry::read(at, &mut fields));
             }
             told.newest = told.newest.max(at);
+            told.has_place |= at == known;
             told.count += 1;
         }
-        told
     }
 }

@@ -13,12 +13,12 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that may come between two answers to what requests wait for: twice the largest one, which is a response of
-/// the cache with 1 MiB. Small values take twenty times their bytes once they are read.
+/// the cache with 1 MiB. Values of no length take up to 64 times their bytes once they are read.
 const REQUEST_BYTES: usize = 2 << 20;
 /// The same where nobody waits: a page of the stream of purges or of the registry is longer.
-const BACKGROUND_BYTES: usize = 64 << 20;
+const BACKGROUND_BYTES: usize = 8 << 20;
 /// Bytes that are read in one turn.
-const TURN_BYTES: usize = 256 << 10;
+const TURN_BYTES: usize = 64 << 10;
 
 /// How much has come over a connection that may come. Whoever makes calls over it shares this with it.
 #[derive(Debug)]
