@@ -300,16 +300,12 @@ mod tests {
         assert_eq!(say("servers = ['10.0.0.1:1']"), told(&["10.0.0.1:1"], None));
         let fault = format!("{name}:1:12: error[bad_value]: \"10.0.0.1\" is not a server address");
         assert_eq!(say("servers = ['10.0.0.1']"), told(&["10.0.0.1:1"], Some(&fault)));
-        let many = ["224.0.0.1:1", "[ff02::1]:1", "255.255.255.255:1", "[::ffff:224.0.0.1]:1"];
-        for address in many.into_iter().chain(["[fe80::1]:1"]) {
-            let why = format!("error[bad_value]: nobody can connect to \"{address}\"");
-            let fault = format!("{name}:1:26: {why}");
-            let list = format!("servers = ['10.0.0.1:1', '{address}']");
-            assert_eq!(say(&list), told(&["10.0.0.1:1"], Some(&fault)));
-            let fault = format!("{name}:1:15: {why}");
-            let targets = format!("[{{\"targets\": [\"{address}\"]}}]");
-            assert_eq!(say(&targets), told(&["10.0.0.1:1"], Some(&fault)));
-        }
+        // One at which nobody can be is no reason to do without the others.
+        assert_eq!(
+            say("servers = ['10.0.0.1:1', '224.0.0.1:1']"),
+            told(&["10.0.0.1:1", "224.0.0.1:1"], None)
+        );
+        assert_eq!(say("servers = ['10.0.0.1:1']"), told(&["10.0.0.1:1"], None));
         let fault =
             format!("{name}:1:12: error[bad_value]: \"10.0.0.1:0\" is not a server address");
         assert_eq!(say("servers = ['10.0.0.1:0']"), told(&["10.0.0.1:1"], Some(&fault)));

@@ -302,9 +302,8 @@ impl Resolver {
         // §6.2.5 forbid it). What cannot be read is asked for over TCP, which every name server speaks (RFC 7766 §5).
         if let Err(NetError::Proto(_)) = answer {
             let again = self.in_turn(client.tcp.lookup(name.clone(), kind)).await?;
-            // Where TCP leads nowhere, the answer is what was wrong.
-            if !matches!(again, Err(NetError::Io(_) | NetError::NoConnections | NetError::Timeout))
-            {
+            // Where TCP leads nowhere, the answer is what was wrong; a connection may break for another name's sake.
+            if matches!(again, Ok(_) | Err(NetError::Dns(_))) {
                 answer = again;
             }
         }

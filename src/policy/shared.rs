@@ -358,7 +358,7 @@ impl Redis {
                         cluster.ask_table(&self.connector, &self.whole);
                     }
                     // What broke the first connection says more than that the time was over afterwards.
-                    let why = lost.or_else(|| failure.log_text().map(Into::into));
+                    let why = lost.or_else(|| failure.log_text());
                     self.note_failure(&node, why.as_deref());
                     return Err(CallEnd::Unanswered);
                 }

@@ -154,7 +154,7 @@ mod tests {
         assert!(loads);
         let begins = [
             "app.list:3:3: warning[unspecified_address]: `0.0.0.0:80` is no address of a server",
-            "app.list:4:3: warning[bad_value]: nobody can connect to \"224.0.0.1:80\"",
+            "app.list:4:3: warning[unusable_address]: nobody can connect to `224.0.0.1:80`",
             "app.list:5:3: warning[bad_value]: \"10.0.0.2\" is not a server address",
             "app.list:7:1: warning[unknown_key]: ",
         ];

@@ -59,13 +59,8 @@ pub async fn try_once<C: Client>(
     progress.trail.connect = begun.saturating_duration_since(now);
     // The end of an HTTP/2 stream may have come in a frame of its own, or while a connection was made.
     let empty = !body || !probation && upload.is_empty();
-    let opening = AttemptHead {
-        upstream: &target.upstream.name,
-        server: &endpoint.name,
-        attempt: progress.attempt,
-        ask: probation,
-        empty,
-    };
+    let (upstream, server, attempt) = (&target.upstream.name, &endpoint.name, progress.attempt);
+    let opening = AttemptHead { upstream, server, attempt, ask: probation, empty };
     let coding = job.requester.write_head(origin.begin_request(), &opening);
     origin.send_head(coding, job.request.received);
     let plan = AttemptPlan {

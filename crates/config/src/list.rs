@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::check::{check_servers, warn_of_no_machine};
+use super::check::{check_servers, warn_of_address};
 use super::finding::{Finding, FindingReport};
 use super::read::{Reader, Shape as _, TableReader, settings, table};
 use super::schema::upstream::ServerConfig;
@@ -111,7 +111,7 @@ impl ServerFile {
             }
             Self::Targets(groups) => {
                 let targets = groups.iter().flat_map(|group| &group.targets);
-                targets.map(|target| warn_of_no_machine(target, findings)).count()
+                targets.map(|target| warn_of_address(target, findings)).count()
             }
         };
         if number > MOST {

@@ -11,7 +11,7 @@ use crate::schema::forms::Switch;
 use crate::schema::health::BreakerConfig;
 use crate::schema::units::Bytes;
 use crate::schema::upstream::{Protocol, ServerConfig, Servers, UpstreamConfig};
-use crate::schema::words::{ServerAddress, is_of_no_machine};
+use crate::schema::words::{ServerAddress, is_of_no_machine, is_of_one_machine, needs_interface};
 use crate::source::{Place, Spanned};
 use http_codec::response::MOST_FIELDS;
 
@@ -69,26 +69,39 @@ pub(crate) fn check_servers(servers: &[ServerConfig], findings: &mut Vec<Finding
                     .help("to send it more requests, give it a weight"),
             );
         }
-        warn_of_no_machine(&server.address, findings);
+        warn_of_address(&server.address, findings);
         if let Some(name) = &server.name {
             super::route::unique("server", name, &mut names, findings);
         }
     }
 }
 
-/// Says so where a server is at no address in particular, such as `0.0.0.0`: systems connect to this machine then.
-pub(crate) fn warn_of_no_machine(address: &Spanned<ServerAddress>, findings: &mut Vec<Finding>) {
+/// Says so where a server is at no address in particular, such as `0.0.0.0`: systems connect to this machine then; and where
+/// nobody can connect to one. Both have been taken for servers always, and may stand beside better ones.
+pub(crate) fn warn_of_address(address: &Spanned<ServerAddress>, findings: &mut Vec<Finding>) {
     let ServerAddress::Ip(at) = address.value else { return };
-    if !is_of_no_machine(at.ip()) {
-        return;
-    }
-    let own = match at.ip().to_canonical() {
-        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, at.port())),
-        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, at.port())),
+    let (code, message, help) = if is_of_no_machine(at.ip()) {
+        let own = match at.ip().to_canonical() {
+            IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, at.port())),
+            IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, at.port())),
+        };
+        let message = format!("`{address}` is no address of a server; it leads to this machine");
+        (
+            "unspecified_address",
+            message,
+            format!("write \"{own}\", or the address of another machine"),
+        )
+    } else {
+        let help = if needs_interface(at.ip()) {
+            "it is one of each network that this machine is in: write another one, or a name"
+        } else if is_of_one_machine(at.ip()) {
+            return;
+        } else {
+            "many machines have it: write that of one"
+        };
+        ("unusable_address", format!("nobody can connect to `{address}`"), help.to_owned())
     };
-    let message = format!("`{address}` is no address of a server; it leads to this machine");
-    let finding = Finding::warning("unspecified_address", address.place, message);
-    findings.push(finding.help(format!("write \"{own}\", or the address of another machine")));
+    findings.push(Finding::warning(code, address.place, message).help(help));
 }
 
 fn check_upstream(upstream: &UpstreamConfig, findings: &mut Vec<Finding>) {

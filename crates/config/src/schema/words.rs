@@ -113,19 +113,6 @@ pub fn needs_interface(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// The server at an IP address, or what keeps anybody from connecting to it.
-fn server_at(text: &str, ip: IpAddr, port: u16) -> Result<ServerAddress, WrongValue> {
-    let help = match ip {
-        _ if needs_interface(ip) => {
-            "it is one of each network that this machine is in: write another one, or a name"
-        }
-        _ if is_of_one_machine(ip) => return Ok(ServerAddress::Ip(SocketAddr::new(ip, port))),
-        _ => "many machines have it: write that of one",
-    };
-    let message = format!("nobody can connect to \"{text}\"");
-    Err(WrongValue::new(message).help(help))
-}
-
 impl WordReader for ServerAddress {
     const WHAT: &'static str = "a server address";
     const EXAMPLE: &'static str = "10.0.0.1:8080";
@@ -151,13 +138,13 @@ impl WordReader for ServerAddress {
         if let Some(inner) = host.strip_prefix('[') {
             let ip = inner.strip_suffix(']').and_then(|inner| inner.parse().ok());
             let ip = ip.ok_or_else(|| wrong().help("write [IPV6]:PORT"))?;
-            return server_at(text, IpAddr::V6(ip), port);
+            return Ok(Self::Ip(SocketAddr::new(IpAddr::V6(ip), port)));
         }
         if host.contains(':') {
             return Err(wrong().help(format!("write \"[{host}]:{port}\"")));
         }
         match host.parse() {
-            Ok(ip) => server_at(text, IpAddr::V4(ip), port),
+            Ok(ip) => Ok(Self::Ip(SocketAddr::new(IpAddr::V4(ip), port))),
             Err(_) => match host_name(host) {
                 // A name of digits alone is a mistyped IP address.
                 Some(name) if !looks_like_ip(&name) => Ok(Self::Name { host: name, port }),
