@@ -145,13 +145,14 @@ fn follow_walk(
         rest: b"",
     };
     let capture = |n| captures.captured_text(n, target.path());
+    let most = rewrite::most_bytes(listener.head.bytes);
     match &route.action {
         Action::Respond(respond) => {
             said.action = Some("respond".to_owned());
             said.status = Some(respond.status);
         }
         Action::Files(files) => {
-            let path = sent_path(route, &values, (raw, listener.head.bytes), capture)?;
+            let path = sent_path(route, &values, (raw, most), capture)?;
             said.action = Some("files".to_owned());
             said.location = Some(format!("{}{}", files.root.display(), lossy_text(&path)));
         }
@@ -159,21 +160,20 @@ fn follow_walk(
             let mut location = Vec::new();
             let values = TemplateValues { host: public.as_bytes(), ..values };
             redirect.write_location(&mut location, &values, capture);
-            rewrite::bound_length(&location, listener.head.bytes)?;
+            rewrite::bound_length(&location, most)?;
             said.action = Some("redirect".to_owned());
             said.status = Some(redirect.status);
             said.location = Some(lossy_text(&location));
         }
         Action::Forward(split) => {
-            let path = sent_path(route, &values, (raw, listener.head.bytes), capture)?;
+            let path = sent_path(route, &values, (raw, most), capture)?;
             said.action = Some("upstream".to_owned());
             said.sent_path = Some(lossy_text(&path));
             said.sent_host = Some(sent_host(route, &target));
             said.upstreams = describe_shares(split);
             let scheme = if tls { "https" } else { identity.scheme };
-            let (name, host) = (&*route.name, &*public);
-            let url =
-                keyed::Url { route: name, scheme, public_host: host, target: &target, identity };
+            let (route_name, public_host, target) = (&*route.name, &*public, &target);
+            let url = keyed::Url { route: route_name, scheme, public_host, target, identity };
             said.cache = route.cache.as_deref().map(|of| describe_cache(of, &url, head, admitted));
         }
     }

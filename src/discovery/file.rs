@@ -132,7 +132,7 @@ impl FileWatch {
             if self.files.get(&upstream).is_some_and(|known| known.account.is_of(&elsewhere)) {
                 continue;
             }
-            let seen = look_at(path);
+            let seen = look_at(&path.value);
             let account = SourceAccount::new(upstream.clone(), elsewhere.clone());
             let mut file = WatchedFile { account, seen, read: seen };
             file.tell_updates(&self.updates);
@@ -143,7 +143,7 @@ impl FileWatch {
     fn look_at_files(&mut self) {
         for file in self.files.values_mut() {
             let Some(path) = file.account.elsewhere().source.file_path() else { continue };
-            let now = look_at(path);
+            let now = look_at(&path.value);
             let before = std::mem::replace(&mut file.seen, now);
             if file.read != now && (before == now || is_replaced(before, now)) {
                 file.read = now;
@@ -158,7 +158,7 @@ impl WatchedFile {
     fn tell_updates(&mut self, updates: &Updates) {
         let elsewhere = self.account.elsewhere().clone();
         if let Some(path) = elsewhere.source.file_path() {
-            self.account.send_statement(read_list(path, &elsewhere), updates);
+            self.account.send_statement(read_list(&path.value, &elsewhere), updates);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a route answers itself: a fixed response, a redirect, and what the proxy says before any route is known.
 
 use super::answer::{self, OwnAnswer};
-use super::rewrite::bound_length;
+use super::rewrite::{bound_length, most_bytes};
 use super::turned::keep_on_host;
 use super::{MatchedRoute, WalkContext, WalkEnd};
 use crate::exchange::target::{RequestTarget, TargetFault};
@@ -108,7 +108,7 @@ impl MatchedRoute<'_, '_> {
             location.push(b'?');
             location.extend_from_slice(query);
         }
-        bound_length(&location, self.ex.listener.head.bytes)?;
+        bound_length(&location, most_bytes(self.ex.listener.head.bytes))?;
         let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
         let answer = OwnAnswer {
             status: redirect.status,

@@ -322,7 +322,8 @@ impl<'a> MatchedRoute<'a, '_> {
         let mut out = Vec::new();
         let rewrite = &self.route.rewrite;
         if rewrite.changes_path() {
-            let (values, most) = (self.template_values(), self.ex.listener.head.bytes);
+            let values = self.template_values();
+            let most = rewrite::most_bytes(self.ex.listener.head.bytes);
             rewrite::rewrite_path(&mut out, rewrite, &values, self.raw, most, |n| {
                 self.capture_text(n)
             })?;

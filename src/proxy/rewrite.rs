@@ -50,10 +50,16 @@ pub fn rewrite_path<'a>(
 /// The bytes that whatever is made of a target may have, at least: the text of a template is no client's fault.
 const ALWAYS_FITS: usize = 16 << 10;
 
-/// Refuses what is made of a target when it is longer than `most` bytes and than [`ALWAYS_FITS`]: a template may name what
-/// a client sent any number of times.
+/// The longest thing that may be made of a target, in bytes, where a head may have so many.
+#[must_use]
+pub fn most_bytes(head: usize) -> usize {
+    head.max(ALWAYS_FITS)
+}
+
+/// Refuses what is made of a target when it is longer than `most` bytes: a template may name what a client sent any
+/// number of times.
 pub fn bound_length(made: &[u8], most: usize) -> Result<(), Refusal> {
-    if made.len() > most.max(ALWAYS_FITS) { Err(Refusal::MadeTooLong) } else { Ok(()) }
+    if made.len() > most { Err(Refusal::MadeTooLong) } else { Ok(()) }
 }
 
 /// Replaces every match of an expression; `None` where there is none.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use super::compile;
 use crate::config::finding::MOST_FINDINGS;
 use crate::config::list::{LARGEST, ServerFile};
-use crate::config::schema::discovery::Source;
 use crate::config::schema::words::ServerAddress;
 use crate::config::{self, Config, Finding, FindingReport, Loaded, Severity, Sources, Spanned};
 use crate::files;
@@ -32,7 +31,7 @@ fn read_server_files(
     let mut known: BTreeMap<&Path, Option<ServerFile>> = BTreeMap::new();
     for upstream in config.upstream.values() {
         let Some(elsewhere) = upstream.servers.elsewhere() else { continue };
-        let Source::File(path) = &elsewhere.source else { continue };
+        let Some(path) = elsewhere.source.file_path() else { continue };
         if !known.contains_key(&*path.value) {
             let (read, all) = read_server_file(path, sources, findings);
             sources = all;

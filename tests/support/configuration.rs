@@ -173,7 +173,7 @@ pub(crate) fn fill_in(text: &str, directory: &Path, values: &[(&str, &dyn Displa
         let after = &rest[at + 1..];
         let end = after.find(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_');
         let name = &after[..end.unwrap_or(after.len())];
-        let doubled = rest[..at].ends_with('{');
+        let doubled = text[..text.len() - rest.len() + at].ends_with('{');
         let is_place = !name.is_empty() && !doubled && after[name.len()..].starts_with('}');
         let number = name.bytes().all(|byte| byte.is_ascii_digit());
         assert!(

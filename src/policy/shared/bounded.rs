@@ -153,11 +153,11 @@ mod tests {
         assert_eq!(error.to_string(), "it has sent more than 2 MiB without an answer");
         gate.expect_long();
         gate.note_answer();
-        for _ in 0..32 {
+        for _ in 0..4 {
             stream.read_exact(&mut bytes).await.unwrap();
         }
         let error = stream.read_u8().await.unwrap_err();
-        assert_eq!(error.to_string(), "it has sent more than 64 MiB without an answer");
+        assert_eq!(error.to_string(), "it has sent more than 8 MiB without an answer");
     }
 
     #[tokio::test]
@@ -174,6 +174,6 @@ mod tests {
             reads.as_mut().poll(context)
         })
         .await;
-        assert_eq!(turns, 4);
+        assert_eq!(turns, 16);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
@@ -230,9 +230,9 @@ impl Source {
 
     /// The file that tells which servers there are, if it is a file.
     #[must_use]
-    pub fn file_path(&self) -> Option<&Path> {
+    pub fn file_path(&self) -> Option<&Spanned<PathBuf>> {
         match self {
-            Self::File(path) => Some(&path.value),
+            Self::File(path) => Some(path),
             Self::Dns(_) | Self::Srv(_) | Self::Kubernetes(_) | Self::Registry(_) => None,
         }
     }
