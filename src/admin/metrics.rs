@@ -75,7 +75,7 @@ pub fn metrics_page(status: &Status, snapshot: &Snapshot, history: &History, ope
     text.out
 }
 
-/// Which program and configuration run, how reloads ended, and how many requests were read.
+/// The program and configuration that run, the ends of reloads, and the number of requests read.
 fn write_program(text: &mut MetricsText, status: &Status, snapshot: &Snapshot) {
     text.write_family("tidegate_build_info", "gauge", "The version that runs.");
     text.write_sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -94,7 +94,7 @@ fn write_program(text: &mut MetricsText, status: &Status, snapshot: &Snapshot) {
     text.write_sample("tidegate_requests_total", &[], status.requests.load(Relaxed) as f64);
 }
 
-/// What did not get where it should: lines, spans, requests without room or lost to a defect.
+/// All that did not get where it should: lines, spans, requests without room or lost to a defect.
 fn write_losses(text: &mut MetricsText, status: &Status, snapshot: &Snapshot, history: &History) {
     let lost = snapshot.access.as_ref().map_or(0, |access| access.sink.lost());
     text.write_family(

@@ -65,7 +65,7 @@ pub struct Object {
     hits: AtomicU64,
     /// A soft purge: stale from now on, whatever its timing says.
     softly_purged: AtomicBool,
-    /// What was stored in its place while clients were sent it: their uses count there.
+    /// The response that was stored in its place while clients were sent it: their uses count there.
     successor: OnceLock<Weak<Self>>,
     /// The memory it takes of its store.
     pub reservation: Reservation,

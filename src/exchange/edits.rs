@@ -58,7 +58,7 @@ impl FilledField {
     }
 
     /// Fills `out` with the value; false where the field is not to be written, because the value is empty, is longer than
-    /// [`LONGEST_VALUE`] or holds what could end a line (RFC 9110 §5.5).
+    /// 64 KiB or holds what could end a line (RFC 9110 §5.5).
     pub fn fill_value(&self, facts: &dyn FieldFacts, out: &mut Vec<u8>) -> bool {
         out.clear();
         for part in &self.parts {

@@ -22,7 +22,7 @@ pub(super) fn cache_requests(text: &mut MetricsText, snapshot: &Snapshot) {
     }
 }
 
-/// What became of reading from and writing to the tiers behind memory.
+/// The results of reading from and writing to the tiers behind memory.
 pub(super) fn cache_tiers(text: &mut MetricsText, snapshot: &Snapshot) {
     let tiered = || snapshot.caches().filter_map(|cache| Some((cache, cache.tier.as_ref()?)));
     if tiered().next().is_none() {
@@ -44,7 +44,7 @@ pub(super) fn cache_tiers(text: &mut MetricsText, snapshot: &Snapshot) {
     }
 }
 
-/// Who ordered purges, and what became of the events of webhooks.
+/// The purges by who ordered them, and the events of webhooks by what became of them.
 pub(super) fn cache_purges(text: &mut MetricsText, snapshot: &Snapshot) {
     let name = "tidegate_cache_purges_total";
     let mut caches = snapshot.caches().peekable();

@@ -56,7 +56,7 @@ pub(crate) struct UpstreamStats {
     servers: Vec<ServerStats>,
 }
 
-/// What became of sessions that were learned: they are known, expired or evicted.
+/// The sessions that were learned: known, expired or evicted.
 #[derive(Debug, Serialize, JsonSchema)]
 struct SessionStats {
     known: usize,
@@ -72,7 +72,7 @@ struct SessionStats {
     unknown: u64,
 }
 
-/// What became of registrations.
+/// The registrations by what became of them.
 #[derive(Debug, Serialize, JsonSchema)]
 struct RegistryStats {
     /// Servers that are registered.
@@ -89,7 +89,7 @@ struct RegistryStats {
     removed: u64,
     /// Other instances share the registrations through Redis.
     shared: bool,
-    /// They cannot be heard: no lease runs out meanwhile.
+    /// True while they cannot be heard: no lease runs out meanwhile.
     alone: bool,
 }
 
@@ -117,7 +117,7 @@ pub(crate) struct ServerStats {
     joined: u64,
     /// True while it is kept though its source has it no longer.
     held: bool,
-    /// Its lease; absent where it has none.
+    /// The server's lease; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<LeaseStats>,
     /// The cause of the state, in a sentence; null when it is up.

@@ -32,7 +32,7 @@ pub(super) struct PurgeUnderWay {
     reply: oneshot::Sender<usize>,
 }
 
-/// What is left of one step.
+/// The rest of one step.
 #[derive(Debug)]
 pub(super) struct SweepStep {
     passes: usize,
@@ -47,7 +47,7 @@ impl SweepStep {
     }
 }
 
-/// What a sweep found.
+/// The findings of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LookedAt {
     /// A response that stays, perhaps as a stale one.

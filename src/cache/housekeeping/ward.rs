@@ -29,7 +29,7 @@ pub(super) struct KnownResponse {
     hash: [u64; 2],
     /// The hash of its path.
     pub(super) path: u32,
-    /// It has tags.
+    /// True if it has tags.
     pub(super) tagged: bool,
 }
 
@@ -165,7 +165,7 @@ impl Ward {
         is_last
     }
 
-    /// How many responses are known: in the order of eviction, and by when they are of no use.
+    /// The number of responses that are known: in the order of eviction, and by when they are of no use.
     #[cfg(test)]
     pub(super) fn known(&self) -> (usize, usize) {
         (self.order.len(), self.known.len())

@@ -59,7 +59,7 @@ pub struct View {
     pub settings: Settings,
     /// The leases by id.
     pub leases: BTreeMap<Arc<str>, Arc<Lease>>,
-    /// What became of registrations.
+    /// The registrations by what became of them.
     pub counts: Arc<Counts>,
 }
 
