@@ -97,8 +97,8 @@ impl Housekeeping {
             HousekeepingCommand::Stored(store, object) => {
                 let Some(object) = object.upgrade() else { return };
                 // A purge that was recorded meanwhile may have passed before it was known here.
-                if store.is_purged_since(&object) {
-                    store.remove_object(&object);
+                if store.is_purged_since(&object) && !self.is_purged_later(&store, &object) {
+                    self.remove_latecomer(&store, &object);
                     return;
                 }
                 let ward = self.ward_of(&store);
@@ -118,6 +118,25 @@ impl Housekeeping {
                     self.purges.push_back(PurgeUnderWay::new(store, recorded, reply));
                 }
             }
+        }
+    }
+
+    /// Returns whether a purge whose sweep has yet to begin concerns a response: that finds it, and counts it.
+    fn is_purged_later(&self, store: &Arc<CacheStore>, object: &Object) -> bool {
+        let swept = self.swept.iter().flatten().map(|(_, recorded)| recorded);
+        let begun = |known: &Arc<RecordedPurge>| {
+            let mut all = self.purges.iter().map(PurgeUnderWay::recorded).chain(swept.clone());
+            all.any(|begun| Arc::ptr_eq(begun, known))
+        };
+        store.is_held_against(object, |recorded| !begun(recorded))
+    }
+
+    /// Removes a response that became known when the purge of it had begun.
+    fn remove_latecomer(&mut self, store: &Arc<CacheStore>, object: &Arc<Object>) {
+        let mut purges = self.purges.iter_mut();
+        match purges.find(|purge| purge.concerns_object(store, object)) {
+            Some(purge) => purge.remove_latecomer(object),
+            None => _ = store.remove_object(object),
         }
     }
 
@@ -233,6 +252,26 @@ mod tests {
         while let Ok(command) = commands.try_recv() {
             house.obey_command(command);
         }
+    }
+
+    #[test]
+    fn a_response_that_is_stored_in_the_moment_of_a_purge_is_counted_by_it() {
+        let (store, commands) = store(u64::MAX / 2, 1_000_000);
+        let mut house = Housekeeping::default();
+        // Recorded and told before housekeeping has heard of the response.
+        assert!(add(&store, "/1", 60_000, "t"));
+        assert_eq!(apply(&mut house, &commands, (&store, by_tag("t"))), 1);
+        // Heard of when the sweep has begun.
+        assert!(add(&store, "/2", 60_000, "t"));
+        let stored = commands.try_recv().unwrap();
+        let mut ordered = store.order_purge(by_tag("t"), PurgeSource::Admin).unwrap();
+        obey_all(&mut house, &commands);
+        house.obey_command(stored);
+        while !house.purges.is_empty() {
+            house.purge_step();
+        }
+        assert_eq!(ordered.purged.try_recv().unwrap(), 1);
+        assert_eq!((store.used(), store.entries()), (0, 0));
     }
 
     #[test]

@@ -385,7 +385,8 @@ mod tests {
 
     #[test]
     fn refusals_are_told_now_and_then() {
-        let (lines, begin) = (WebhookEvents::default().refusal_lines, clock::now());
+        let (lines, begin) =
+            (WebhookEvents::default().refusal_lines, clock::now() + Duration::from_secs(1));
         let told = |after| lines.take(begin + Duration::from_secs(after)).is_some();
         let told: Vec<u64> = (0..25).filter(|after| told(*after)).collect();
         assert_eq!(told, [0, 10, 20]);

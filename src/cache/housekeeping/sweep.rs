@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::ward::{Expiry, KnownResponse};
 use crate::cache::key;
+use crate::cache::object::Object;
 use crate::cache::purge::RecordedPurge;
 use crate::cache::store::CacheStore;
 
@@ -65,6 +66,25 @@ impl PurgeUnderWay {
     ) -> Self {
         let path = recorded.purge.exact_path().map(key::hash_path);
         Self { store, recorded, path, after: None, purged: 0, reply }
+    }
+
+    /// The purge as it was recorded.
+    pub(super) fn recorded(&self) -> &Arc<RecordedPurge> {
+        &self.recorded
+    }
+
+    /// Returns whether it concerns a response of a store.
+    pub(super) fn concerns_object(&self, store: &Arc<CacheStore>, object: &Object) -> bool {
+        Arc::ptr_eq(&self.store, store) && self.recorded.concerns_object(object)
+    }
+
+    /// Purges a response behind its back: it may be past the place of that.
+    pub(super) fn remove_latecomer(&mut self, object: &Arc<Object>) {
+        self.purged += usize::from(self.store.purge_one(&self.recorded.purge, object));
+        if self.recorded.purge.soft {
+            // It is not known to housekeeping, so it cannot stay.
+            self.store.remove_object(object);
+        }
     }
 
     /// Returns what one step may do.

@@ -127,6 +127,16 @@ impl CacheStore {
         })
     }
 
+    /// Returns whether a purge that is being carried out, and that `which` picks, concerns a response.
+    pub(crate) fn is_held_against(
+        &self,
+        object: &Object,
+        which: impl Fn(&Arc<RecordedPurge>) -> bool,
+    ) -> bool {
+        let under_way = self.held_against.load();
+        under_way.iter().any(|recorded| recorded.concerns_object(object) && which(recorded))
+    }
+
     /// Records a purge before it is carried out, and parts newcomers from fetches before it.
     pub(crate) fn record_purge(&self, purge: Purge, now: Millis) -> Arc<RecordedPurge> {
         /// A fetch that takes longer than this has been cut.
