@@ -262,9 +262,9 @@ mod tests {
         assert!(add(&store, "/1", 60_000, "t"));
         assert_eq!(apply(&mut house, &commands, (&store, by_tag("t"))), 1);
         // Heard of when the sweep has begun.
-        assert!(add(&store, "/2", 60_000, "t"));
+        assert!(add(&store, "/2", 60_000, "u"));
         let stored = commands.try_recv().unwrap();
-        let mut ordered = store.order_purge(by_tag("t"), PurgeSource::Admin).unwrap();
+        let mut ordered = store.order_purge(by_tag("u"), PurgeSource::Admin).unwrap();
         obey_all(&mut house, &commands);
         house.obey_command(stored);
         while !house.purges.is_empty() {
