@@ -66,6 +66,8 @@ struct Housekeeping {
     wards: Vec<Ward>,
     /// The first one has the next turn.
     purges: VecDeque<PurgeUnderWay>,
+    /// Stores for which more purges came than can be told apart: what they concern goes with everything else.
+    owed: Vec<Arc<CacheStore>>,
     /// Purges carried out since it last looked round, and before that.
     swept: [Vec<SweptPurge>; 2],
     /// When it last looked round.
@@ -84,6 +86,7 @@ impl Housekeeping {
             // A step is longer than all of them take.
             commands.try_iter().take(QUEUE).for_each(|command| self.obey_command(command));
             self.purge_step();
+            self.pay_owed();
             let now = clock::unix_millis();
             if now.abs_diff(self.looked) >= ROUND_MS {
                 self.looked = now;
@@ -113,9 +116,9 @@ impl Housekeeping {
             }
             HousekeepingCommand::Invalidate(store, purge) => {
                 if store.takes_purges() {
-                    let recorded = store.record_purge(purge, clock::unix_millis());
-                    let (reply, _nobody_waits) = oneshot::channel();
-                    self.purges.push_back(PurgeUnderWay::new(store, recorded, reply));
+                    self.begin_purge(store, purge);
+                } else if !self.owed.iter().any(|owed| Arc::ptr_eq(owed, &store)) {
+                    self.owed.push(store);
                 }
             }
         }
@@ -137,6 +140,24 @@ impl Housekeeping {
         match purges.find(|purge| purge.concerns_object(store, object)) {
             Some(purge) => purge.remove_latecomer(object),
             None => _ = store.remove_object(object),
+        }
+    }
+
+    /// Records a purge that nobody waits for.
+    fn begin_purge(&mut self, store: Arc<CacheStore>, purge: Purge) {
+        let recorded = store.record_purge(purge, clock::unix_millis());
+        let (reply, _nobody_waits) = oneshot::channel();
+        self.purges.push_back(PurgeUnderWay::new(store, recorded, reply));
+    }
+
+    /// Begins the purges of everything that are owed, one at a time for each store.
+    fn pay_owed(&mut self) {
+        let purges = &self.purges;
+        let under_way =
+            |store: &Arc<CacheStore>| purges.iter().any(|of| of.is_of_everything(store));
+        let due: Vec<_> = self.owed.extract_if(.., |store| !under_way(store)).collect();
+        for store in due {
+            self.begin_purge(store, Purge::everything());
         }
     }
 
@@ -272,6 +293,56 @@ mod tests {
         }
         assert_eq!(ordered.purged.try_recv().unwrap(), 1);
         assert_eq!((store.used(), store.entries()), (0, 0));
+    }
+
+    #[test]
+    fn more_purges_than_can_be_told_apart_are_one_of_everything() {
+        let (store, commands) = store(u64::MAX / 2, 1_000_000);
+        let mut house = Housekeeping::default();
+        assert!(add(&store, "/1", 60_000, "kept"));
+        obey_all(&mut house, &commands);
+        for n in 0..4096 {
+            let order = HousekeepingCommand::Invalidate(store.clone(), by_tag(&format!("t{n}")));
+            house.obey_command(order);
+        }
+        assert!(!store.takes_purges());
+        house.pay_owed();
+        assert_eq!(house.purges.len(), 4096, "nothing is owed yet");
+        for tag in ["other", "kept", "another"] {
+            house.obey_command(HousekeepingCommand::Invalidate(store.clone(), by_tag(tag)));
+        }
+        house.pay_owed();
+        assert_eq!(house.purges.len(), 4097, "one for the three of them");
+        house.obey_command(HousekeepingCommand::Invalidate(store.clone(), by_tag("later")));
+        house.pay_owed();
+        assert_eq!(
+            house.purges.len(),
+            4097,
+            "that it has yet to come to its end is no reason for another"
+        );
+        assert_eq!(house.owed.len(), 1);
+        while !house.purges.is_empty() {
+            house.purge_step();
+            house.pay_owed();
+        }
+        assert_eq!((store.entries(), house.owed.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_no_purge_from_what_was_there() {
+        let (store, commands) = store(u64::MAX / 2, 1_000_000);
+        let mut house = Housekeeping::default();
+        assert!(add(&store, "/1", 60_000, "t"));
+        assert!(add(&store, "/2", 60_000, "u"));
+        obey_all(&mut house, &commands);
+        let recorded = store.record_purge(by_tag("t"), clock::unix_millis() - 5_000);
+        assert!(!has(&store, "/1") && has(&store, "/2"), "at once");
+        let (reply, mut purged) = oneshot::channel();
+        house.purges.push_back(PurgeUnderWay::new(store.clone(), recorded, reply));
+        while !house.purges.is_empty() {
+            house.purge_step();
+        }
+        assert_eq!((purged.try_recv().unwrap(), store.entries()), (1, 1));
     }
 
     #[test]

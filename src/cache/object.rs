@@ -33,6 +33,11 @@ const MOST_USES: u8 = 3;
 /// The number of the next response, whichever store it is for.
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
+/// The number that the next response will have.
+pub(super) fn next_number() -> u64 {
+    NEXT_NUMBER.load(Ordering::Acquire)
+}
+
 /// A response.
 #[derive(Debug)]
 pub struct Object {
@@ -131,7 +136,7 @@ impl Object {
             None => (asked, None),
         };
         Self {
-            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
+            number: NEXT_NUMBER.fetch_add(1, Ordering::AcqRel),
             key,
             search,
             variant,
@@ -154,7 +159,7 @@ impl Object {
     #[must_use]
     pub fn with_body(&self, body: CachedBody, reservation: Reservation) -> Self {
         Self {
-            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
+            number: NEXT_NUMBER.fetch_add(1, Ordering::AcqRel),
             key: self.key.clone(),
             variant: self.variant,
             // What grew while it was received is as large as it must be in a copy.

@@ -68,11 +68,13 @@ pub struct Purge {
     pub soft: bool,
 }
 
-/// A purge, and when it was recorded: it concerns what was asked for until then.
+/// A purge, and when it was recorded: it concerns what was there by then, and what was asked for until then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedPurge {
     /// The moment.
     pub at: Millis,
+    /// The number of the first response that was not there yet. A clock may be set back, and this is not.
+    pub before: u64,
     /// What goes.
     pub purge: Purge,
 }
@@ -81,7 +83,8 @@ impl RecordedPurge {
     /// Returns whether a response goes, or has to be asked about.
     #[must_use]
     pub fn concerns_object(&self, object: &Object) -> bool {
-        object.asked_at <= self.at && self.purge.matches_object(object)
+        (object.number < self.before || object.asked_at <= self.at)
+            && self.purge.matches_object(object)
     }
 }
 

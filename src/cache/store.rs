@@ -209,7 +209,8 @@ impl CacheStore {
     /// Adds a whole response in the place of the one before it. `false` when a purge that came
     /// after its request was sent, or a lack of room, keeps it out.
     pub fn insert_object(self: &Arc<Self>, object: Arc<Object>) -> bool {
-        if !self.learn_rule(&object) {
+        // What was purged while it was fetched is not found for a moment either.
+        if !self.learn_rule(&object) || self.is_purged_since(&object) {
             return false;
         }
         let hash = object.key.hash();

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::ward::{Expiry, KnownResponse};
 use crate::cache::key;
 use crate::cache::object::Object;
-use crate::cache::purge::RecordedPurge;
+use crate::cache::purge::{Purge, RecordedPurge};
 use crate::cache::store::CacheStore;
 
 /// The responses that one step passes: some nanoseconds each.
@@ -76,6 +76,11 @@ impl PurgeUnderWay {
     /// Returns whether it concerns a response of a store.
     pub(super) fn concerns_object(&self, store: &Arc<CacheStore>, object: &Object) -> bool {
         Arc::ptr_eq(&self.store, store) && self.recorded.concerns_object(object)
+    }
+
+    /// Returns whether it is one of everything that a store has.
+    pub(super) fn is_of_everything(&self, store: &Arc<CacheStore>) -> bool {
+        Arc::ptr_eq(&self.store, store) && self.recorded.purge == Purge::everything()
     }
 
     /// Purges a response behind its back: it may be past the place of that.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::CacheStore;
 use crate::cache::housekeeping::HousekeepingCommand;
 use crate::cache::key::StoreKey;
-use crate::cache::object::Object;
+use crate::cache::object::{self, Object};
 use crate::cache::policy::Millis;
 use crate::cache::purge::{Purge, PurgeSource, RecordedPurge};
 use crate::clock;
@@ -100,9 +100,8 @@ impl CacheStore {
         if self.invalidated_at(&object.key) >= object.asked_at {
             return true;
         }
-        let purges = self.recent_purges.load();
-        let since = purges.iter().rev().take_while(|recorded| recorded.at >= object.asked_at);
-        since.into_iter().any(|recorded| recorded.purge.matches_object(object))
+        // In no certain order: several threads record them, and clocks are set back.
+        self.recent_purges.load().iter().rev().any(|recorded| recorded.concerns_object(object))
     }
 
     /// Returns when what is stored for a key was last made invalid.
@@ -143,12 +142,14 @@ impl CacheStore {
         const KEEP: Millis = 10 * 60 * 1000;
         /// More than this in ten minutes count as a purge of everything.
         const MOST: usize = 1000;
-        let recorded = Arc::new(RecordedPurge { at: now, purge });
+        let before = object::next_number();
+        let recorded = Arc::new(RecordedPurge { at: now, before, purge });
         self.recent_purges.rcu(|known| {
             let mut purges: Vec<_> =
                 known.iter().filter(|known| known.at + KEEP > now).cloned().collect();
             if purges.len() >= MOST {
-                purges = vec![Arc::new(RecordedPurge { at: now, purge: Purge::everything() })];
+                let purge = Purge::everything();
+                purges = vec![Arc::new(RecordedPurge { at: now, before, purge })];
             }
             purges.push(recorded.clone());
             purges

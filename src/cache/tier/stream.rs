@@ -85,14 +85,16 @@ pub(super) async fn follow_purges(tier: Weak<Tier>) {
             await_news(&tier, &connections).await
         };
         match fine {
-            Some(true) => {
+            Some(StreamRead::ToItsEnd) => {
                 linked_before = true;
                 link_again = false;
                 failures = 0;
                 tier.heard.store(before, Relaxed);
                 tier.lost.store(false, Relaxed);
             }
-            Some(false) => link_again = true,
+            // There is more: it is not known up to this moment.
+            Some(StreamRead::Partly) => (linked_before, link_again, failures) = (true, false, 0),
+            Some(StreamRead::Another) => link_again = true,
             None => {
                 failures += 1;
                 // Another server may answer from now on, one that lacks the last purges; a key that is not what it was is
@@ -106,9 +108,19 @@ pub(super) async fn follow_purges(tier: Weak<Tier>) {
     }
 }
 
-/// Waits for more. `Some(false)` when this is not the Redis that it was, or no longer has what was read last; `None` without
-/// an answer.
-async fn await_news(tier: &Tier, connections: &RedisConnections) -> Option<bool> {
+/// How far the stream of purges has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StreamRead {
+    /// All that was there when it was asked for.
+    ToItsEnd,
+    /// As much as one answer may have.
+    Partly,
+    /// This is not the Redis that it was, or no longer has what was read last.
+    Another,
+}
+
+/// Waits for more; `None` without an answer.
+async fn await_news(tier: &Tier, connections: &RedisConnections) -> Option<StreamRead> {
     let news = tier.news.load_full();
     let last = news.history.last_epoch().to_string();
     let mut call = Pipeline::new();
@@ -124,15 +136,19 @@ async fn await_news(tier: &Tier, connections: &RedisConnections) -> Option<bool>
         .await
         .ok()?;
     if read_lineage(lineage.as_deref()) != Some(news.lineage) || as_array(&there).is_empty() {
-        return Some(false);
+        return Some(StreamRead::Another);
     }
     let streams = as_array(&read);
     let entries = streams.iter().filter_map(|stream| as_array(stream).get(1)).flat_map(as_array);
     let mut told = StreamNews::default();
     told.read_replies(entries, news.history.last_epoch());
-    let goes_on = told.newest < Epoch::HIGHEST;
+    let read = match (told.newest < Epoch::HIGHEST, told.count >= PAGE) {
+        (false, _) => StreamRead::Another,
+        (true, true) => StreamRead::Partly,
+        (true, false) => StreamRead::ToItsEnd,
+    };
     take_news(tier, &news, told).await;
-    Some(goes_on)
+    Some(read)
 }
 
 /// Reads all that is known of purges, and doubts what is in memory where some may have been missed.
@@ -141,15 +157,17 @@ async fn link_history(
     connections: &RedisConnections,
     linked_before: bool,
     late: bool,
-) -> Option<bool> {
+) -> Option<StreamRead> {
     // What it had taken and does not tell now, it has lost.
     let taken = tier.taken_numbers();
     let news = tier.news.load_full();
     let Some((lineage, told)) = read_stream(tier, connections, news.history.last_epoch()).await?
     else {
-        return Some(false);
+        return Some(StreamRead::Another);
     };
     let full = told.count >= history::MOST;
+    // A full stream may go on behind what was read.
+    let end = if full { StreamRead::Partly } else { StreamRead::ToItsEnd };
     let whole = full || told.lineage == Some(lineage);
     let known_before = linked_before && lineage == news.lineage;
     let last = news.history.last_epoch();
@@ -162,7 +180,7 @@ async fn link_history(
         let mut call = Pipeline::new();
         begin_lineage(&mut call, tier, Some(lineage));
         tier.redis.query_patiently::<Reply>(connections, &call, PATIENCE).await.ok()?;
-        return Some(false);
+        return Some(StreamRead::Another);
     }
     if known_before {
         if left {
@@ -170,7 +188,7 @@ async fn link_history(
         }
         take_news(tier, &news, told).await;
         tier.settle_pending(&taken);
-        return Some(true);
+        return Some(end);
     }
     let mut history = PurgeHistory::default();
     let own = told.entries.iter().filter(|entry| entry.id.0 == tier.who);
@@ -189,7 +207,7 @@ async fn link_history(
     }
     tier.settle_pending(&own);
     tier.settle_pending(&taken);
-    Some(true)
+    Some(end)
 }
 
 /// Reads the stream, page by page, until it ends or as many entries are read as it has at most, and the lineage that it is
