@@ -142,8 +142,8 @@ fn sessions_that_ran_out_are_counted() {
     let origin = server("a");
     let proxy = proxy(&[&origin], "sticky = 'header:mcp-session-id', ttl = '1s'");
     let session = begin(&mut proxy.client());
-    wait_until(Duration::from_secs(30), "it is forgotten", || {
-        proxy.stats()["upstreams"][0]["sessions"]["known"] == 0
+    wait_until(Duration::from_secs(30), "it is forgotten, and counted a moment later", || {
+        proxy.stats()["upstreams"][0]["sessions"]["expired"] == 1
     });
     assert_eq!(counts(&proxy), [0, 1, 1, 0, 0]);
     assert_eq!(go_on(&mut proxy.client(), "POST", &session).0, 200);
