@@ -357,7 +357,9 @@ impl Redis {
                     if let Some(cluster) = &self.cluster {
                         cluster.ask_table(&self.connector, &self.whole);
                     }
-                    // What broke the first connection says more than that the time was over afterwards.
+                    // What broke the first connection says more than that the time was over afterwards, and less than why
+                    // there is no other one.
+                    let lost = lost.filter(|_| matches!(failure, CallFailure::Late));
                     let why = lost.or_else(|| failure.log_text());
                     self.note_failure(&node, why.as_deref());
                     return Err(CallEnd::Unanswered);
