@@ -20,9 +20,9 @@ use crate::telemetry::refusals::Quotas;
 use crate::wire::RequestHead;
 
 /// Unused heads and timers that a worker keeps.
-const KEEP_HEADS: usize = 64;
+const KEEP_HEADS: usize = 256;
 /// A head that grew beyond this is freed instead of kept.
-const KEEP_HEAD_BYTES: usize = 16 * 1024;
+const KEEP_HEAD_BYTES: usize = 8 * 1024;
 
 /// Verified tokens that a worker remembers.
 const KEEP_TOKENS: usize = 1024;

@@ -252,7 +252,7 @@ mod spare {
     use super::COPY_BELOW;
 
     /// The buffers that are kept, and up to which size.
-    const KEEP: usize = 64;
+    const KEEP: usize = 256;
     const KEEP_CAPACITY: usize = 8192;
 
     thread_local! {
