@@ -156,7 +156,7 @@ impl IdleConnections {
                 left -= 1;
             }
         }
-        self.links.let_go();
+        self.links.let_go_of(left);
     }
 
     /// Closes everything.

@@ -172,9 +172,16 @@ impl Links {
         }
     }
 
-    /// Closes those that have no streams.
-    pub fn let_go(&mut self) {
-        self.servers.iter_mut().for_each(|server| server.links.retain(|link| !link.is_idle()));
+    /// Closes so many connections without streams.
+    pub fn let_go_of(&mut self, count: usize) {
+        let mut left = count;
+        for server in &mut self.servers {
+            server.links.retain(|link| {
+                let goes = left > 0 && link.is_idle();
+                left -= usize::from(goes);
+                !goes
+            });
+        }
     }
 
     /// Closes each one as soon as its streams have ended.

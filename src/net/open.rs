@@ -108,8 +108,11 @@ impl Opened {
                 return opened;
             }
             ask();
-            let (open, most) = open_and_allowed();
-            if open < most {
+            // A connection to another server may have gone at once, which tells nobody here.
+            if let Some(opened) = Self::new(open, limit) {
+                return opened;
+            }
+            if open.open_count() >= limit {
                 closed.await;
             } else {
                 let _woken = tokio::time::timeout(LOOK, closed).await;

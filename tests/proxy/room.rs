@@ -257,6 +257,28 @@ fn w16_few_descriptors_are_enough_to_stay_up() {
     assert!(!proxy.log().contains("paused"), "{}", proxy.log());
 }
 
+/// 64 connections to servers may be open, of which each keeps one.
+#[test]
+fn w16_idle_connections_to_servers_make_room_for_those_to_others() {
+    let origins: Vec<Origin> = (0..100).map(|_| Origin::ok("fine")).collect();
+    let all = Configuration::default()
+        .runtime("workers = 2")
+        .upstream("app", origins.iter().map(Origin::server), "retry = { attempts = 1 }");
+    let proxy = Tidegate::with_descriptors(256, &all.text(), &[]);
+    // Each has connected to servers of its own, on both workers.
+    let mut clients: Vec<RawClient> = (0..8).map(|_| proxy.client()).collect();
+    for turn in 0..50 {
+        for (n, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.get("/").status, 200, "client {n}, request {turn}");
+        }
+    }
+    let open: usize = origins.iter().map(Origin::open_connections).sum();
+    assert!((40..=64).contains(&open), "{open} are open");
+    let accepted: usize = origins.iter().map(Origin::accepts).sum();
+    assert!(accepted > 100, "none had to make room: {accepted}");
+    assert!(!proxy.log().contains("WARN"), "{}", proxy.log());
+}
+
 /// Many clients that stall; what the proxy holds for them is bounded, the others are told so, and it ends with them.
 fn stalls(origin: &Origin, begin: impl Fn(&mut RawClient)) {
     const CLIENTS: usize = 800;
