@@ -131,7 +131,8 @@ impl<'a, 'j> Connector<'a, 'j> {
         }
         let opened = match Opened::new(&self.endpoint.open, self.limit) {
             Some(opened) => opened,
-            None => match self.await_freed(dialing.is_some(), &waiters, timer).await {
+            // Boxed, so that requests that find a place do not hold the memory of those that wait for one.
+            None => match Box::pin(self.await_freed(dialing.is_some(), &waiters, timer)).await {
                 Some(StreamFreed::Connection(opened)) => opened,
                 Some(StreamFreed::Stream(stream)) => {
                     drop(dialing);

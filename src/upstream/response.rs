@@ -63,7 +63,9 @@ pub async fn deliver_response<C: Client>(
     end_trial(job, &mut chosen, ended);
     if let Some(substitute) = stages.find_substitute(origin.response_head()) {
         let served = ServedRequest { target, chosen, origin, sending };
-        return deliver_substitute(job, served, &substitute, upload, &stages, timer).await;
+        // Boxed, so that other responses do not hold the memory of these.
+        let delivered = deliver_substitute(job, served, &substitute, upload, &stages, timer);
+        return Box::pin(delivered).await;
     }
     let head = origin.response_head();
     let length = origin.body_length(job.request.head_request);

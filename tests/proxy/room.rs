@@ -261,9 +261,11 @@ fn w16_few_descriptors_are_enough_to_stay_up() {
 #[test]
 fn w16_idle_connections_to_servers_make_room_for_those_to_others() {
     let origins: Vec<Origin> = (0..100).map(|_| Origin::ok("fine")).collect();
-    let all = Configuration::default()
-        .runtime("workers = 2")
-        .upstream("app", origins.iter().map(Origin::server), "retry = { attempts = 1 }");
+    let all = Configuration::default().runtime("workers = 2").upstream(
+        "app",
+        origins.iter().map(Origin::server),
+        "retry = { attempts = 1 }",
+    );
     let proxy = Tidegate::with_descriptors(256, &all.text(), &[]);
     // Each has connected to servers of its own, on both workers.
     let mut clients: Vec<RawClient> = (0..8).map(|_| proxy.client()).collect();

@@ -81,7 +81,8 @@ pub(super) async fn ask_judge<'a, C: Client>(
     };
     let said = tokio::select! {
         biased;
-        said = judge.ask_judge(&matched.ex.worker.judges, question) => said,
+        // Boxed, so that requests nobody is asked about do not hold the memory of those.
+        said = Box::pin(judge.ask_judge(&matched.ex.worker.judges, question)) => said,
         () = poll_fn(|cx| client.poll_gone(cx)) => return EntryVerdict::Gone,
     };
     let answered = |status: u16| Why::Made(format!("{} answered {status}", judge.shown_place()));

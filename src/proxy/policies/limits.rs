@@ -71,7 +71,9 @@ async fn check_limit(
         let connections = &who.matched.ex.worker.redis;
         let named = (&*limit.name, limit.state.pace);
         let parts = parts.iter().map(|part| &**part);
-        match (redis.check_limit(connections, named, parts, limit.delay).await, redis.on_error) {
+        // Boxed, so that requests that are counted here do not hold the memory of those.
+        let checked = Box::pin(redis.check_limit(connections, named, parts, limit.delay)).await;
+        match (checked, redis.on_error) {
             (Ok(Err(wait)), _) => {
                 limit.state.refused.fetch_add(1, Ordering::Relaxed);
                 return Ok(Some(Err(wait)));
