@@ -1,6 +1,9 @@
 //! Finds a server for an attempt: asks the pool, waits in the queue when all are full, and says what
 //! is wrong when there is none.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
