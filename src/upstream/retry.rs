@@ -238,4 +238,28 @@ mod tests {
             RetryDecision::GiveUp
         );
     }
+
+    #[test]
+    fn a_request_may_be_repeated_by_its_method_or_by_the_key_that_its_client_gave_it() {
+        let head = |method: &[u8], fields: &[&[u8]]| {
+            let mut head = RequestHead::default();
+            head.set(method, b"/", crate::wire::Version::Http11);
+            fields.iter().for_each(|name| head.fields.push(name, b"1"));
+            head
+        };
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+            let head = head(method.as_bytes(), &[]);
+            assert!(is_repeatable(&head) && is_safe(&head), "{method}");
+        }
+        for method in ["PUT", "DELETE"] {
+            let head = head(method.as_bytes(), &[]);
+            assert!(is_repeatable(&head) && !is_safe(&head), "{method}");
+        }
+        for method in ["POST", "PATCH", "CONNECT", "PROPFIND", "get", ""] {
+            let plain = head(method.as_bytes(), &[b"X-Key"]);
+            assert!(!is_repeatable(&plain) && !is_safe(&plain), "{method}");
+            let keyed = head(method.as_bytes(), &[b"Idempotency-Key"]);
+            assert!(is_repeatable(&keyed) && !is_safe(&keyed), "{method}");
+        }
+    }
 }
