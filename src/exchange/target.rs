@@ -257,6 +257,8 @@ mod tests {
             ("*", TargetFault::Form),
             ("", TargetFault::Form),
             ("ftp://a.test/", TargetFault::Form),
+            ("?q", TargetFault::Form),
+            ("https:?q", TargetFault::Form),
         ] {
             assert_eq!(path(target), Err(fault), "{target}");
         }
@@ -336,6 +338,79 @@ mod tests {
                 accepted,
                 "{target}"
             );
+        }
+    }
+
+    /// A head without a host, of this version.
+    fn head_of(version: Version, target: &str) -> RequestHead {
+        let mut head = RequestHead::default();
+        head.set(b"GET", target.as_bytes(), version);
+        head
+    }
+
+    #[test]
+    fn a_client_of_http_1_0_may_name_no_host_and_no_client_names_two() {
+        let mut old = head_of(Version::Http10, "/a?q");
+        let target = RequestTarget::from_head(&old, PathMode::Normalize, Keep::Normal).unwrap();
+        assert_eq!((target.host(), target.sent_host()), ("", &b""[..]));
+        assert_eq!((target.path(), target.query()), (&b"/a"[..], Some(&b"q"[..])));
+        old.fields.push(b"Host", b"A.Test:8080");
+        let target = RequestTarget::from_head(&old, PathMode::Normalize, Keep::Normal).unwrap();
+        assert_eq!((target.host(), target.sent_host()), ("a.test", &b"A.Test:8080"[..]));
+        old.fields.push(b"Host", b"A.Test:8080");
+        let refused = RequestTarget::from_head(&old, PathMode::Normalize, Keep::Normal);
+        assert_eq!(refused.map(|_| ()), Err(TargetFault::HostCount));
+        // What a target names counts where no field does.
+        let absolute = head_of(Version::Http10, "http://B.Test:81/p");
+        let target =
+            RequestTarget::from_head(&absolute, PathMode::Normalize, Keep::Normal).unwrap();
+        assert_eq!((target.host(), target.sent_host()), ("b.test", &b"B.Test:81"[..]));
+        assert_eq!((target.path(), target.query()), (&b"/p"[..], None));
+    }
+
+    /// The path in normal form, as it was sent, and with encoded slashes taken for slashes.
+    fn spelled(spelling: Spelling<'_>) -> [Option<&[u8]>; 3] {
+        match spelling {
+            Spelling::Same(path) => [Some(path), None, None],
+            Spelling::Differs { normal, raw, slashed } => [normal, Some(raw), slashed],
+        }
+    }
+
+    #[test]
+    fn a_path_without_a_normal_form_is_kept_as_it_was_sent_where_a_route_wants_that() {
+        for (sent, normal, slashed, fault) in [
+            ("/a/b", Some("/a/b"), None, None),
+            ("/a//b", Some("/a/b"), None, None),
+            ("/a%2fb", None, Some("/a/b"), Some(TargetFault::Ambiguous)),
+            ("/%zz", None, None, Some(TargetFault::Escape)),
+            ("/%00", None, None, Some(TargetFault::Escape)),
+            ("/..", None, None, Some(TargetFault::AboveRoot)),
+        ] {
+            let whole = format!("{sent}?q=1");
+            let head = head_of(Version::Http10, &whole);
+            let read = |keep| RequestTarget::from_head(&head, PathMode::Normalize, keep);
+            let strict = read(Keep::Normal).map(|target| target.path().to_vec());
+            let path = normal.map(|path| path.as_bytes().to_vec());
+            assert_eq!(strict, path.ok_or(fault.unwrap_or(TargetFault::Form)), "{sent}");
+            let mut target = read(Keep::Raw).unwrap();
+            assert_eq!((target.fault(), target.query()), (fault, Some(&b"q=1"[..])), "{sent}");
+            assert_eq!(target.path(), normal.unwrap_or(sent).as_bytes(), "{sent}");
+            let raw = (normal != Some(sent)).then_some(sent.as_bytes());
+            let expected = [normal.map(str::as_bytes), raw, slashed.map(str::as_bytes)];
+            assert_eq!(spelled(target.path_spelling()), expected, "{sent}");
+            let kept = target.keep_raw();
+            if sent == "/.." {
+                assert_eq!((kept, target.fault()), (Err(TargetFault::DotSegment), fault));
+                continue;
+            }
+            assert_eq!((kept, target.fault(), target.path()), (Ok(()), None, sent.as_bytes()));
+            let same = [Some(sent.as_bytes()), None, None];
+            assert_eq!(spelled(target.path_spelling()), same, "{sent}");
+        }
+        for sent in ["/a#b", "/caf\u{e9}", "/a\u{7f}"] {
+            let head = head_of(Version::Http10, sent);
+            let read = RequestTarget::from_head(&head, PathMode::Normalize, Keep::Raw);
+            assert_eq!(read.map(|_| ()), Err(TargetFault::Character), "{sent}");
         }
     }
 
