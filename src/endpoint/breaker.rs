@@ -169,10 +169,9 @@ impl Breaker {
         let until = clock::deadline(now, Some(settings.open_for)).map_or(u64::MAX, clock::millis);
         // Before the word, so that nobody sees an open breaker with an old end.
         self.until.store(until, Ordering::Release);
-        let opened = self.change_word(|word| {
-            (word.epoch == epoch && word.state != BreakerState::Open)
-                .then(|| word.next(BreakerState::Open))
-        });
+        // The epoch changes with the state: nobody is admitted in that of an open breaker.
+        let opened =
+            self.change_word(|word| (word.epoch == epoch).then(|| word.next(BreakerState::Open)));
         if opened.is_some() {
             self.opened.fetch_add(1, Ordering::Relaxed);
             self.window.clear_counts();
@@ -202,7 +201,7 @@ impl Breaker {
         match settings.trip {
             Trip::Failures(_) => {
                 let word = BreakerWord::from_bits(self.word.load(Ordering::Relaxed));
-                if word.count != 0 && word.epoch == epoch {
+                if word.count != 0 {
                     self.change_word(|word| {
                         (word.epoch == epoch).then_some(BreakerWord { count: 0, ..word })
                     });
