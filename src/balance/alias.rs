@@ -44,7 +44,7 @@ impl AliasTable {
         let slot = ((bits >> 32) * self.slots.len() as u64) >> 32;
         let slot = usize::try_from(slot).ok()?;
         let (threshold, alias) = *self.slots.get(slot)?;
-        Some(if (bits & 0xffff_ffff) as u32 <= threshold { slot } else { alias as usize })
+        Some(if bits as u32 <= threshold { slot } else { alias as usize })
     }
 }
 

@@ -41,7 +41,6 @@ impl Balance for LeastRequest {
             let index = self.table.draw_index(ask.random)?;
             let Some(member) = members.get(index).filter(|m| ask.admits(m)) else { continue };
             match first {
-                None if members.len() == 1 => return Some(index),
                 None => first = Some((index, member)),
                 Some((a, _)) if a == index && self.distinct => {}
                 Some((a, one)) => return Some(if less_loaded(member, one) { index } else { a }),
@@ -133,6 +132,40 @@ mod tests {
     }
 
     #[test]
+    fn the_faster_one_is_chosen_only_among_equals_and_the_first_of_those_that_are_as_fast() {
+        let members = members(&[1, 1, 1]);
+        let now = crate::clock::now();
+        let balance = LeastRequest::new(&[1, 1, 1]);
+        let mut random = Random::seeded(5);
+        let mut picks = || -> Vec<Option<usize>> {
+            (0..20).map(|_| balance.pick_server(&members, &mut ask(&[], &mut random))).collect()
+        };
+        let one_each: Vec<_> = members.iter().map(|m| m.endpoint.begin_request()).collect();
+        assert_eq!(picks(), [Some(0); 20]);
+        for (member, millis) in members.iter().zip([1, 1, 200]) {
+            member.endpoint.latency.observe_response(now, std::time::Duration::from_millis(millis));
+        }
+        let _two: Vec<_> = members[..2].iter().map(|m| m.endpoint.begin_request()).collect();
+        assert_eq!(picks(), [Some(2); 20]);
+        drop(one_each);
+        assert_eq!(picks(), [Some(2); 20]);
+    }
+
+    #[test]
+    fn of_many_servers_two_different_ones_are_compared() {
+        let members = members(&[1; 9]);
+        let _busy = members[4].endpoint.begin_request();
+        let balance = LeastRequest::new(&[1; 9]);
+        let mut random = Random::seeded(5);
+        let picks = (0..2000).map(|_| balance.pick_server(&members, &mut ask(&[], &mut random)));
+        let mut counts = [0; 9];
+        picks.for_each(|picked| counts[picked.unwrap()] += 1);
+        // Of two that are the same one, the busy one would be chosen 25 times.
+        assert_eq!(counts[4], 0, "{counts:?}");
+        assert!(counts.iter().enumerate().all(|(at, n)| at == 4 || *n > 150), "{counts:?}");
+    }
+
+    #[test]
     fn load_is_compared_per_weight() {
         let members = members(&[1, 3]);
         let _one = members[0].endpoint.begin_request();
@@ -141,6 +174,13 @@ mod tests {
         assert!(less_loaded(&members[1], &members[0]) && !less_loaded(&members[0], &members[1]));
         under_way.push(members[1].endpoint.begin_request());
         assert!(!less_loaded(&members[1], &members[0]) && !less_loaded(&members[0], &members[1]));
+        under_way.push(members[1].endpoint.begin_request());
+        assert!(!less_loaded(&members[1], &members[0]) && less_loaded(&members[0], &members[1]));
+        // Five at weight 3 are less than two at weight 1, and seven are more.
+        let _two = members[0].endpoint.begin_request();
+        under_way.push(members[1].endpoint.begin_request());
+        assert!(less_loaded(&members[1], &members[0]) && !less_loaded(&members[0], &members[1]));
+        under_way.push(members[1].endpoint.begin_request());
         under_way.push(members[1].endpoint.begin_request());
         assert!(!less_loaded(&members[1], &members[0]) && less_loaded(&members[0], &members[1]));
         assert!(LeastRequest::new(&[2, 2, 2]).distinct && !LeastRequest::new(&[2, 2, 3]).distinct);

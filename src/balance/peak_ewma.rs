@@ -4,6 +4,8 @@
 //! A server about which nothing is known is compared by its requests under way alone, and so is, now
 //! and then, any other: one that would never be chosen could never show that it has become fast.
 
+use std::cmp::Ordering;
+
 use super::alias::AliasTable;
 use super::{Balance, Member, PickContext, any_accepted};
 
@@ -29,12 +31,14 @@ impl PeakEwma {
 
 impl Balance for PeakEwma {
     fn pick_server(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
+        if let [only] = members {
+            return ask.accepts(only).then_some(0);
+        }
         let mut first: Option<(usize, &Member)> = None;
         for _ in 0..DRAWS {
             let index = self.table.draw_index(ask.random)?;
             let Some(member) = members.get(index).filter(|m| ask.admits(m)) else { continue };
             match first {
-                None if members.len() == 1 => return Some(index),
                 None => first = Some((index, member)),
                 Some((a, _)) if a == index && self.distinct => {}
                 Some((a, one)) => {
@@ -56,8 +60,11 @@ fn ends_sooner(a: &Member, b: &Member, ask: &mut PickContext<'_>) -> bool {
         (Some(a), Some(b)) if ask.random.below(EXPLORES) != 0 => {
             a * (ahead_a + 1.0) < b * (ahead_b + 1.0)
         }
-        (known_a, known_b) if ahead_a == ahead_b => known_a.is_none() && known_b.is_some(),
-        _ => ahead_a < ahead_b,
+        (known_a, known_b) => match ahead_a.total_cmp(&ahead_b) {
+            Ordering::Less => true,
+            Ordering::Equal => known_a.is_none() && known_b.is_some(),
+            Ordering::Greater => false,
+        },
     }
 }
 
@@ -128,6 +135,21 @@ mod tests {
     async fn r4_a_slow_first_answer_does_not_cost_the_share_for_long() {
         let joined = joins(20_000, Duration::from_millis(100)).await;
         assert!(joined > 1000, "{joined}");
+    }
+
+    #[test]
+    fn where_nothing_is_known_the_idler_one_is_chosen() {
+        let members = members(&[1, 1, 3]);
+        let mut random = Random::seeded(4);
+        let mut sooner =
+            |a: usize, b: usize| ends_sooner(&members[a], &members[b], &mut ask(&[], &mut random));
+        let _one = members[0].endpoint.begin_request();
+        assert!(sooner(1, 0) && !sooner(0, 1));
+        // Of weight 3, two under way are less than one of weight 1, and four are more.
+        let _two = [members[2].endpoint.begin_request(), members[2].endpoint.begin_request()];
+        assert!(sooner(2, 0) && !sooner(0, 2));
+        let _four = [members[2].endpoint.begin_request(), members[2].endpoint.begin_request()];
+        assert!(!sooner(2, 0) && sooner(0, 2));
     }
 
     #[test]
