@@ -207,6 +207,35 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_passed_over_from_the_first_request_beyond_its_share_on() {
+        // With the loads of all servers: whether the first one has too much for one more.
+        let first_has_too_much = |bound: HashBound, weights: &[u32], loads: &[u32]| {
+            let members = members(weights);
+            let busy = members.iter().zip(loads);
+            let _busy: Vec<_> = busy
+                .flat_map(|(member, n)| (0..*n).map(|_| member.endpoint.begin_request()))
+                .collect();
+            let hash = Hash::new(&members, weights, HashTable::Ring, bound);
+            hash.is_overloaded(&members[0], &members, &mut None)
+        };
+        let of_four = |loads: [u32; 4]| {
+            first_has_too_much(HashBound { factor: 1.5, at_least: 0 }, &[1; 4], &loads)
+        };
+        // Of nine requests one may have ceil(1.5 * 9 / 4), which is four, and of eight three.
+        assert!(!of_four([3, 2, 2, 1]));
+        assert!(of_four([4, 2, 2, 0]) && of_four([3, 2, 2, 0]));
+        // Of 24, a third is eight, and two thirds are sixteen.
+        let by_weight = |weights: [u32; 2], loads: [u32; 2]| {
+            first_has_too_much(HashBound { factor: 1.0, at_least: 0 }, &weights, &loads)
+        };
+        assert!(!by_weight([1, 2], [7, 16]) && by_weight([1, 2], [8, 15]));
+        assert!(!by_weight([2, 1], [15, 8]) && by_weight([2, 1], [16, 7]));
+        // Nobody looks at shares while there are fewer than sixteen.
+        let few = |own| first_has_too_much(HashBound::default(), &[1; 3], &[own, 0, 0]);
+        assert_eq!([few(15), few(16), few(17)], [false, true, true]);
+    }
+
+    #[test]
     fn a_request_without_the_key_goes_anywhere() {
         let members = members(&[1, 1]);
         let balance = build_balancer(&strategy(HashTable::Maglev, HashBound::default()), &members);

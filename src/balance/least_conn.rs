@@ -91,6 +91,23 @@ mod tests {
     }
 
     #[test]
+    fn the_stretch_that_is_looked_at_goes_round() {
+        // All but one of the servers are looked at, so an idle one is missed once in so many picks.
+        let members = members(&vec![1; SCANNED + 1]);
+        let mut random = Random::seeded(2);
+        let balance = LeastConn::new(&vec![1; SCANNED + 1]);
+        for idle in [0, 1, SCANNED] {
+            let busy = members.iter().enumerate().filter(|(at, _)| *at != idle);
+            let _busy: Vec<_> = busy.map(|(_, member)| member.endpoint.begin_request()).collect();
+            let found = (0..50).filter(|_| {
+                balance.pick_server(&members, &mut ask(&[], &mut random)) == Some(idle)
+            });
+            let found = found.count();
+            assert!(found >= 48, "{idle}: {found}");
+        }
+    }
+
+    #[test]
     fn weights_that_hardly_differ_hardly_matter() {
         let members = members(&[101, 100]);
         let _busy: Vec<_> = (0..3).map(|_| members[0].endpoint.begin_request()).collect();

@@ -60,3 +60,24 @@ impl Ring {
         (0..self.servers).find(|index| takes(*index))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_belongs_to_the_next_point_and_one_at_a_point_to_that() {
+        let ring = Ring::new(&["a", "b", "c"], &[1, 1, 1]);
+        assert_eq!(ring.points.len(), 3 * 640);
+        assert!(ring.points.is_sorted());
+        let owner = |hash| ring.find_server(hash, &mut |_| true);
+        for (before, next) in ring.points.iter().zip(&ring.points[1..]) {
+            assert_eq!(owner(before.0), Some(before.1 as usize));
+            assert_eq!(owner(before.0 + 1), Some(next.1 as usize));
+        }
+        // Behind the last point comes the first one.
+        let last = ring.points.last().unwrap();
+        assert_eq!(owner(last.0 + 1), Some(ring.points[0].1 as usize));
+        assert_eq!(owner(u64::MAX), Some(ring.points[0].1 as usize));
+    }
+}
