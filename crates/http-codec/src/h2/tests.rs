@@ -2,6 +2,7 @@
 
 mod frames_in;
 mod heads;
+mod slots;
 
 use std::collections::HashMap;
 use std::task::Poll;

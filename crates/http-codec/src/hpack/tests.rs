@@ -125,6 +125,10 @@ fn names_and_values_are_judged_once() {
         (b"\x00\x00\x01b", FieldMeaning::Bad, true),
         (b"\x00\x03x a\x01b", FieldMeaning::Bad, true),
         (b"\x00\x07:status\x01\n", FieldMeaning::Pseudo(Pseudo::Status), false),
+        (b"\x00\x01a\x03b\tc", FieldMeaning::Field(Known::Other), true),
+        (b"\x00\x01a\x02b\t", FieldMeaning::Field(Known::Other), false),
+        (b"\x00\x01a\x03\x7f\nb", FieldMeaning::Field(Known::Other), false),
+        (b"\x00\x01a\x02\x7f\x7f", FieldMeaning::Field(Known::Other), false),
     ] {
         assert_eq!(judge(&mut decoder, block), (is, sound), "{}", block.escape_ascii());
     }
@@ -280,4 +284,21 @@ fn pseudo_fields_are_known_by_their_names_too() {
         HpackDecoder::default().decode(&block, &mut each).unwrap();
         assert_eq!(seen, [FieldMeaning::Pseudo(pseudo)], "{name}");
     }
+}
+
+#[test]
+fn memory_of_large_fields_is_given_back_and_no_other() {
+    let (mut encoder, mut decoder, mut out) =
+        (Encoder::default(), HpackDecoder::default(), Vec::new());
+    encoder.field(&mut out, &[b'X'; TABLE], b"", Known::Other);
+    assert_eq!(encoder.held(), TABLE, "its name in lower case");
+    encoder.rest();
+    assert_eq!(encoder.held(), TABLE);
+    encoder.field(&mut out, &[b'X'; TABLE + 1], b"", Known::Other);
+    encoder.rest();
+    assert_eq!(encoder.held(), 0);
+    decode(&mut decoder, b"\x40\x03x-a\x01b").unwrap();
+    let held = decoder.held();
+    decoder.rest();
+    assert_eq!(decoder.held(), held);
 }

@@ -313,3 +313,16 @@ fn the_windows_are_told() {
     assert_eq!(state.windows(), (65_542, 69_992, 3, 70_000));
     assert_eq!(server(terms(10, 40_000, 1000)).windows(), (65_535, 65_535, 0, 65_535));
 }
+
+#[test]
+fn settings_are_taken_up_to_the_most_that_they_may_say() {
+    let window = |n: u32| frame(kind::SETTINGS, 0, 0, &[&[0, 4][..], &n.to_be_bytes()].concat());
+    let many = |n| frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1].repeat(n));
+    assert_eq!((ended(&many(32)), ended(&many(33))), (None, CALM));
+    assert_eq!((ended(&window(0x7fff_ffff)), ended(&window(0x8000_0000))), (None, FLOW));
+    // A stream that has been told of one byte more has that much less to come.
+    let more = frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]);
+    let begun = [headers(WHOLE, 1, GET), more].concat();
+    assert_eq!(ended(&[&begun[..], &window(0x7fff_fffe)].concat()), None);
+    assert_eq!(ended(&[&begun[..], &window(0x7fff_ffff)].concat()), FLOW);
+}
