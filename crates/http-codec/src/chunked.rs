@@ -336,6 +336,27 @@ mod tests {
     }
 
     #[test]
+    fn a_quoted_extension_ends_with_the_quote_that_is_not_escaped() {
+        for fine in [
+            &b"5;a=\"x;y\"\r\nhello\r\n0\r\n\r\n"[..],
+            b"5;a=\"x\\\"y\";b\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\"\\\\\"\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\"\\\\\\\"\"\r\nhello\r\n0\r\n\r\n",
+        ] {
+            let got = decode(fine, 1).unwrap().unwrap();
+            assert_eq!((&got.0[..], got.1), (&b"hello"[..], fine.len()), "{}", fine.escape_ascii());
+        }
+        for open in [
+            &b"5;a=\"x\r\nhello\r\n0\r\n\r\n"[..],
+            b"5;a=\"x\\\"\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\"x\\\\\\\"\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\"x\";\"\r\nhello\r\n0\r\n\r\n",
+        ] {
+            assert_eq!(decode(open, 1), Err(Fault::ChunkExtension), "{}", open.escape_ascii());
+        }
+    }
+
+    #[test]
     fn extensions_and_trailers_are_bounded() {
         let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(20_000));
         assert_eq!(decode(long.as_bytes(), 4096), Err(Fault::ChunkExtension));

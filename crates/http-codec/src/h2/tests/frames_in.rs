@@ -176,7 +176,17 @@ fn what_a_client_sends_on_a_stream_that_it_ended_resets_that() {
         let mut state = fresh();
         receive(&mut state, &[headers(WHOLE, 1, GET), late].concat());
         assert_eq!((state.ended(), resets(&mut state)), (None, vec![(1, 5)]));
+        assert_eq!(state.poll_over(&cx(), 0), Poll::Ready(StreamEnd::Cancelled));
+        receive(&mut state, &frame(kind::DATA, 0, 1, b"later"));
+        assert_eq!((state.ended(), resets(&mut state)), (None, vec![]));
     }
+    // One that it has broken off is over already, and it is told all the same.
+    let mut state = fresh();
+    let cancel = frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+    let late = frame(kind::DATA, 0, 1, b"late");
+    receive(&mut state, &[headers(flag::END_HEADERS, 1, POST), cancel, late].concat());
+    assert_eq!((state.ended(), resets(&mut state)), (None, vec![(1, 5)]));
+    assert_eq!(state.poll_over(&cx(), 0), Poll::Ready(StreamEnd::Reset(ErrorCode::CANCEL)));
 }
 
 #[test]
@@ -325,4 +335,24 @@ fn settings_are_taken_up_to_the_most_that_they_may_say() {
     let begun = [headers(WHOLE, 1, GET), more].concat();
     assert_eq!(ended(&[&begun[..], &window(0x7fff_fffe)].concat()), None);
     assert_eq!(ended(&[&begun[..], &window(0x7fff_ffff)].concat()), FLOW);
+}
+
+#[test]
+fn a_window_is_opened_again_once_half_of_it_has_been_taken() {
+    let mut state = server(terms(10, 40_000, 100_000));
+    receive(&mut state, &headers(flag::END_HEADERS, 1, POST));
+    let mut opened = |bytes: usize| {
+        receive(&mut state, &frame(kind::DATA, 0, 1, &vec![0; bytes]));
+        assert_eq!(taken(&mut state, 0).len(), bytes);
+        state.taken(0, bytes);
+        let all = said(&mut state);
+        let windows = all.iter().filter(|(head, _)| head.kind == kind::WINDOW_UPDATE);
+        let windows = windows.map(|(head, more)| (head.stream, frames::number(more).unwrap()));
+        windows.collect::<Vec<_>>()
+    };
+    assert_eq!([opened(10_000), opened(9_999)], [vec![], vec![]]);
+    assert_eq!(opened(1), [(1, 20_000)]);
+    assert_eq!([opened(10_000), opened(9_999)], [vec![], vec![]]);
+    // Half of the connection's is 50 000.
+    assert_eq!(opened(10_001), [(0, 50_000), (1, 30_000)]);
 }
