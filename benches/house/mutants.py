@@ -11,6 +11,8 @@ A mutant is tried with the unit tests of its own module first, so that mutants o
 build; those that survive are then tried alone with all unit tests of their crate. A test that takes longer than a minute has
 caught its mutant. What is missed is listed at the end: tests/ may still catch it.
 
+Rooms above all that is tried are left out of the copy, which makes a build take half of the time.
+
 `--tree` is where the copy is made (target/mutants/tree); `--again` keeps what an earlier run there has found out.
 """
 import argparse
@@ -125,7 +127,11 @@ class Trials:
                 break
             guilty = [m for m in mutants if any(m["file"] in error for error in errors)]
             if not guilty and len(mutants) > 1:
-                sys.exit("\n".join(errors))
+                # What contradicts another file is not told from the others by the message.
+                half = len(mutants) // 2
+                yield from self.attempt(mutants[:half])
+                yield from self.attempt(mutants[half:])
+                return
             for mutant in guilty or mutants:
                 yield mutant, "unviable"
                 mutants.remove(mutant)
@@ -151,6 +157,21 @@ def sample(root, words, seed, each):
             after = lines[end["line"] - 1][end["column"] - 1 :] + "".join(lines[end["line"] :])
             text = f"{before}{mutant['replacement']}{after}"
             yield {**mutant, "plain": plain, "text": text, "words": [tests], "stands_on": stands_on}
+
+
+def leave_out_rooms(tree, mutants):
+    """Takes the rooms out of the library that stand above all that is tried, by the list in ARCHITECTURE.md: a room names
+    only rooms below its own, and a build of the lower half takes half of the time."""
+    with open(os.path.join(tree, "ARCHITECTURE.md"), encoding="utf-8") as page:
+        floors = re.search(r"```text floors\n(.*?)```", page.read(), re.S)[1].split("\n")
+    tried = {re.split(r"[/.]", mutant["file"])[1] for mutant in mutants if mutant["package"] == "tidegate"}
+    top = max((at for at, floor in enumerate(floors) if tried & set(floor.split())), default=len(floors))
+    above = {room for floor in floors[top + 1 :] for room in floor.split()}
+    path = os.path.join(tree, "src/lib.rs")
+    with open(path, encoding="utf-8") as file:
+        lines = file.readlines()
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(line for line in lines if line[len("pub mod ") :].rstrip(";\n") not in above)
 
 
 def share(one, other):
@@ -194,6 +215,7 @@ def main():
     environment.setdefault("PROPTEST_MAX_SHRINK_ITERS", "0")
     trials = Trials(root, tree, environment)
     mutants = list(sample(tree, options.words, options.seed, options.each))
+    leave_out_rooms(tree, mutants)
     kept = os.path.join(tree, "found.json")
     found = json.load(open(kept)) if options.again and os.path.exists(kept) else {}
 
