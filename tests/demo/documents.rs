@@ -78,6 +78,30 @@ fn the_bars_are_those_of_the_table() {
     assert!(same, "draw it anew: benches/compare/chart docs/speed.md > docs/speed.svg");
 }
 
+#[test]
+fn the_figures_of_the_readme_are_those_of_the_table() {
+    let page = document("docs/speed.md");
+    let tables = between(&page, "compare");
+    let medians = |scenario: &str| -> Vec<String> {
+        let (_, ratios) = tables.split_once("| tidegate ÷ |").unwrap();
+        let row = ratios.lines().find(|line| line.starts_with(&format!("| {scenario} |"))).unwrap();
+        let cells = row.split('|').skip(2).map(str::trim).filter(|cell| !cell.is_empty());
+        cells.map(|cell| cell.split_whitespace().next().unwrap().to_owned()).collect()
+    };
+    let readme = document("README.md");
+    let (_, said) = readme.split_once("- **As fast as what you run today**").unwrap();
+    let (said, _) = said.split_once("\n- ").unwrap();
+    let figure = Regex::new(r"\b\d+\.\d+\b").unwrap();
+    let said: Vec<&str> = figure.find_iter(said).map(|found| found.as_str()).collect();
+    let (mut measured, with_http2) = (medians("h1-keepalive"), medians("h2-tls"));
+    assert!(
+        measured.len() >= 2 && measured.len() == with_http2.len(),
+        "{measured:?} {with_http2:?}"
+    );
+    measured.extend(with_http2);
+    assert_eq!(said, measured, "benches/compare/run --docs writes both");
+}
+
 /// All codes are words of lower case with underscores, and nothing else in that file is.
 #[test]
 fn every_code_is_explained_and_no_other() {
