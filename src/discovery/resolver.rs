@@ -73,6 +73,8 @@ pub(super) struct Resolver {
     ndots: usize,
     /// Where name servers are asked, or why they cannot be.
     client: Result<DnsClient, String>,
+    /// The addresses of those that are asked, as they are told to operators.
+    asked: String,
     places: Semaphore,
     late: Semaphore,
 }
@@ -105,7 +107,7 @@ impl Resolver {
         let text = files::read_text(&paths.resolv, LARGEST);
         // Without the file there may still be name servers of our own, and the hosts file.
         let system =
-            text.and_then(|text| parse_resolv_conf(&text).map_err(|error| describe_error(&error)));
+            text.and_then(|text| parse_resolv_conf(&text).map_err(|error| clip(error.to_string())));
         let (config, mut options) = match &system {
             Ok((config, options)) => (config.clone(), options.clone()),
             Err(_) => {
@@ -125,10 +127,14 @@ impl Resolver {
         options.use_hosts_file = ResolveHosts::Never;
         let ndots = options.ndots;
         let own = servers.iter().map(|server| name_server(*server)).collect::<Vec<_>>();
-        let client = match (own.is_empty(), system) {
+        let config = match own.is_empty() {
+            true => config,
+            false => ResolverConfig::from_parts(None, Vec::new(), own),
+        };
+        let asked = list_servers(config.name_servers());
+        let client = match (servers.is_empty(), system) {
             (true, Err(why)) => Err(format!("{}: {why}", paths.resolv.display())),
-            (true, Ok(_)) => build_client(config, options),
-            (false, _) => build_client(ResolverConfig::from_parts(None, Vec::new(), own), options),
+            _ => build_client(config, options),
         };
         let hosts = files::read_text(&paths.hosts, LARGEST).map(|text| parse_hosts(&text));
         Self {
@@ -136,6 +142,7 @@ impl Resolver {
             search,
             ndots,
             client,
+            asked,
             places: Semaphore::new(AT_ONCE),
             late: Semaphore::new(LATE_AT_ONCE),
         }
@@ -249,7 +256,9 @@ impl Resolver {
         (until, most): Until,
     ) -> Result<Reply, Failed> {
         let asked = tokio::time::timeout_at(until, self.ask_candidates(name, kind));
-        asked.await.unwrap_or_else(|_| Err(format!("no answer within {most:?}")))
+        asked
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {most:?} from {}", self.asked)))
     }
 
     async fn ask_candidates(&self, name: &str, kind: RecordType) -> Result<Reply, Failed> {
@@ -324,7 +333,7 @@ impl Resolver {
                 let ttl = why.negative_ttl.map(|ttl| Duration::from_secs(ttl.into()));
                 Ok(Reply::Nothing(ttl))
             }
-            Err(error) => Err(describe_error(&error)),
+            Err(error) => Err(describe_error(&error, &self.asked)),
         }
     }
 
@@ -351,7 +360,7 @@ impl std::fmt::Debug for Resolver {
 fn build_client(config: ResolverConfig, options: ResolverOpts) -> Result<DnsClient, String> {
     let build = |config| {
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        builder.with_options(options.clone()).build().map_err(|error| describe_error(&error))
+        builder.with_options(options.clone()).build().map_err(|error| clip(error.to_string()))
     };
     let mut over_tcp = config.name_servers().to_vec();
     for server in &mut over_tcp {
@@ -452,19 +461,43 @@ fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
     all
 }
 
-/// Says what was wrong in the words of an operator, and not more of what a name server said than fits into a log line.
-fn describe_error(error: &NetError) -> String {
-    const WORDS: usize = 200;
-    let mut text = match error {
-        NetError::Timeout => "no name server answered in time".to_owned(),
-        NetError::NoConnections => "no name server can be reached".to_owned(),
+/// Name servers as they are told to operators: the first few, with their ports.
+fn list_servers(all: &[NameServerConfig]) -> String {
+    const SHOWN: usize = 3;
+    let address = |server: &NameServerConfig| {
+        let port = server.connections.first().map_or(53, |connection| connection.port);
+        SocketAddr::new(server.ip, port).to_string()
+    };
+    let shown: Vec<String> = all.iter().take(SHOWN).map(address).collect();
+    match all.len().saturating_sub(SHOWN) {
+        _ if all.is_empty() => "any name server".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Says in the words of an operator what was wrong with a query to the name servers that are listed in `asked`.
+fn describe_error(error: &NetError, asked: &str) -> String {
+    clip(match error {
+        NetError::Timeout => format!("no answer in time from {asked}"),
+        NetError::NoConnections => format!("no connection to {asked}"),
+        NetError::Io(error) => format!("no connection to {asked}: {error}"),
+        NetError::Busy => format!("no answer from {asked}: too many queries are under way there"),
+        // What the library tells itself of its own channels: the task that had the connection is gone.
+        NetError::Message(_) | NetError::Msg(_) => {
+            format!("no answer from {asked}: the connection ended before there was one")
+        }
         NetError::Truncated => "the answer of the name server was cut off".to_owned(),
         NetError::Dns(DnsError::ResponseCode(code)) => describe_code(*code),
         NetError::Dns(DnsError::NoRecordsFound(why)) => describe_code(why.response_code),
-        NetError::Io(error) => format!("no name server can be reached: {error}"),
         NetError::Proto(error) => format!("the answer of the name server cannot be read: {error}"),
-        other => other.to_string(),
-    };
+        other => format!("the answer of the name server cannot be used: {other}"),
+    })
+}
+
+/// Not more of what a name server said than fits into a log line.
+fn clip(mut text: String) -> String {
+    const WORDS: usize = 200;
     if text.len() > WORDS {
         text.truncate(text.floor_char_boundary(WORDS));
         text.push_str("...");
@@ -512,6 +545,33 @@ mod tests {
         assert_eq!(tried("app.shop.", &search, 5), ["app.shop."]);
         assert_eq!(tried("app", &[], 5), ["app."]);
         assert_eq!(tried("localhost", &search, 1), ["localhost."]);
+    }
+
+    #[test]
+    fn what_failed_is_told_with_the_servers_that_were_asked_and_not_in_words_of_the_library() {
+        let at = |text: &str| name_server(text.parse().unwrap());
+        assert_eq!(list_servers(&[]), "any name server");
+        assert_eq!(list_servers(&[at("10.0.0.1:53")]), "10.0.0.1:53");
+        let many = ["10.0.0.1:53", "[fd00::1]:5353", "10.0.0.3:53", "10.0.0.4:53", "10.0.0.5:53"];
+        let asked = list_servers(&many.map(at));
+        assert_eq!(asked, "10.0.0.1:53, [fd00::1]:5353, 10.0.0.3:53 and 2 more");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        for (error, said) in [
+            (NetError::Timeout, "no answer in time from 10.0.0.1:53"),
+            (NetError::NoConnections, "no connection to 10.0.0.1:53"),
+            (refused.into(), "no connection to 10.0.0.1:53: connection refused"),
+            (
+                NetError::from("receiver was canceled"),
+                "no answer from 10.0.0.1:53: the connection ended before there was one",
+            ),
+            (NetError::Busy, "no answer from 10.0.0.1:53: too many queries are under way there"),
+            (
+                NetError::QueryCaseMismatch,
+                "the answer of the name server cannot be used: case of query name in response did not match",
+            ),
+        ] {
+            assert_eq!(describe_error(&error, "10.0.0.1:53"), said);
+        }
     }
 
     #[test]
