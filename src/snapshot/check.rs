@@ -76,7 +76,9 @@ fn read_server_file(
     let (read, report) = ServerFile::read_text(&name, text, sources);
     let errors = report.errors();
     if report.more > 0 {
-        findings.push(unreadable(format!("{} more errors are not shown", report.more)));
+        let message = format!("{name}: {} more errors are not shown", report.more);
+        let help = "nothing in it is used until all of them are mended";
+        findings.push(Finding::warning("more_errors", path.place, message).help(help));
     }
     let found = report.findings.into_iter().take(MOST_FINDINGS);
     findings.extend(found.map(|finding| {
@@ -161,6 +163,13 @@ mod tests {
         for (line, begin) in lines.iter().zip(begins) {
             assert!(line.starts_with(begin), "{line}");
         }
+        let wrong = format!("servers = [{}]", "'10.0.0.2',".repeat(MOST_FINDINGS + 200));
+        let (loads, lines) = found(Some(&wrong));
+        assert!(loads);
+        let more =
+            "tidegate.toml:4:20: warning[more_errors]: app.list: 200 more errors are not shown";
+        assert_eq!(lines[0], more);
+        assert!(lines[1].starts_with("app.list:1:12: warning[bad_value]: "), "{}", lines[1]);
         let (loads, lines) = found(None);
         assert!(loads);
         let expected =
