@@ -61,13 +61,8 @@ pub(super) fn best_accepted(request: &Fields) -> Option<ContentCoding> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::fields;
     use super::*;
-
-    fn fields(all: &[(&str, &str)]) -> Fields {
-        let mut fields = Fields::default();
-        all.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
-        fields
-    }
 
     #[test]
     fn the_best_of_what_is_accepted_is_chosen() {

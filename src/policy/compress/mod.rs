@@ -301,7 +301,7 @@ impl Emit for Recoded<'_> {
 mod tests {
     use super::*;
 
-    fn fields(all: &[(&str, &str)]) -> Fields {
+    pub(super) fn fields(all: &[(&str, &str)]) -> Fields {
         let mut fields = Fields::default();
         all.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
         fields
