@@ -87,7 +87,8 @@ impl Watched {
         };
         WatchedContent {
             texts: of(&self.text_files(), FILE_LIMIT),
-            outside: of(&self.outside, files::LARGEST),
+            // Of each of them more is read here than where it is used, so that no change is missed.
+            outside: of(&self.outside, files::LARGEST_LIST),
         }
     }
 

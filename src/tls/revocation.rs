@@ -26,6 +26,8 @@ pub struct RevocationList {
     pub(super) der: CertificateRevocationListDer<'static>,
     /// The name of the authority.
     pub issuer: String,
+    /// The same as it is signed: reading a list again takes a second where it is a large one.
+    issuer_der: Box<[u8]>,
     /// When the next one should have come, in seconds since 1970; from then on nobody passes by this one.
     pub next_update: Option<i64>,
     /// When it was made, in seconds since 1970, and its number.
@@ -54,17 +56,17 @@ impl RevocationList {
 
     /// Returns whether it is one of the authority of this certificate.
     pub(super) fn is_of(&self, authority: &X509Certificate<'_>) -> bool {
-        CertificateRevocationList::from_der(&self.der)
-            .is_ok_and(|(_, read)| read.issuer().as_raw() == authority.subject().as_raw())
+        *self.issuer_der == *authority.subject().as_raw()
     }
 
     /// Returns whether it names this certificate.
     pub(super) fn names_certificate(&self, certificate: &X509Certificate<'_>) -> bool {
+        if *self.issuer_der != *certificate.issuer().as_raw() {
+            return false;
+        }
         let Ok((_, read)) = CertificateRevocationList::from_der(&self.der) else { return true };
-        let named = |serial: &[u8]| {
-            read.iter_revoked_certificates().any(|revoked| revoked.raw_serial() == serial)
-        };
-        read.issuer().as_raw() == certificate.issuer().as_raw() && named(certificate.raw_serial())
+        read.iter_revoked_certificates()
+            .any(|revoked| revoked.raw_serial() == certificate.raw_serial())
     }
 }
 
@@ -93,7 +95,7 @@ pub fn keep_newest(mut lists: Vec<RevocationList>) -> Vec<RevocationList> {
 pub fn read_lists(path: &Path) -> Result<Vec<RevocationList>, String> {
     let name = path.display();
     let said = |why: String| format!("{name}: {why}");
-    let text = files::read_bounded(path, files::LARGEST).map_err(|why| said(why.to_string()))?;
+    let text = files::read_bounded(path, files::LARGEST_LIST).map_err(said)?;
     // SEQUENCE begins every list in DER.
     let lists = if text.first() == Some(&0x30) {
         vec![text.clone().into()]
@@ -127,10 +129,11 @@ fn parse_list(
         );
     }
     let issuer = read.issuer().to_string();
+    let issuer_der = read.issuer().as_raw().into();
     let next_update = read.next_update().map(|time| time.timestamp());
     let made = (read.last_update().timestamp(), read.crl_number().cloned());
     let is_whole = !has(&OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
-    Ok(RevocationList { der, issuer, next_update, made, is_whole })
+    Ok(RevocationList { der, issuer, issuer_der, next_update, made, is_whole })
 }
 
 /// The part that revocation lists had in the refusal of a certificate.

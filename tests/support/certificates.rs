@@ -83,25 +83,38 @@ impl Authority {
 
     /// A list of these as revoked, good for so long from now, as PEM. One that is made later has a higher number.
     pub fn revoke(&self, file: &str, revoked: &[&Certificate], time: Duration) -> PathBuf {
+        self.revoke_many(file, 0, revoked, time)
+    }
+
+    /// The same with so many others in front, of whom nobody has heard.
+    pub fn revoke_many(
+        &self,
+        file: &str,
+        others: u64,
+        revoked: &[&Certificate],
+        time: Duration,
+    ) -> PathBuf {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let now = OffsetDateTime::now_utc();
         let one = |certificate: &&Certificate| {
             let text = std::fs::read(&certificate.cert).unwrap();
             let (_, pem) = x509_parser::pem::parse_x509_pem(&text).unwrap();
-            let serial = pem.parse_x509().unwrap().raw_serial().to_vec();
-            RevokedCertParams {
-                serial_number: SerialNumber::from(serial),
-                revocation_time: now - Duration::hours(1),
-                reason_code: None,
-                invalidity_date: None,
-            }
+            pem.parse_x509().unwrap().raw_serial().to_vec()
+        };
+        let strangers = (0..others).map(|number| [&[1; 8], &number.to_be_bytes()[..]].concat());
+        let serials = strangers.chain(revoked.iter().map(one));
+        let entry = |serial: Vec<u8>| RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: now - Duration::hours(1),
+            reason_code: None,
+            invalidity_date: None,
         };
         let params = CertificateRevocationListParams {
             this_update: now - Duration::days(900),
             next_update: now + time,
             crl_number: SerialNumber::from(NUMBER.fetch_add(1, Ordering::Relaxed)),
             issuing_distribution_point: None,
-            revoked_certs: revoked.iter().map(one).collect(),
+            revoked_certs: serials.map(entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let path = self.directory.path().join(file);

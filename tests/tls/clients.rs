@@ -330,6 +330,29 @@ fn lists_of_openssl_count_in_both_forms_and_for_both_protocols() {
     }
 }
 
+/// Those of large authorities have a hundred thousand entries and more.
+#[test]
+fn a_list_of_several_mebibytes_counts_and_is_watched() {
+    let (authority, origin) = (Authority::new("ca"), Origin::ok("fine"));
+    let staff = Authority::new("staff");
+    let (anna, bert) = (staff.certificate("anna", &["anna"]), staff.certificate("bert", &["bert"]));
+    let list = staff.revoke_many("list.crl", 60_000, &[&bert], Duration::days(1));
+    let size = std::fs::metadata(&list).unwrap().len();
+    assert!(size > 2 << 20, "{size}");
+    let more =
+        format!(", client_ca = '{}', client_crl = '{}'", staff.ca().display(), list.display());
+    let proxy = proxy(&origin, &entry(&authority.certificate("a", &["a.test"]), &more), "");
+    let passes = |who: &Certificate| ask(&proxy, &authority, "a.test", &with(who)).exit == Some(0);
+    assert!(passes(&anna));
+    assert!(!passes(&bert));
+    staff.revoke_many("list.crl", 60_000, &[&anna], Duration::days(1));
+    wait_until(4 * SOON, "the new list counts", || !passes(&anna) && passes(&bert));
+    // What is too large is told, and what was there before counts on.
+    std::fs::File::options().append(true).open(&list).unwrap().set_len(33 << 20).unwrap();
+    wait_until(4 * SOON, "it is told", || proxy.log().contains("it is larger than 32768 KiB"));
+    assert!(!passes(&anna) && passes(&bert));
+}
+
 /// Whoever is on no list would be refused as well: nobody passes by a list that its authority has not signed.
 #[test]
 fn a_list_that_its_authority_has_not_signed_is_an_error() {

@@ -19,6 +19,8 @@ use rustix::fs::OFlags;
 /// The largest certificate, key, list of users or other file that is not a configuration: 1 MiB holds all
 /// authorities of a system several times.
 pub const LARGEST: u64 = 1 << 20;
+/// The largest file with lists of revoked certificates: those of large authorities have 1 to 20 MiB.
+pub const LARGEST_LIST: u64 = 32 << 20;
 /// The longest time for one file. Disks need milliseconds, network file systems that are well a second.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Files that may be waited for without an answer. With more, something is wrong with all of them.
