@@ -8,6 +8,8 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::clock::{self, Instant};
 
 /// Nothing is known about the server yet: its first check has not ended.
@@ -40,6 +42,14 @@ const BLINK: u64 = 1000;
 
 /// The smallest share during a slow start, as in Envoy: with less, nothing would be learnt.
 const FLOOR: f64 = 0.1;
+
+/// Rings when a server becomes unreachable, for the one thread that asks such servers again.
+static LOST: Notify = Notify::const_new();
+
+/// Waits until a server has become unreachable since this was waited for last.
+pub async fn await_lost() {
+    LOST.notified().await;
+}
 
 /// A server's standing. Shared by all workers.
 #[derive(Debug, Default)]
@@ -126,6 +136,7 @@ impl Standing {
     pub fn mark_unreachable(&self, now: Instant) {
         if self.take_out(UNREACHABLE) {
             self.lost.store(clock::millis(now), Ordering::Relaxed);
+            LOST.notify_one();
         }
     }
 

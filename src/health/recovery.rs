@@ -16,8 +16,11 @@ use crate::endpoint::{Endpoint, standing};
 use crate::net::Stream;
 use crate::upstream::{Upstream, outlier};
 
-/// The pause between two looks for unreachable servers.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
+/// The pause between two looks while servers are unreachable.
+const LOOK: Duration = Duration::from_millis(100);
+/// The longest time without a look while none is known to be. A timer ten times a second would be most of what a proxy
+/// without traffic does.
+const SELDOM: Duration = Duration::from_secs(1);
 /// The longest pause between two questions to one server; the first one is a look long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// The time that a server may take to accept.
@@ -26,10 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 64;
 
 /// The servers that do not take connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recovery {
     upstreams: Vec<Arc<Upstream>>,
     away: HashMap<u32, AwayServer>,
+    /// The moment of the next look, whatever else wakes the thread.
+    look: Instant,
 }
 
 /// A server that does not take connections.
@@ -43,12 +48,28 @@ struct AwayServer {
 }
 
 impl Recovery {
+    /// Looks after nothing yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { upstreams: Vec::new(), away: HashMap::new(), look: now }
+    }
+
+    /// Waits until it is time to look again, or until a server becomes unreachable where none has been.
+    pub(super) async fn await_look(&self) {
+        match self.away.is_empty() {
+            true => tokio::select! {
+                () = standing::await_lost() => {}
+                () = tokio::time::sleep_until(self.look) => {}
+            },
+            false => tokio::time::sleep_until(self.look).await,
+        }
+    }
+
     /// Looks after the servers of these upstreams from now on.
     pub(super) fn follow_upstreams(&mut self, upstreams: Vec<Arc<Upstream>>) {
         self.upstreams = upstreams;
     }
 
-    /// Asks those that are due. Called every [`LOOK`].
+    /// Asks those that are due, and sets the time of the next look.
     pub(super) fn ask_due_servers(&mut self, now: Instant) {
         let mut before = std::mem::take(&mut self.away);
         let asked = |away: &&AwayServer| away.question.as_ref().is_some_and(|q| !q.is_finished());
@@ -76,6 +97,7 @@ impl Recovery {
                 self.away.insert(endpoint.id, away);
             }
         }
+        self.look = now + if self.away.is_empty() { SELDOM } else { LOOK };
     }
 }
 

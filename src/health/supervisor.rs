@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 
 use self::checkers::Checkers;
 use crate::clock;
 use crate::endpoint::{Endpoint, standing};
-use crate::health::recovery::{self, Recovery};
+use crate::health::recovery::Recovery;
 use crate::upstream::membership::{MemberChange as Members, ServerChange};
 use crate::upstream::{Check, Upstream, UpstreamState};
 
@@ -67,9 +66,8 @@ impl Supervisor {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("health".into()).spawn(move || {
             runtime.block_on(async {
-                let (mut checkers, mut recovery) = (Checkers::new(counter), Recovery::default());
-                let mut look = tokio::time::interval(recovery::LOOK);
-                look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                let mut checkers = Checkers::new(counter);
+                let mut recovery = Recovery::new(clock::now());
                 loop {
                     tokio::select! {
                         order = received.recv() => {
@@ -82,7 +80,7 @@ impl Supervisor {
                                 None => break,
                             }
                         }
-                        _ = look.tick() => recovery.ask_due_servers(clock::now()),
+                        () = recovery.await_look() => recovery.ask_due_servers(clock::now()),
                     }
                 }
             });

@@ -14,6 +14,7 @@ mod departures;
 mod fields;
 mod harness;
 mod headers;
+mod idle;
 mod interim;
 mod loops;
 mod paths;

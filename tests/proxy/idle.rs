@@ -1,0 +1,28 @@
+//! A proxy that has nothing to do does next to nothing.
+
+use support::{Configuration, Origin, SOON, wait_until};
+
+/// How often a thread of a process has gone to sleep.
+fn naps(pid: u32, thread: &str) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut tasks = tasks.map(|task| task.unwrap().path());
+    let own = |task: &std::path::PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread)
+    };
+    let status = std::fs::read_to_string(tasks.find(own).unwrap().join("status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:")).unwrap();
+    line.split_whitespace().last().unwrap().parse().unwrap()
+}
+
+/// Whoever looks for servers that are back has nothing to do where none is away. The thread that looks at files, twice a
+/// second, is the clock.
+#[test]
+fn without_a_server_that_is_away_nobody_looks_for_one_ten_times_a_second() {
+    let origin = Origin::ok("fine");
+    let proxy = Configuration::of(&origin).start();
+    assert_eq!(proxy.client().get("/").status, 200);
+    let (seconds, before) = (naps(proxy.pid(), "watch"), naps(proxy.pid(), "health"));
+    wait_until(6 * SOON, "three seconds", || naps(proxy.pid(), "watch") >= seconds + 6);
+    let naps = naps(proxy.pid(), "health") - before;
+    assert!(naps > 0 && naps <= 12, "{naps}");
+}
