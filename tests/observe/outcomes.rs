@@ -455,4 +455,14 @@ fn retries_are_counted_by_reason() {
     counted(&proxy, &format!("tidegate_server_responses_total{{{server},class=\"2xx\"}} 1"));
     counted(&proxy, &format!("tidegate_server_request_duration_seconds_count{{{server}}} 1"));
     counted(&proxy, "tidegate_route_bytes_total{route=\"app\",direction=\"out\"} 4");
+    counted(&proxy, &format!("tidegate_server_bytes_total{{{server},direction=\"out\"}} 4"));
+    assert_eq!(
+        proxy
+            .client()
+            .exchange("POST /more HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nupload")
+            .status,
+        200
+    );
+    counted(&proxy, &format!("tidegate_server_bytes_total{{{server},direction=\"in\"}} 6"));
+    counted(&proxy, &format!("tidegate_server_bytes_total{{{server},direction=\"out\"}} 8"));
 }

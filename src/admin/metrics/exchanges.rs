@@ -116,6 +116,20 @@ pub(super) fn write_attempts(text: &mut MetricsText, snapshot: &Snapshot, histor
             }
         }
     }
+    let name = "tidegate_server_bytes_total";
+    text.write_family(
+        name,
+        "counter",
+        "Bytes of bodies of exchanges that a server answered: in, of requests; out, of responses.",
+    );
+    for ([upstream, server], summary) in summaries() {
+        for (direction, bytes) in [("in", summary.received), ("out", summary.sent)] {
+            if bytes > 0 {
+                let labels = [upstream, server, ("direction", direction)];
+                text.write_sample(name, &labels, bytes as f64);
+            }
+        }
+    }
     let name = "tidegate_server_cuts_total";
     text.write_family(
         name,
