@@ -100,7 +100,7 @@ settings! {
 }
 
 table! {
-    /// Where servers are found. Exactly one of dns, srv, file, kubernetes, registry.
+    /// Where servers are found. Exactly one of dns, srv, file, registry.
     pub struct Discovery {
         /// Host name and port of A and AAAA records: "search.internal:8080".
         dns: Option<Spanned<ServerAddress>> = None,
@@ -334,7 +334,7 @@ impl Shape for Servers {
                         let message = "a way to find servers is exactly one key";
                         reader.report(
                             Finding::error("bad_value", node.place, message)
-                                .help("keep one of dns, srv, file, kubernetes, registry = true"),
+                                .help("keep one of dns, srv, file, registry = true"),
                         );
                         None
                     }
