@@ -180,6 +180,26 @@ fn taken_ports_are_left_to_their_owners() {
     assert_eq!(demo.end(Signal::TERM), Some(0));
 }
 
+/// Without a file and in any folder: its ports are free in a network of its own.
+#[test]
+fn status_and_explain_find_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"
+        ip link set lo up
+        "$1" demo >page &
+        for _ in $(seq 400); do grep -q '^Ctrl-C' page && break; sleep 0.025; done
+        "$1" status
+        "$1" explain GET http://127.0.0.1:8080/item/7
+        kill %1; wait %1
+        "$1" status 2>&1 || echo "exit $?"
+    "#;
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_tidegate"));
+    let said = packages::script(folder.path(), text, &[program]);
+    for part in ["one", "two", "three", "nothing answers where the demo would", "exit 1"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
 #[test]
 fn sigterm_and_ctrl_c_end_it_well() {
     for signal in [Signal::TERM, Signal::INT] {

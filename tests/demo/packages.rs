@@ -26,7 +26,7 @@ fn packed(out: &Path, end: &str) -> PathBuf {
 }
 
 /// Runs a script as root, in a network and with processes of its own.
-fn script(folder: &Path, text: &str, arguments: &[&Path]) -> String {
+pub(super) fn script(folder: &Path, text: &str, arguments: &[&Path]) -> String {
     let plain = Command::new("unshare").args(["--net", "true"]).output();
     let plain = plain.expect("unshare, of the Debian package util-linux").status.success();
     let own: &[&str] = if plain { &["--net"] } else { &["--user", "--map-root-user", "--net"] };
