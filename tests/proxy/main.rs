@@ -30,6 +30,7 @@ mod sockets;
 mod stale;
 mod streaming;
 mod timeouts;
+mod tools;
 mod tunnels;
 mod upgrades;
 mod uploads;
