@@ -45,6 +45,30 @@ fn the_smallest_file_is_the_one_that_comes_along() {
     assert!(config::load_str("README.md", smallest).unwrap().findings.is_empty());
 }
 
+/// The mistakes that it shows are found in a file that has them.
+#[test]
+fn what_check_is_shown_to_say_is_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = [
+        "[[listen]]",
+        "address = \"0.0.0.0:8080\"",
+        "",
+        "[upstream.app]",
+        "servers = [\"127.0.0.1:3000\", \"127.0.0.1:3001\"]",
+        "timeout = { connect = 2 }",
+        "",
+        "[[route]]",
+        "upstream = \"ap\"",
+        "limit    = { rate = \"10/s\", store = \"redis\" }",
+    ];
+    fs::write(folder.path().join("tidegate.toml"), wrong.join("\n")).unwrap();
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output =
+        check.args(["check", "-c", "tidegate.toml"]).current_dir(&folder).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(blocks(&document("README.md"), "text"), [said]);
+}
+
 #[test]
 fn every_file_they_name_exists() {
     let places = ["src/", "crates/", "tests/", "config/", "benches/", "docker/", "dist/", ".ci/"];
