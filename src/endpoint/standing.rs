@@ -136,6 +136,7 @@ impl Standing {
     pub fn mark_unreachable(&self, now: Instant) {
         if self.take_out(UNREACHABLE) {
             self.lost.store(clock::millis(now), Ordering::Relaxed);
+            // At a change alone, as it takes a lock and a system call where somebody waits.
             LOST.notify_one();
         }
     }
