@@ -131,6 +131,36 @@ fn a_trace_of_the_client_goes_on_through_every_attempt() {
     });
 }
 
+/// What a server cut is no success, whatever its status said.
+#[test]
+fn a_response_that_is_cut_is_an_error_of_its_trace() {
+    let collector = Collector::start();
+    let origin = Origin::start(|request| {
+        let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc".to_vec();
+        match request.target.as_str() {
+            "/cut" => vec![Step::Send(cut), Step::Close],
+            _ => vec![Step::Send(ok("fine"))],
+        }
+    });
+    let proxy = tracing(collector.address, "100%", &origin);
+    assert_eq!(proxy.client().get("/whole").status, 200);
+    let mut client = proxy.client();
+    client.send("GET /cut HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let (_cut, _end) = client.end(SOON);
+    let [whole, cut] =
+        ["whole", "cut"].map(|path| collector.span(&format!("url.path: Str(/{path})")));
+    assert!(whole.contains("tidegate.outcome: Str(whole)"), "{whole}");
+    assert!(!whole.contains("STATUS_CODE_ERROR"), "{whole}");
+    for said in [
+        "STATUS_CODE_ERROR",
+        "http.response.status_code: Int(200)",
+        "tidegate.outcome: Str(server_cut)",
+        "error.type: Str(response_truncated)",
+    ] {
+        assert!(cut.contains(said), "{said}: {cut}");
+    }
+}
+
 #[test]
 fn a_trace_is_started_where_there_is_none_or_a_broken_one() {
     let collector = Collector::start();
