@@ -145,3 +145,25 @@ fn a_response_that_contradicts_its_length_is_known_ahead() {
     receive(&mut client, &frame(kind::RST_STREAM, 0, 5, &[0; 4]));
     assert_eq!(client.broken_ahead(stopped, Some(0)), None);
 }
+
+#[test]
+fn of_a_response_that_broke_off_all_that_came_is_handed_out_and_of_a_request_nothing() {
+    let cancel = frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+    let part = frame(kind::DATA, 0, 1, b"part");
+    let reset = StreamEnd::Reset(ErrorCode::CANCEL);
+    let mut client = client();
+    let slot = open(&mut client, true);
+    let head = frame(kind::HEADERS, 4, 1, b"\x88");
+    receive(&mut client, &[&head[..], &part, &cancel].concat());
+    let mut data = Vec::new();
+    let first = client.poll_body(&cx(), slot, &mut data);
+    assert!(matches!(first, Poll::Ready(Ok(Taken::Data))), "{first:?}");
+    assert_eq!(data, b"part");
+    let end = client.poll_body(&cx(), slot, &mut data);
+    assert!(matches!(end, Poll::Ready(Err(end)) if end == reset), "{end:?}");
+    let mut server = server(terms(10, BIG, BIG));
+    let head = frame(kind::HEADERS, 4, 1, b"\x83\x86\x84\x41\x06a.test");
+    receive(&mut server, &[&head[..], &part, &cancel].concat());
+    let end = server.poll_body(&cx(), 0, &mut data);
+    assert!(matches!(end, Poll::Ready(Err(end)) if end == reset), "{end:?}");
+}
