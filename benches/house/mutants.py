@@ -50,7 +50,7 @@ ROOMS = [
     ("src/balance/least_conn.rs", "balance::least_conn::", (BALANCE + "mod",)),
     ("src/balance/shard.rs", "balance::shard::", (BALANCE + "mod", BALANCE + "key")),
     ("src/balance/peak_ewma.rs", "balance::peak_ewma::", (BALANCE + "mod", BALANCE + "alias")),
-    *((f"{BALANCE}{name}.rs", "balance::hash::", HASHES) for name in ("hash", "ring", "maglev")),
+    *((f"{BALANCE}{name}.rs", f"balance::hash:: balance::{name}::", HASHES) for name in ("hash", "ring", "maglev")),
     ("src/balance/least_request.rs", "balance::least_request::", (BALANCE + "mod", BALANCE + "alias")),
     ("src/balance/key.rs", "balance::key::", ()),
     ("src/balance/alias.rs", "balance::alias::", ()),
@@ -156,7 +156,7 @@ def sample(root, words, seed, each):
             before = "".join(lines[: start["line"] - 1]) + lines[start["line"] - 1][: start["column"] - 1]
             after = lines[end["line"] - 1][end["column"] - 1 :] + "".join(lines[end["line"] :])
             text = f"{before}{mutant['replacement']}{after}"
-            yield {**mutant, "plain": plain, "text": text, "words": [tests], "stands_on": stands_on}
+            yield {**mutant, "plain": plain, "text": text, "words": tests.split() or [""], "stands_on": stands_on}
 
 
 def leave_out_rooms(tree, mutants):
