@@ -167,3 +167,30 @@ fn of_a_response_that_broke_off_all_that_came_is_handed_out_and_of_a_request_not
     let end = server.poll_body(&cx(), 0, &mut data);
     assert!(matches!(end, Poll::Ready(Err(end)) if end == reset), "{end:?}");
 }
+
+#[test]
+fn who_waits_for_a_window_is_woken_when_it_opens_and_not_before() {
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let cx = Context::from_waker(&waker);
+    let window = |n: u8| frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, n]);
+    let more = |n: u8| frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, n]);
+    let mut state = asked();
+    answer(&mut state, 0, false);
+    let wakes = |state: &mut State, frame: Vec<u8>| {
+        receive(state, &frame);
+        woken.0.swap(false, Relaxed)
+    };
+    let send = |state: &mut State| state.poll_data(&cx, 0, &[0; 100]).map(Result::unwrap);
+    assert!(!wakes(&mut state, window(0)));
+    assert_eq!(send(&mut state), Poll::Pending);
+    assert!(!wakes(&mut state, window(0)));
+    assert!(wakes(&mut state, window(10)));
+    assert_eq!((send(&mut state), send(&mut state)), (Poll::Ready(10), Poll::Pending));
+    // It owes six bytes now, and then none.
+    assert!(!wakes(&mut state, window(4)) && !wakes(&mut state, more(6)));
+    assert!(wakes(&mut state, more(2)));
+    assert_eq!((send(&mut state), send(&mut state)), (Poll::Ready(2), Poll::Pending));
+    assert!(wakes(&mut state, window(7)));
+    assert_eq!(send(&mut state), Poll::Ready(3));
+}
