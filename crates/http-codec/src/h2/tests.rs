@@ -1,5 +1,6 @@
 //! Two connections that talk to each other, and one that is told what no connection should be told.
 
+mod control;
 mod frames_in;
 mod heads;
 mod slots;
