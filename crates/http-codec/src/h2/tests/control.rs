@@ -128,3 +128,48 @@ fn windows_end_at_the_largest_number_there_is() {
     assert_eq!(after(&[more(1, rest), more(1, 1)]), (None, vec![(1, 3)]));
     assert_eq!(after(&[more(1, 0)]), (None, vec![(1, 1)]));
 }
+
+#[test]
+fn an_end_is_announced_once_and_not_behind_another_end() {
+    let kinds = |state: &mut State| -> Vec<u8> {
+        said(state).into_iter().map(|(head, _)| head.kind).collect()
+    };
+    let mut state = asked();
+    state.announce_end();
+    assert_eq!(kinds(&mut state), [kind::GOAWAY, kind::PING]);
+    state.announce_end();
+    assert_eq!(kinds(&mut state), []);
+    receive(&mut state, &frame(kind::PING, flag::ACK, 0, &GOODBYE));
+    assert_eq!(kinds(&mut state), [kind::GOAWAY]);
+    state.announce_end();
+    state.end_with_last();
+    assert_eq!(kinds(&mut state), []);
+    let mut failed = asked();
+    receive(&mut failed, &frame(kind::PING, 0, 1, &[0; 8]));
+    assert_eq!(kinds(&mut failed), [kind::GOAWAY]);
+    failed.announce_end();
+    failed.end_with_last();
+    assert_eq!(kinds(&mut failed), []);
+    // A client that goes begins no more streams, and says so once.
+    let mut client = client();
+    client.announce_end();
+    client.announce_end();
+    assert_eq!(kinds(&mut client), [kind::GOAWAY]);
+    assert!(!client.is_open() && client.is_done());
+}
+
+#[test]
+fn a_window_that_is_opened_by_little_at_a_time_is_a_flood() {
+    for (bytes, end) in [(256, None), (255, Some(Ended::Failed(ErrorCode::ENHANCE_YOUR_CALM)))] {
+        let mut state = asked();
+        receive(&mut state, &setting(4, 0));
+        answer(&mut state, 0, false);
+        for _ in 0..3000 {
+            receive(&mut state, &[more(1, bytes), more(0, bytes)].concat());
+            let sent = state.poll_data(&cx(), 0, &[0; 1000]);
+            assert!(state.ended().is_some() || sent.is_ready());
+            take(&mut state);
+        }
+        assert_eq!(state.ended(), end, "{bytes}");
+    }
+}

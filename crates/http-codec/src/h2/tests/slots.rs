@@ -194,3 +194,24 @@ fn who_waits_for_a_window_is_woken_when_it_opens_and_not_before() {
     assert!(wakes(&mut state, window(7)));
     assert_eq!(send(&mut state), Poll::Ready(3));
 }
+
+#[test]
+fn who_waits_for_room_is_woken_when_there_is_some_and_who_has_no_window_is_not() {
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let cx = Context::from_waker(&waker);
+    let was_woken = || woken.0.swap(false, Relaxed);
+    let mut state = asked();
+    answer(&mut state, 0, false);
+    receive(&mut state, &frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 16, 0, 0]));
+    receive(&mut state, &frame(kind::WINDOW_UPDATE, 0, 0, &BIG.to_be_bytes()));
+    take(&mut state);
+    while state.poll_data(&cx, 0, &[0; 64 * 1024]).is_ready() {}
+    assert!(!was_woken());
+    take(&mut state);
+    assert!(was_woken());
+    receive(&mut state, &frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    assert!(state.poll_data(&cx, 0, b"more").is_pending());
+    take(&mut state);
+    assert!(!was_woken());
+}
