@@ -243,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn a_method_has_up_to_thirty_two_bytes() {
+        let (longest, longer) = ("A".repeat(32), "A".repeat(33));
+        assert!(parse(longest.as_bytes()).unwrap().is_none());
+        let (_, head) = parse(format!("{longest} / HTTP/1.1\r\n\r\n").as_bytes()).unwrap().unwrap();
+        assert_eq!(head.method(), longest.as_bytes());
+        assert_eq!(fault(longer.as_bytes()), Some(Fault::MethodTooLong));
+        let line = format!("{longer} / HTTP/1.1\r\n\r\n");
+        assert_eq!(fault(line.as_bytes()), Some(Fault::MethodTooLong));
+    }
+
+    #[test]
     fn a_fault_does_not_depend_on_how_the_bytes_arrive() {
         let limits = Limits { bytes: 40, ..Limits::default() };
         let line_of_41 = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(25));
