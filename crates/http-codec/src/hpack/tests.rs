@@ -302,3 +302,23 @@ fn memory_of_large_fields_is_given_back_and_no_other() {
     decoder.rest();
     assert_eq!(decoder.held(), held);
 }
+
+#[test]
+fn what_is_always_in_the_table_is_one_byte() {
+    let (mut encoder, mut out) = (Encoder::default(), Vec::new());
+    for status in [200, 204, 206, 304, 400, 404, 500] {
+        encoder.status(&mut out, status);
+    }
+    for (pseudo, value) in [
+        (Pseudo::Method, "GET"),
+        (Pseudo::Method, "POST"),
+        (Pseudo::Path, "/"),
+        (Pseudo::Scheme, "http"),
+        (Pseudo::Scheme, "https"),
+    ] {
+        encoder.put_pseudo(&mut out, pseudo, value.as_bytes());
+    }
+    // RFC 7541, appendix A.
+    let expected = [8, 9, 10, 11, 12, 13, 14, 2, 3, 4, 6, 7].map(|index| 0x80 | index);
+    assert_eq!(out, expected);
+}
