@@ -19,7 +19,7 @@ use self::families::{CACHE, LIMIT, LISTENER, ROUTE, SERVER, UPSTREAM};
 pub use self::text::wants_openmetrics;
 use self::text::{MetricFamily, MetricsText, write_each};
 use crate::files::served;
-use crate::net::{held, room};
+use crate::net::{held, room, stalls};
 use crate::policy::METRICS;
 use crate::server::status::Status;
 use crate::snapshot::Snapshot;
@@ -125,6 +125,10 @@ fn write_losses(text: &mut MetricsText, status: &Status, snapshot: &Snapshot, hi
     let help = "How often there was no room for a request, or for its body to be remembered.";
     text.write_family("tidegate_request_memory_refused_total", "counter", help);
     text.write_sample("tidegate_request_memory_refused_total", &[], held::times_refused() as f64);
+    let help =
+        "Responses that were cut so that others had room, because their clients took nothing.";
+    text.write_family("tidegate_request_memory_reclaimed_total", "counter", help);
+    text.write_sample("tidegate_request_memory_reclaimed_total", &[], stalls::times_cut() as f64);
 }
 
 /// Places that are taken, and those who found none.

@@ -17,7 +17,7 @@ pub(super) use self::upstreams::{
 };
 use crate::admin::caches::{self, CacheStats};
 use crate::clock;
-use crate::net::{held, room};
+use crate::net::{held, room, stalls};
 use crate::server::status::{Reload, Status};
 use crate::snapshot::Snapshot;
 use crate::telemetry::history::History;
@@ -61,6 +61,8 @@ struct RequestMemory {
     limit: usize,
     /// The number of times that there was no room: for a request, or for its body to be remembered.
     refused: u64,
+    /// The number of responses that were cut so that others had room, because their clients took nothing.
+    reclaimed: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -126,6 +128,7 @@ pub fn collect_stats(status: &Status, snapshot: &Snapshot, history: &History) ->
             held: held::bytes_taken(),
             limit: snapshot.request_memory,
             refused: held::times_refused(),
+            reclaimed: stalls::times_cut(),
         },
         process: Process::read_process(),
         access_log: AccessLogStats {

@@ -19,6 +19,7 @@ pub mod refusal;
 mod request_id;
 pub mod sides;
 pub mod stage;
+pub mod stall;
 pub mod target;
 mod traits;
 

@@ -45,6 +45,8 @@ pub enum Halt {
     Drain,
     /// A defect of the proxy.
     Defect,
+    /// The client had taken nothing for a while, and others needed the memory that was held for it.
+    Stalled,
     /// The refusal that would have been the answer, had the response not begun.
     Refusal(Refusal),
 }
@@ -111,6 +113,9 @@ impl Outcome {
             }
             Outcome::ProxyCut(Halt::Drain) => (Some("proxy_stopped"), Some("runtime.drain")),
             Outcome::ProxyCut(Halt::Defect) => (Some("internal_error"), None),
+            Outcome::ProxyCut(Halt::Stalled) => {
+                (Some("client_stalled"), Some("runtime.request_memory"))
+            }
         };
         OutcomeRow { outcome: OUTCOMES.get(self.index()).copied().unwrap_or_default(), code, key }
     }
@@ -140,6 +145,9 @@ impl Outcome {
             }
             Outcome::ProxyCut(Halt::Drain) => "the process ended".to_owned(),
             Outcome::ProxyCut(Halt::Defect) => "a defect of the proxy".to_owned(),
+            Outcome::ProxyCut(Halt::Stalled) => {
+                "the client took nothing while others needed the memory".to_owned()
+            }
         }
     }
 
@@ -154,7 +162,7 @@ impl Outcome {
             Outcome::Refused(refusal) | Outcome::ProxyCut(Halt::Refusal(refusal)) => {
                 refusal.row().status
             }
-            Outcome::ProxyCut(Halt::Drain) => 503,
+            Outcome::ProxyCut(Halt::Drain | Halt::Stalled) => 503,
             Outcome::ProxyCut(Halt::Defect) => 500,
         }
     }
@@ -230,6 +238,12 @@ mod tests {
                 "proxy_cut",
                 Some("proxy_stopped"),
                 Some("runtime.drain"),
+            ),
+            (
+                Outcome::ProxyCut(Halt::Stalled),
+                "proxy_cut",
+                Some("client_stalled"),
+                Some("runtime.request_memory"),
             ),
         ];
         for (outcome, word, code, key) in all {

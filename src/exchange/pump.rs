@@ -10,7 +10,9 @@ use thiserror::Error;
 use super::Deadline;
 use super::outcome::Outcome;
 use super::sides::{Client, Sink, Source};
+use super::stall::poll_give_way;
 use crate::clock;
+use crate::net::stalls::Stall;
 use crate::net::{BodyError, Fill, Mismatch, Timer};
 use crate::wire::head::Fields;
 
@@ -164,12 +166,13 @@ fn hand_over_body<C: Client>(
     Poll::Ready(Ok(()))
 }
 
-/// Sends a part of a body, which more will follow.
+/// Sends a part of a body, which more will follow; `stall` is the same for all parts.
 ///
 /// # Errors
-/// [`Outcome::ClientGone`] or [`Outcome::Timeout`]: nothing more can be sent.
+/// [`Outcome::ClientGone`], [`Outcome::Timeout`] or [`Outcome::ProxyCut`]: nothing more can be sent.
 pub async fn write_bytes<C: Client>(
     client: &mut C,
+    stall: &mut Stall,
     timer: &mut Timer,
     mut part: &[u8],
     write_gap: Option<Duration>,
@@ -177,7 +180,11 @@ pub async fn write_bytes<C: Client>(
     let mut since = clock::now();
     poll_fn(|cx| {
         if let Poll::Ready(taken) = hand_over_body(client, cx, &mut part, &mut since) {
+            stall.end_wait();
             return Poll::Ready(taken);
+        }
+        if let Poll::Ready(cut) = poll_give_way(stall, client, 0, cx) {
+            return Poll::Ready(Err(cut));
         }
         ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
         Poll::Ready(Err(Outcome::Timeout(Deadline::ClientWrite)))
@@ -185,8 +192,8 @@ pub async fn write_bytes<C: Client>(
     .await
 }
 
-/// Sends a body that is known as a whole and ends the response: [`Outcome::Whole`], [`Outcome::ClientGone`] or
-/// [`Outcome::Timeout`]. `write_gap` is the time between two successful writes.
+/// Sends a body that is known as a whole and ends the response: [`Outcome::Whole`], [`Outcome::ClientGone`],
+/// [`Outcome::Timeout`] or [`Outcome::ProxyCut`]. `write_gap` is the time between two successful writes.
 pub async fn send_bytes<C: Client>(
     client: &mut C,
     timer: &mut Timer,
@@ -194,6 +201,7 @@ pub async fn send_bytes<C: Client>(
     write_gap: Option<Duration>,
 ) -> Outcome {
     let mut since = clock::now();
+    let mut stall = Stall::default();
     poll_fn(|cx| {
         match hand_over_body(client, cx, &mut body, &mut since) {
             Poll::Ready(Err(outcome)) => return Poll::Ready(outcome),
@@ -204,6 +212,9 @@ pub async fn send_bytes<C: Client>(
         {
             let whole = finished.is_ok();
             return Poll::Ready(if whole { Outcome::Whole } else { Outcome::ClientGone });
+        }
+        if let Poll::Ready(cut) = poll_give_way(&mut stall, client, 0, cx) {
+            return Poll::Ready(cut);
         }
         ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
         client.cut_response();

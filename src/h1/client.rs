@@ -12,6 +12,7 @@ use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
 use crate::net::room::Room;
 use crate::net::seats::{Seat, SeatWait};
+use crate::net::stalls::StallMark;
 use crate::net::timer::earlier_of;
 use crate::net::{BodyError, BodyFraming, BodyReader, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
@@ -643,6 +644,21 @@ impl Client for H1Client {
     fn cut_response(&mut self) {
         self.cut = true;
         self.keep_alive = false;
+    }
+
+    fn stall_mark(&self) -> Option<StallMark> {
+        // The end of a Unix socket says nothing of what is missing: such a response is not cut for others.
+        let may_pass_for_whole = !self.stream.can_reset() && self.out.ends_with_connection();
+        let own = self.out.taken_mark().wrapping_add(self.body.received_bytes());
+        (!may_pass_for_whole).then(|| StallMark { own, ..StallMark::default() })
+    }
+
+    fn count_untaken(&self) -> Option<u32> {
+        self.stream.count_untaken()
+    }
+
+    fn insist_on_write(&mut self) {
+        self.out.insist_on_write();
     }
 }
 

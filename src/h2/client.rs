@@ -2,13 +2,16 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::handle::{Handle, SharedConnection};
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
-use crate::net::{BodyError, BodyFraming, Fill, Timer};
+use crate::net::stalls::StallMark;
+use crate::net::{BodyError, BodyFraming, Fill, Timer, count_untaken};
 use crate::wire::frames::ErrorCode;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Fault, Known, RequestHead, ResponseHead};
@@ -35,6 +38,8 @@ pub struct H2Client {
     /// Nothing waits for the client to make room; the head has found none, so nothing follows it.
     impatient: bool,
     unheard: bool,
+    /// The addresses of both ends of the connection, where known.
+    ends: Option<Rc<(SocketAddr, SocketAddr)>>,
 }
 
 impl H2Client {
@@ -42,7 +47,13 @@ impl H2Client {
     pub(super) fn new(shared: SharedConnection, slot: u32, head: Option<&RequestHead>) -> Self {
         let stream = Handle::new(shared, slot);
         let tunnel = head.is_some_and(asks_for_tunnel);
-        Self { stream, late: None, begun: false, tunnel, impatient: false, unheard: false }
+        let (late, ends) = (None, None);
+        Self { stream, late, begun: false, tunnel, impatient: false, unheard: false, ends }
+    }
+
+    /// The same on a connection between these addresses.
+    pub(super) fn between(self, ends: Option<Rc<(SocketAddr, SocketAddr)>>) -> Self {
+        Self { ends, ..self }
     }
 
     /// From here on, what the client has no room for is left out: a flood of bad requests must not pile up answers.
@@ -249,6 +260,29 @@ impl Client for H2Client {
     fn cut_response(&mut self) {
         if !self.stream.is_sent() {
             self.stream.reset_stream(ErrorCode::INTERNAL_ERROR);
+        }
+    }
+
+    fn stall_mark(&self) -> Option<StallMark> {
+        Some(self.stream.stall_mark())
+    }
+
+    fn count_untaken(&self) -> Option<u32> {
+        let (local, remote) = self.ends.as_deref()?;
+        count_untaken(*local, *remote)
+    }
+
+    fn insist_on_write(&mut self) {
+        self.stream.connection_state().insist_on_write();
+    }
+
+    fn is_insisting(&self) -> bool {
+        self.stream.connection_state().is_insisting()
+    }
+
+    fn cut_stalled(&mut self) {
+        if !self.stream.is_sent() {
+            self.stream.reset_stream(ErrorCode::ENHANCE_YOUR_CALM);
         }
     }
 }

@@ -1,11 +1,14 @@
 //! A client's connection.
 
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::drive::Socket;
 use super::handle::SharedConnection;
 use super::state::{Accept, Ended, H2Config, State};
 use super::{H2Client, clock_seconds};
+use crate::net::stalls::{Stall, StallMark, StallStep};
 use crate::net::{Stream, Timer};
 use crate::wire::RequestHead;
 
@@ -18,13 +21,17 @@ pub struct Connection {
 
 /// A connection, for whoever takes its streams.
 #[derive(Debug, Clone)]
-pub struct Streams(SharedConnection);
+pub struct Streams {
+    shared: SharedConnection,
+    /// The addresses of both ends of the connection.
+    ends: Option<Rc<(SocketAddr, SocketAddr)>>,
+}
 
 impl Streams {
     /// The stream in this slot, on which `head` was read; there is none where it had a fault.
     #[must_use]
     pub fn client_stream(&self, slot: u32, head: Option<&RequestHead>) -> H2Client {
-        H2Client::new(self.0.clone(), slot, head)
+        H2Client::new(self.shared.clone(), slot, head).between(self.ends.clone())
     }
 }
 
@@ -40,7 +47,7 @@ impl Connection {
     /// For whoever takes its streams.
     #[must_use]
     pub fn shared_streams(&self) -> Streams {
-        Streams(self.shared.clone())
+        Streams { shared: self.shared.clone(), ends: self.socket.both_ends().map(Rc::new) }
     }
 
     /// Reads and writes. Ready when it is over and everything that can be said has been.
@@ -52,6 +59,38 @@ impl Connection {
     #[must_use]
     pub fn has_streams(&self) -> bool {
         self.shared.borrow().streams() > 0
+    }
+
+    /// Ready when the client has taken nothing for a while of what its streams have left to be sent, and others need that
+    /// memory: the connection is broken off then. For connections without streams; those make room by themselves.
+    pub fn poll_give_way(&mut self, cx: &Context<'_>, stall: &mut Stall) -> Poll<()> {
+        let mut state = self.shared.borrow_mut();
+        if state.unsent().is_empty() {
+            stall.end_wait();
+            return Poll::Pending;
+        }
+        if stall.is_looking() && state.is_insisting() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut mark = StallMark { own: state.bytes_left(), ..StallMark::default() };
+        if stall.is_looking() {
+            mark.untaken = self.socket.count_untaken();
+        }
+        match stall.begin_wait(cx, mark) {
+            StallStep::Wait => Poll::Pending,
+            StallStep::Look => {
+                // It is tried at the next turn.
+                state.insist_on_write();
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            StallStep::Cut => {
+                state.lose();
+                self.socket.reset_on_close();
+                Poll::Ready(())
+            }
+        }
     }
 
     /// Tells the client that it is going to end.

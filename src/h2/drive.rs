@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use super::state::{Accept, Ended, State};
@@ -27,6 +28,23 @@ pub(super) struct Socket<S = Stream> {
     flushing: bool,
     /// The write waits until the streams have had their turn.
     waits: bool,
+}
+
+impl Socket {
+    /// As [`Stream::both_ends`].
+    pub(super) fn both_ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.stream.both_ends()
+    }
+
+    /// As [`Stream::count_untaken`].
+    pub(super) fn count_untaken(&self) -> Option<u32> {
+        self.stream.count_untaken()
+    }
+
+    /// Makes the coming close a reset.
+    pub(super) fn reset_on_close(&self) {
+        self.stream.reset_on_close();
+    }
 }
 
 impl<S: Transport> Socket<S> {
@@ -110,8 +128,15 @@ impl<S: Transport> Socket<S> {
     }
 
     fn write_socket(&mut self, cx: &mut Context<'_>, state: &mut State) {
+        let mut insists = state.take_insists();
         while !state.unsent().is_empty() {
-            match self.stream.poll_write(cx, &[IoSlice::new(state.unsent())]) {
+            let unsent = [IoSlice::new(state.unsent())];
+            let mut written = self.stream.poll_write(cx, &unsent);
+            if insists && written.is_pending() {
+                written = self.stream.poll_write_again(cx, &unsent);
+                insists = written.is_ready();
+            }
+            match written {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     state.left(n);
                     self.flushing = true;
@@ -119,6 +144,10 @@ impl<S: Transport> Socket<S> {
                 Poll::Ready(Ok(_) | Err(_)) => return state.lose(),
                 Poll::Pending => break,
             }
+        }
+        if insists {
+            // What streams say now is tried too: what there was room for anyway is used up at once.
+            state.go_on_insisting();
         }
         state.wait(|| clock::now().into_std());
         if self.flushing {

@@ -6,8 +6,9 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::state::{State, StreamEnd, Taken};
+use super::state::{Obstacle, State, StreamEnd, Taken};
 use crate::exchange::Emit;
+use crate::net::stalls::{Holdup, StallMark};
 use crate::net::{BodyError, BodyFraming, BodyTally, Fill};
 use crate::wire::frames::ErrorCode;
 use crate::wire::head::{FieldRef, Fields};
@@ -217,6 +218,19 @@ impl Handle {
     /// Body bytes sent so far.
     pub(super) fn sent_bytes(&self) -> u64 {
         self.sent
+    }
+
+    /// Returns how far the other side has come with what is sent on it, and with what holds it up.
+    pub(super) fn stall_mark(&self) -> StallMark {
+        let state = self.shared.borrow();
+        let (shared, holdup) = match state.obstacle(self.slot) {
+            Obstacle::StreamWindow => (0, Holdup::Window),
+            // What others of the connection send of it is no movement of the client.
+            Obstacle::ConnectionWindow => (state.bytes_granted(), Holdup::Window),
+            Obstacle::Socket => (state.bytes_left(), Holdup::Socket),
+        };
+        let own = self.sent.wrapping_add(self.received);
+        StallMark { own, shared, holdup, untaken: None }
     }
 
     /// Breaks it off.

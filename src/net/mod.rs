@@ -16,8 +16,11 @@ pub mod open;
 pub mod outbox;
 pub mod room;
 pub mod seats;
+pub mod stalls;
 pub mod stream;
 pub mod timer;
+mod untaken;
+mod waitlist;
 
 pub use address::Address;
 pub use announced::{BodyFraming, BodyTally, Mismatch};
@@ -31,3 +34,4 @@ pub use open::{OpenConnections, Opened};
 pub use outbox::Outbox;
 pub use stream::{Stream, Transport};
 pub use timer::Timer;
+pub use untaken::count_untaken;

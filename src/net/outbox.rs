@@ -20,6 +20,8 @@ pub struct Outbox {
     pending: Vec<u8>,
     at: usize,
     chunked: bool,
+    /// Nothing but the end of the connection ends the message.
+    until_close: bool,
     /// Data bytes of the current chunk that have not been written yet.
     chunk_left: usize,
     /// The count of what was written, against what the head announced.
@@ -27,6 +29,10 @@ pub struct Outbox {
     sent: u64,
     /// Nagle's algorithm is off.
     at_once: bool,
+    /// The next write is tried whether or not the system has said that it is possible.
+    insists: bool,
+    /// The number of times that this made what was encrypted move on.
+    moved: u64,
     /// Counted while it waits for a peer that does not read.
     weight: Weight,
 }
@@ -35,6 +41,7 @@ impl Outbox {
     /// Starts a message. Its head is what [`Outbox::head_buffer`] collects.
     pub fn begin_message(&mut self, coding: BodyFraming) {
         self.chunked = coding == BodyFraming::Chunked;
+        self.until_close = coding == BodyFraming::UntilClose;
         self.chunk_left = 0;
         self.tally = BodyTally::new(coding);
     }
@@ -54,10 +61,27 @@ impl Outbox {
         &mut self.pending
     }
 
+    /// Returns whether the end of the connection is what ends the message.
+    #[must_use]
+    pub fn ends_with_connection(&self) -> bool {
+        self.until_close
+    }
+
     /// All bytes written to the socket so far.
     #[must_use]
     pub fn sent_bytes(&self) -> u64 {
         self.sent
+    }
+
+    /// Returns how far the peer has come: another number once it has taken more.
+    #[must_use]
+    pub fn taken_mark(&self) -> u64 {
+        self.sent.wrapping_add(self.moved)
+    }
+
+    /// The next write is tried although the system has not said yet that it takes more.
+    pub fn insist_on_write(&mut self) {
+        self.insists = true;
     }
 
     /// Returns whether nothing waits to be written.
@@ -122,7 +146,8 @@ impl Outbox {
         while !self.is_empty() {
             self.before_write(stream);
             let waiting = self.pending.get(self.at..).unwrap_or_default();
-            let Poll::Ready(written) = stream.poll_write(cx, &[IoSlice::new(waiting)]) else {
+            let written = write_slices(&mut self.insists, cx, stream, &[IoSlice::new(waiting)]);
+            let Poll::Ready(written) = written else {
                 self.weight.set_bytes(self.pending.capacity());
                 return Poll::Pending;
             };
@@ -130,7 +155,12 @@ impl Outbox {
             self.count_written(n)?;
             self.advance_by(n);
         }
-        stream.poll_flush(cx)
+        let flushed = stream.poll_flush(cx);
+        if self.insists && flushed.is_pending() {
+            self.insists = false;
+            self.moved += u64::from(stream.flush_again()?);
+        }
+        flushed
     }
 
     fn poll_plain(
@@ -141,7 +171,7 @@ impl Outbox {
     ) -> Poll<io::Result<usize>> {
         if self.is_empty() {
             self.before_write(stream);
-            let n = ready!(stream.poll_write(cx, &[IoSlice::new(data)]))?;
+            let n = ready!(write_slices(&mut self.insists, cx, stream, &[IoSlice::new(data)]))?;
             self.count_written(n)?;
             return Poll::Ready(Ok(n));
         }
@@ -155,7 +185,8 @@ impl Outbox {
         }
         self.before_write(stream);
         let waiting = self.pending.get(self.at..).unwrap_or_default();
-        let n = ready!(stream.poll_write(cx, &[IoSlice::new(waiting), IoSlice::new(data)]))?;
+        let slices = [waiting, data].map(IoSlice::new);
+        let n = ready!(write_slices(&mut self.insists, cx, stream, &slices))?;
         self.count_written(n)?;
         Poll::Ready(Ok(self.advance_by(n)))
     }
@@ -183,7 +214,7 @@ impl Outbox {
         let suffix: &[u8] = if ends { b"\r\n" } else { b"" };
         let waiting = self.pending.get(self.at..).unwrap_or_default();
         let slices = [waiting, prefix, data, suffix].map(IoSlice::new);
-        let n = match stream.poll_write(cx, &slices) {
+        let n = match write_slices(&mut self.insists, cx, stream, &slices) {
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {
@@ -240,6 +271,23 @@ impl Outbox {
             spare::put_memory(std::mem::take(&mut self.pending));
         }
     }
+}
+
+/// Writes what the system takes; where somebody insists on it, what it takes although it has not said so too.
+#[inline]
+fn write_slices(
+    insists: &mut bool,
+    cx: &mut Context<'_>,
+    stream: &mut Stream,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let mut written = stream.poll_write(cx, slices);
+    if *insists && written.is_pending() {
+        written = stream.poll_write_again(cx, slices);
+        // Until nothing more is taken: what there was room for anyway is used up at once.
+        *insists = written.is_ready();
+    }
+    written
 }
 
 /// A head and the start of a body that are smaller than this together leave as one slice.

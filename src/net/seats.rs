@@ -10,12 +10,11 @@ use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use super::waitlist::{Linked, WaitLink, WaitList};
 use crate::clock;
 
 /// The time that a client may take over a handshake or a head before others go before it, in milliseconds.
 const SLOW: u64 = Duration::from_secs(1).as_millis() as u64;
-/// No seat.
-const NONE: u32 = u32::MAX;
 
 /// The activity of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,26 +44,29 @@ struct SeatPlace {
     /// True if it has come so far that a drain waits for it.
     begun: bool,
     list: u16,
-    before: u32,
-    after: u32,
+    link: WaitLink,
     /// Since when it waits: a number that only grows, or milliseconds for [`SeatWait::Rest`].
     since: u64,
 }
 
-/// The connections of a listener that wait for the same.
+impl Linked for SeatPlace {
+    fn wait_link(&mut self) -> &mut WaitLink {
+        &mut self.link
+    }
+}
+
+/// The connections of a listener: those that wait for a request, and those that wait for the rest of something.
 #[derive(Debug)]
-struct SeatQueue {
+struct SeatQueues {
     listener: u16,
-    first: u32,
-    last: u32,
+    waiting: [WaitList; 2],
 }
 
 #[derive(Debug, Default)]
 struct SeatTable {
     places: Vec<SeatPlace>,
     free: Vec<u32>,
-    /// For each listener two: those that wait for a request, and those that wait for the rest of something.
-    lists: Vec<[SeatQueue; 2]>,
+    lists: Vec<SeatQueues>,
     begun: usize,
     moves: u64,
 }
@@ -87,18 +89,12 @@ impl Seats {
     pub fn take_seat(&self, waker: Waker, listener: u16) -> Seat<'_> {
         let mut inner = self.0.borrow_mut();
         let list = inner.list_of_listener(listener);
-        let place = SeatPlace {
-            waker: Some(waker),
-            list,
-            before: NONE,
-            after: NONE,
-            ..SeatPlace::default()
-        };
+        let place = SeatPlace { waker: Some(waker), list, ..SeatPlace::default() };
         let at = match inner.free.pop() {
             Some(at) => at,
             None => {
                 inner.places.push(SeatPlace::default());
-                u32::try_from(inner.places.len() - 1).unwrap_or(NONE)
+                u32::try_from(inner.places.len() - 1).unwrap_or(u32::MAX)
             }
         };
         if let Some(free) = inner.places.get_mut(at as usize) {
@@ -154,10 +150,9 @@ impl Seats {
 
 impl SeatTable {
     fn list_of_listener(&mut self, listener: u16) -> u16 {
-        let known = self.lists.iter().position(|[list, _]| list.listener == listener);
+        let known = self.lists.iter().position(|list| list.listener == listener);
         let at = known.unwrap_or_else(|| {
-            let list = || SeatQueue { listener, first: NONE, last: NONE };
-            self.lists.push([list(), list()]);
+            self.lists.push(SeatQueues { listener, waiting: Default::default() });
             self.lists.len() - 1
         });
         u16::try_from(at).unwrap_or(u16::MAX)
@@ -165,11 +160,10 @@ impl SeatTable {
 
     /// The first of those that wait, and since when.
     fn oldest_waiting(&self, listener: Option<u16>, wait: SeatWait) -> Option<(u32, u64)> {
-        let lists = self.lists.iter().filter_map(|lists| lists.get(wait as usize));
-        let lists = lists.filter(|list| listener.is_none_or(|it| it == list.listener));
+        let lists = self.lists.iter().filter(|list| listener.is_none_or(|it| it == list.listener));
         let firsts = lists.filter_map(|list| {
-            let place = self.places.get(list.first as usize)?;
-            Some((list.first, place.since))
+            let first = list.waiting.get(wait as usize)?.first_place();
+            Some((first, self.places.get(first as usize)?.since))
         });
         firsts.min_by_key(|(_, since)| *since)
     }
@@ -190,37 +184,20 @@ impl SeatTable {
         };
         let Self { places, lists, .. } = self;
         let Some(place) = places.get_mut(at as usize) else { return };
-        let Some(list) = lists.get_mut(usize::from(place.list)) else { return };
-        let [requests, rests] = list;
-        let list = match wait {
-            SeatWait::Request => requests,
-            SeatWait::Rest => rests,
-        };
+        let list = lists.get_mut(usize::from(place.list));
+        let Some(list) = list.and_then(|list| list.waiting.get_mut(wait as usize)) else { return };
         place.doing = SeatDoing::Waiting(wait);
         place.since = since;
-        place.before = std::mem::replace(&mut list.last, at);
-        place.after = NONE;
-        let before = place.before;
-        match places.get_mut(before as usize) {
-            Some(before) => before.after = at,
-            None => list.first = at,
-        }
+        list.join_last(places, at);
     }
 
     fn leave_queue(&mut self, at: u32) {
         let Self { places, lists, .. } = self;
         let Some(place) = places.get_mut(at as usize) else { return };
         let SeatDoing::Waiting(wait) = std::mem::take(&mut place.doing) else { return };
-        let (before, after, list) = (place.before, place.after, place.list);
-        let list = lists.get_mut(usize::from(list));
-        let Some(list) = list.and_then(|lists| lists.get_mut(wait as usize)) else { return };
-        match places.get_mut(before as usize) {
-            Some(before) => before.after = after,
-            None => list.first = after,
-        }
-        match places.get_mut(after as usize) {
-            Some(after) => after.before = before,
-            None => list.last = before,
+        let list = lists.get_mut(usize::from(place.list));
+        if let Some(list) = list.and_then(|list| list.waiting.get_mut(wait as usize)) {
+            list.remove_place(places, at);
         }
     }
 }

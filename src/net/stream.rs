@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
-use super::Address;
 use super::held::Weight;
+use super::{Address, untaken};
 
 /// The part of a socket that moving the bytes of a connection needs. There are real ones, and one that a simulation makes up.
 pub trait Transport {
@@ -38,6 +39,19 @@ pub trait Transport {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>>;
+
+    /// Tries a write that was not possible, although the system has not said that it is now: it says so only when a third
+    /// of what it may keep for the other side has left.
+    ///
+    /// # Errors
+    /// As for [`Transport::poll_read`].
+    fn poll_write_again(
+        &mut self,
+        _cx: &mut Context<'_>,
+        _slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
 
     /// Sends what a write has only encrypted so far.
     ///
@@ -78,6 +92,32 @@ pub struct Secure {
 const AHEAD: usize = 64 * 1024;
 
 impl Secure {
+    /// Sends what is encrypted, as far as the system takes it, whatever it has said before. Returns whether it took
+    /// anything.
+    fn send_encrypted(&mut self) -> io::Result<bool> {
+        let mut any = false;
+        loop {
+            let written = match &mut self.stream {
+                TlsStream::Client(stream) => {
+                    let (socket, session) = stream.get_mut();
+                    session.write_tls(&mut &*SockRef::from(&*socket))
+                }
+                TlsStream::Server(stream) => {
+                    let (socket, session) = stream.get_mut();
+                    session.write_tls(&mut &*SockRef::from(&*socket))
+                }
+            };
+            match written {
+                Ok(0) => break,
+                Ok(_) => any = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.weigh_unsent();
+        Ok(any)
+    }
+
     /// Weighs what has not been sent.
     fn weigh_unsent(&mut self) {
         let waits = self.stream.get_ref().1.wants_write();
@@ -158,6 +198,34 @@ impl Stream {
         }
     }
 
+    /// As [`Transport::poll_write_again`].
+    ///
+    /// # Errors
+    /// Whatever the system says, except for "would block", which is `Pending`.
+    pub fn poll_write_again(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let sent = match self {
+            Stream::Tcp(stream) => SockRef::from(&*stream).send_vectored(slices),
+            Stream::Unix(stream) => SockRef::from(&*stream).send_vectored(slices),
+            Stream::Tls(secure) => {
+                return if secure.send_encrypted()? {
+                    self.poll_write(cx, slices)
+                } else {
+                    Poll::Pending
+                };
+            }
+            #[cfg(fuzzing)]
+            Stream::Memory(_) => return Poll::Pending,
+        };
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            sent => Poll::Ready(sent),
+        }
+    }
+
     /// Sends what a write has only encrypted so far.
     ///
     /// # Errors
@@ -173,6 +241,15 @@ impl Stream {
                 flushed
             }
         }
+    }
+
+    /// Tries to send what was encrypted although the system has not said that it takes more. Returns whether it took
+    /// anything; there is nothing to send without TLS.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn flush_again(&mut self) -> io::Result<bool> {
+        if let Stream::Tls(secure) = self { secure.send_encrypted() } else { Ok(false) }
     }
 
     /// Tells the other side that nothing more will be sent.
@@ -252,6 +329,26 @@ impl Stream {
         !matches!(error, Ok(None))
     }
 
+    /// Counts the bytes that were sent and that the other side's system has not acknowledged. `None` where nobody tells.
+    #[must_use]
+    pub fn count_untaken(&self) -> Option<u32> {
+        let (local, remote) = self.both_ends()?;
+        untaken::count_untaken(local, remote)
+    }
+
+    /// The addresses of both ends; `None` without a network.
+    #[must_use]
+    pub fn both_ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let stream = self.tcp_stream()?;
+        Some((stream.local_addr().ok()?, stream.peer_addr().ok()?))
+    }
+
+    /// Returns whether a close can be a reset. That of a Unix socket cannot.
+    #[must_use]
+    pub fn can_reset(&self) -> bool {
+        !matches!(self, Stream::Unix(_))
+    }
+
     /// Makes the coming close a reset, so that a message that was cut short cannot look complete.
     pub fn reset_on_close(&self) {
         #[cfg(fuzzing)]
@@ -260,7 +357,7 @@ impl Stream {
         }
         if let Some(stream) = self.tcp_stream() {
             // A socket that is already gone cannot be misread any more.
-            let _gone = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _gone = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -290,6 +387,14 @@ impl Transport for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Stream::poll_write(self, cx, slices)
+    }
+
+    fn poll_write_again(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Stream::poll_write_again(self, cx, slices)
     }
 
     #[inline]

@@ -42,7 +42,7 @@ pub struct OwnAnswer<'a> {
 const STORING: [&[u8]; 5] =
     [b"cache-control", b"expires", b"cdn-cache-control", b"surrogate-control", b"pragma"];
 
-/// Sends an answer: [`Outcome::Whole`], [`Outcome::ClientGone`] or [`Outcome::Timeout`].
+/// Sends an answer: [`Outcome::Whole`], [`Outcome::ClientGone`], [`Outcome::Timeout`] or [`Outcome::ProxyCut`].
 pub async fn send_answer<C: Client>(
     client: &mut C,
     timer: &mut Timer,

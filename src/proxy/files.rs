@@ -19,6 +19,7 @@ use crate::exchange::refusal::FileFault;
 use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal, pump};
 use crate::files::served::{self, NoFile, PIECE, ServedFile, WantedFile};
 use crate::net::Timer;
+use crate::net::stalls::Stall;
 use crate::policy::effects::PolicyEffects;
 use crate::snapshot::route::Files;
 use crate::wire::head::{Fields, list_items};
@@ -249,11 +250,12 @@ impl<'a> MatchedRoute<'a, '_> {
         timer: &mut Timer,
     ) -> Outcome {
         let gap = self.ex.listener.write_gap;
-        let mut memory = Vec::new();
+        let (mut memory, mut stall) = (Vec::new(), Stall::default());
         for piece in pieces {
             let (mut at, mut left) = match piece {
                 FilePiece::Text(text) => {
-                    if let Err(outcome) = pump::write_bytes(client, timer, text, gap).await {
+                    let sent = pump::write_bytes(client, &mut stall, timer, text, gap).await;
+                    if let Err(outcome) = sent {
                         return outcome;
                     }
                     continue;
@@ -278,7 +280,8 @@ impl<'a> MatchedRoute<'a, '_> {
                     }
                     &memory
                 };
-                if let Err(outcome) = pump::write_bytes(client, timer, bytes, gap).await {
+                let sent = pump::write_bytes(client, &mut stall, timer, bytes, gap).await;
+                if let Err(outcome) = sent {
                     return outcome;
                 }
                 at += bytes.len() as u64;

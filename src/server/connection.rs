@@ -148,12 +148,16 @@ pub(super) async fn run_exchange<C: Client>(
     ));
     let bytes = size_of_val(&*walk) + head.fields.capacity();
     held::set_limit(snapshot.request_memory);
-    let handled = match MemoryReservation::new(bytes, snapshot.request_memory) {
+    let most = snapshot.request_memory;
+    let held = match MemoryReservation::try_new(bytes, most) {
+        // Boxed, so that requests that find room do not hold the memory of those that look for it.
+        None => Box::pin(local.find_memory(bytes, most)).await,
+        held => held,
+    };
+    let handled = match held {
         Some(_held) => CaughtPanic(Some(walk)).await,
         None => {
             drop(walk);
-            // Who holds a part of a head and says no more makes room for those who come after.
-            local.worker.seats.shed_slowest();
             let refused = refuse_head(local, of, Refusal::Overloaded, client, timer);
             return Box::pin(refused).await;
         }

@@ -13,6 +13,7 @@ mod members;
 mod names;
 mod occupant;
 mod otlp;
+mod pressure;
 mod proxied;
 #[cfg(fuzzing)]
 pub mod rig;

@@ -22,6 +22,7 @@ use crate::h2::connection::Streams;
 use crate::h2::state::{Accept, Ended, H2Config, SLACK};
 use crate::h2::{Connection, H2Client};
 use crate::net::seats::{Seat, SeatWait};
+use crate::net::stalls::Stall;
 use crate::net::timer::earlier_of;
 use crate::net::{Stream, Timer};
 use crate::snapshot::Listener;
@@ -48,6 +49,18 @@ struct SharedStreams {
     open: Cell<u32>,
 }
 
+impl SharedStreams {
+    /// Says in the log that the client made room for others.
+    #[cold]
+    fn tell_stalled(&self) {
+        if let Some(left_out) = self.local.worker.quotas.take_line("stalled", clock::now()) {
+            let (listen, client) = (&self.listener.name, &self.peer.text);
+            let key = "runtime.request_memory";
+            tracing::warn!(%listen, %client, key, left_out, "connection cut: the client took nothing while others needed the memory");
+        }
+    }
+}
+
 /// Serves one connection, of which something may have been read already, until either side ends it.
 pub(super) async fn serve_streams(
     local: &Rc<Local>,
@@ -68,6 +81,7 @@ pub(super) async fn serve_streams(
             .end_of_life(clock::now(), seat.seat_number().to_le_bytes()[0].wrapping_mul(97)),
         idle_since: clock::now(),
         timer: Timer::default(),
+        stall: Stall::default(),
     };
     poll_fn(|cx| life.poll(cx, &mut connection, &closing, seat)).await;
     if connection.end_cause() == Some(Ended::Failed(ErrorCode::ENHANCE_YOUR_CALM)) {
@@ -114,6 +128,8 @@ struct StreamsLife {
     end: Option<Instant>,
     idle_since: Instant,
     timer: Timer,
+    /// The wait for a client that takes nothing of what its streams left to be sent.
+    stall: Stall,
 }
 
 impl StreamsLife {
@@ -140,8 +156,13 @@ impl StreamsLife {
                     self.idle_since = clock::now();
                 }
                 seat.begin_work();
+                self.stall.end_wait();
             } else {
                 asked = seat.begin_wait(SeatWait::Request);
+                if connection.poll_give_way(cx, &mut self.stall).is_ready() {
+                    self.taker.shared.tell_stalled();
+                    return Poll::Ready(());
+                }
             }
             let allowed = match self.phase {
                 StreamPhase::Fresh => listener.times.headers,

@@ -20,7 +20,7 @@ use super::listener::{Acceptor, ListenSite, Listening};
 use super::status::Status;
 use crate::clock::{self, Random};
 use crate::h1::client::Closing;
-use crate::net::held;
+use crate::net::{held, stalls};
 use crate::snapshot::{CurrentSnapshot, SnapshotStore};
 use crate::telemetry::ledger::Interval;
 use crate::upstream::membership;
@@ -28,6 +28,8 @@ use crate::worker::Worker;
 
 /// The pause between two sweeps of idle connections to servers.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Responses that are looked at with each sweep while memory is scarce.
+const LOOKS: usize = 256;
 /// The pause between two looks of a worker that drains.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
@@ -217,6 +219,7 @@ async fn reclaim_connections(local: Rc<Local>) {
     loop {
         local.worker.wait_for_reclaim().await;
         local.make_wanted_room();
+        local.make_wanted_memory().await;
     }
 }
 
@@ -226,6 +229,7 @@ async fn sweep_connections(local: Rc<Local>) {
     loop {
         tick.tick().await;
         held::tell_changes();
+        stalls::look_ahead(LOOKS);
         poll_fn(|_| {
             // Not this task's waker: an idle connection must wake nobody.
             let mut quiet = TaskContext::from_waker(Waker::noop());

@@ -11,7 +11,9 @@ use super::request_body::Upload;
 use crate::clock::{self, Instant};
 use crate::exchange::pump::Waiting;
 use crate::exchange::stage::BodyStage;
+use crate::exchange::stall::poll_give_way;
 use crate::exchange::{Client, Cut, Deadline, Outcome, Pump, PumpError, Source};
+use crate::net::stalls::Stall;
 use crate::net::timer::earlier_of;
 use crate::net::{BodyError, Timer};
 use crate::policy::stages::ResponseStages;
@@ -43,6 +45,7 @@ pub async fn copy_response<C: Client>(
     let trailer = stages.trailer_filter();
     let mut download = Pump::default();
     let mut progress = CopyProgress::default();
+    let mut stall = Stall::default();
     poll_fn(|cx| {
         let polled = match stages.wrap_body(origin) {
             Some(mut body) => download.poll_with(cx, &mut body, upload.client, &trailer),
@@ -57,9 +60,13 @@ pub async fn copy_response<C: Client>(
         if download.waiting() == Waiting::Source && upload.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Outcome::ClientGone);
         }
-        let since = progress
-            .waiting_since(download.bytes_moved() + sending.pump.bytes_moved(), download.waiting());
-        let (allowed, deadline) = match download.waiting() {
+        let moved = download.bytes_moved() + sending.pump.bytes_moved();
+        let waiting = download.waiting();
+        if let Poll::Ready(cut) = poll_stall(&mut stall, waiting, upload.client, moved, cx) {
+            return Poll::Ready(cut);
+        }
+        let since = progress.waiting_since(moved, waiting);
+        let (allowed, deadline) = match waiting {
             Waiting::Source => (limits.gap, Deadline::Gap),
             Waiting::Sink => (limits.write_gap, Deadline::ClientWrite),
         };
@@ -91,9 +98,13 @@ pub async fn copy_stored<C: Client>(
 ) -> Outcome {
     let mut pump = Pump::default();
     let mut progress = CopyProgress::default();
+    let mut stall = Stall::default();
     poll_fn(|cx| {
         if let Poll::Ready(ended) = pump.poll_with(cx, source, client, trailer) {
             return Poll::Ready(copy_outcome(ended));
+        }
+        if let Poll::Ready(cut) = poll_stall(&mut stall, pump.waiting(), client, 0, cx) {
+            return Poll::Ready(cut);
         }
         if pump.waiting() == Waiting::Source {
             return client.poll_gone(cx).map(|()| Outcome::ClientGone);
@@ -103,6 +114,24 @@ pub async fn copy_stored<C: Client>(
         timer.poll_at(cx, clock::deadline(since, write_gap)).map(|()| gone)
     })
     .await
+}
+
+/// Ready when a response has waited for its client for so long that it makes room for others. So many bytes have been moved,
+/// in either direction: who goes on sending does not stand still.
+fn poll_stall<C: Client>(
+    stall: &mut Stall,
+    waiting: Waiting,
+    client: &mut C,
+    moved: u64,
+    cx: &Context<'_>,
+) -> Poll<Outcome> {
+    match waiting {
+        Waiting::Source => {
+            stall.end_wait();
+            Poll::Pending
+        }
+        Waiting::Sink => poll_give_way(stall, client, moved, cx),
+    }
 }
 
 /// Returns how the exchange ended by how the copying of its body did.
@@ -155,6 +184,7 @@ pub async fn run_tunnel<C: Client>(
     let mut up = Pump::default();
     let mut down = Pump::default();
     let mut progress = CopyProgress::default();
+    let mut stall = Stall::default();
     let outcome = poll_fn(|cx| {
         for (pump, from_client) in [(&mut up, true), (&mut down, false)] {
             if pump.is_done() {
@@ -180,7 +210,13 @@ pub async fn run_tunnel<C: Client>(
         if up.is_done() && down.is_done() {
             return Poll::Ready(Outcome::Whole);
         }
-        let since = progress.waiting_since(up.bytes_moved() + down.bytes_moved(), Waiting::Source);
+        let moved = up.bytes_moved() + down.bytes_moved();
+        if !down.is_done()
+            && let Poll::Ready(cut) = poll_stall(&mut stall, down.waiting(), client, moved, cx)
+        {
+            return Poll::Ready(cut);
+        }
+        let since = progress.waiting_since(moved, Waiting::Source);
         if timer.poll_at(cx, clock::deadline(since, idle)).is_pending() {
             return Poll::Pending;
         }

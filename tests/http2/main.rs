@@ -20,6 +20,7 @@ mod frames;
 mod grpc;
 mod malformed;
 mod neighbours;
+mod pressure;
 mod relayed;
 mod scarce;
 mod server;

@@ -21,6 +21,7 @@ mod paths;
 mod peers;
 mod picking;
 mod pipelines;
+mod pressure;
 mod rewriting;
 mod room;
 mod sessions;

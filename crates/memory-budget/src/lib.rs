@@ -25,6 +25,12 @@ pub fn set_limit(most: usize) {
     }
 }
 
+/// Returns how much may be taken.
+#[must_use]
+pub fn limit() -> usize {
+    MOST.load(Relaxed)
+}
+
 /// A thread tells at the latest when it has changed by so much.
 fn report_step() -> usize {
     (MOST.load(Relaxed) / 32).clamp(16 << 10, 1 << 20)
@@ -99,20 +105,34 @@ impl Drop for Weight {
 pub struct MemoryReservation(usize);
 
 impl MemoryReservation {
-    /// Takes so many bytes if no more than `most` are taken then.
+    /// Takes so many bytes if no more than `most` are taken then; counts that there was no room otherwise.
     #[must_use]
     pub fn new(bytes: usize, most: usize) -> Option<Self> {
         let mut held = Self(0);
         held.grow_by(bytes, most).then_some(held)
     }
 
-    /// Takes so many more. `false` when there is no room for them; it is as it was then.
+    /// The same, for those who can wait and try again: nothing is counted.
+    #[must_use]
+    pub fn try_new(bytes: usize, most: usize) -> Option<Self> {
+        let mut held = Self(0);
+        held.take_bytes(bytes, most).then_some(held)
+    }
+
+    /// Takes so many more. `false`, and counted, when there is no room for them; it is as it was then.
     #[must_use]
     pub fn grow_by(&mut self, bytes: usize, most: usize) -> bool {
+        let taken = self.take_bytes(bytes, most);
+        if !taken {
+            REFUSED.fetch_add(1, Relaxed);
+        }
+        taken
+    }
+
+    fn take_bytes(&mut self, bytes: usize, most: usize) -> bool {
         let before = NOW.fetch_add(bytes, Relaxed).cast_signed().max(0).cast_unsigned();
         if before.saturating_add(bytes) > most {
             NOW.fetch_sub(bytes, Relaxed);
-            REFUSED.fetch_add(1, Relaxed);
             return false;
         }
         self.0 += bytes;
@@ -165,6 +185,7 @@ mod tests {
         // Other tests of this process hold a little.
         let most = 1 << 40;
         let mut held = MemoryReservation::new(1 << 39, most).unwrap();
+        assert!(MemoryReservation::try_new(1 << 40, most).is_none());
         assert!(MemoryReservation::new(1 << 40, most).is_none());
         assert!(!held.grow_by(1 << 40, most));
         assert!(held.grow_by(1 << 38, most));

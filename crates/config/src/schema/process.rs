@@ -30,7 +30,8 @@ settings! {
         /// front that need time to notice.
         drain_delay: Period = defaults::DRAIN_DELAY,
         /// What requests under way may hold together: their heads, what is kept of their bodies, and what waits in
-        /// buffers. Beyond that, new ones are answered with 503. Default: a quarter of the memory that the process may use.
+        /// buffers. Beyond that, responses make room whose clients take nothing, and only then new requests are
+        /// answered with 503. Default: a quarter of the memory that the process may use.
         request_memory: Option<Bytes> = None,
         /// What makes it read its files again: a change in them, or only who asks for it.
         reload: ReloadBy = ReloadBy::Watch,

@@ -170,6 +170,7 @@ impl State {
             if self.credit > most {
                 return Err(ErrorCode::FLOW_CONTROL_ERROR);
             }
+            self.granted = self.granted.wrapping_add(more.unsigned_abs());
             self.next_turn();
             return Ok(());
         }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use self::flood::FloodBudget;
-pub use self::send::Write;
+pub use self::send::{Obstacle, Write};
 use self::slot::StreamSlot;
 use self::stream::ClosedStreams;
 pub use self::stream::{StreamEnd, StreamState};
@@ -162,6 +162,10 @@ pub struct State {
     unsent: Weight,
     /// Since when the other side has taken nothing of what waits to be sent.
     stalled: Option<Instant>,
+    /// Bytes that the other side has allowed to be sent on all streams beyond the first ones.
+    granted: u64,
+    /// The next write is tried whether or not the system has said that it is possible.
+    insists: bool,
     /// A bad head waits for its answer; the next one is read when that is gone, so that bad heads pile up nothing.
     paused: bool,
 }
@@ -240,6 +244,8 @@ impl State {
             received: Weight::default(),
             unsent: Weight::default(),
             stalled: None,
+            granted: 0,
+            insists: false,
             paused: false,
         }
     }

@@ -13,6 +13,17 @@ const CRUMB: usize = 256;
 /// The most that is kept for later while nothing is to be sent.
 const KEEP: usize = 16 * 1024;
 
+/// The thing that keeps a stream from sending more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The stream's own window is used up.
+    StreamWindow,
+    /// The window of all streams together is.
+    ConnectionWindow,
+    /// What was sent before has not left yet.
+    Socket,
+}
+
 /// Writes the fields of a head.
 pub type Write<'a> = dyn FnMut(&mut Encoder, &mut Vec<u8>) + 'a;
 
@@ -38,6 +49,54 @@ impl State {
     #[must_use]
     pub fn stalled(&self) -> Option<Instant> {
         self.stalled
+    }
+
+    /// Bytes that have left since the connection began.
+    #[must_use]
+    pub fn bytes_left(&self) -> u64 {
+        self.out_base + self.out_at as u64
+    }
+
+    /// Bytes that the other side has allowed to be sent on all streams beyond the first ones.
+    #[must_use]
+    pub fn bytes_granted(&self) -> u64 {
+        self.granted
+    }
+
+    /// Returns what a stream waits for that cannot send more now.
+    #[must_use]
+    pub fn obstacle(&self, index: u32) -> Obstacle {
+        if self.slots.get(index as usize).is_some_and(|slot| slot.credit <= 0) {
+            Obstacle::StreamWindow
+        } else if self.credit <= 0 {
+            Obstacle::ConnectionWindow
+        } else {
+            Obstacle::Socket
+        }
+    }
+
+    /// What waits is tried to be written once more, although the system has not said that it takes any.
+    pub fn insist_on_write(&mut self) {
+        if !self.unsent().is_empty() && self.ended.is_none() {
+            self.insists = true;
+            self.notify_writer();
+        }
+    }
+
+    /// Returns whether that has not been tried yet.
+    #[must_use]
+    pub fn is_insisting(&self) -> bool {
+        self.insists && !self.unsent().is_empty() && self.ended.is_none()
+    }
+
+    /// Returns whether somebody insists on a write that is tried now.
+    pub fn take_insists(&mut self) -> bool {
+        std::mem::take(&mut self.insists)
+    }
+
+    /// All of it was taken: the same is tried with what comes next.
+    pub fn go_on_insisting(&mut self) {
+        self.insists = true;
     }
 
     /// So many of them have.
