@@ -553,7 +553,8 @@ impl Sink for H1Client {
 
 impl Client for H1Client {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.body.is_done() || self.tunnel {
+        let all_here = self.body.bytes_left().is_some_and(|left| left <= self.inbox.len() as u64);
+        if !self.body.is_done() && !all_here || self.tunnel {
             // Reading the body tells.
             return Poll::Pending;
         }

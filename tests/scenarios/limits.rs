@@ -138,6 +138,12 @@ fn a_client_that_leaves_the_queue_makes_room() {
     wait_until(SOON, "two wait", || depth(&proxy, 0) == 2);
     waiting.remove(0).reset();
     wait_until(SOON, "one left", || depth(&proxy, 0) == 1);
+    // One whose body has come, but is read by nobody yet.
+    let mut upload = proxy.client();
+    upload.send("POST /cpu/z HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 4\r\n\r\nbody");
+    wait_until(SOON, "it waits too", || depth(&proxy, 0) == 2);
+    upload.reset();
+    wait_until(SOON, "it has left", || depth(&proxy, 0) == 1);
     gate.open();
     for client in clients.iter_mut().chain(&mut waiting) {
         assert_eq!(client.response().status, 200);
