@@ -17,6 +17,8 @@ use crate::wire::RequestHead;
 pub struct Connection {
     shared: SharedConnection,
     socket: Socket,
+    /// The number of times that a look made what was encrypted move on.
+    flushed: u64,
 }
 
 /// A connection, for whoever takes its streams.
@@ -41,7 +43,7 @@ impl Connection {
     pub fn new(stream: Stream, read: &[u8], terms: H2Config) -> Self {
         stream.send_at_once();
         let shared = SharedConnection::new(State::server(terms, clock_seconds).into());
-        Self { shared, socket: Socket::new(stream, read) }
+        Self { shared, socket: Socket::new(stream, read), flushed: 0 }
     }
 
     /// For whoever takes its streams.
@@ -65,7 +67,7 @@ impl Connection {
     /// memory: the connection is broken off then. For connections without streams; those make room by themselves.
     pub fn poll_give_way(&mut self, cx: &Context<'_>, stall: &mut Stall) -> Poll<()> {
         let mut state = self.shared.borrow_mut();
-        if state.unsent().is_empty() {
+        if state.unsent().is_empty() && !self.socket.is_flushing() {
             stall.end_wait();
             return Poll::Pending;
         }
@@ -73,15 +75,17 @@ impl Connection {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let mut mark = StallMark { own: state.bytes_left(), ..StallMark::default() };
+        let own = state.bytes_left().wrapping_add(self.flushed);
+        let mut mark = StallMark { own, ..StallMark::default() };
         if stall.is_looking() {
             mark.untaken = self.socket.count_untaken();
         }
         match stall.begin_wait(cx, mark) {
             StallStep::Wait => Poll::Pending,
             StallStep::Look => {
-                // It is tried at the next turn.
+                // It is tried at the next turn; what was encrypted, at once.
                 state.insist_on_write();
+                self.flushed += u64::from(self.socket.flush_again());
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -31,6 +31,16 @@ pub(super) struct Socket<S = Stream> {
 }
 
 impl Socket {
+    /// Returns whether something that was encrypted has not left yet.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.flushing
+    }
+
+    /// As [`Stream::flush_again`]. What goes wrong is found out by whoever reads or writes next.
+    pub(super) fn flush_again(&mut self) -> bool {
+        self.stream.flush_again().unwrap_or(false)
+    }
+
     /// As [`Stream::both_ends`].
     pub(super) fn both_ends(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.stream.both_ends()

@@ -10,13 +10,16 @@ use super::state::{Obstacle, State, StreamEnd, Taken};
 use crate::exchange::Emit;
 use crate::net::stalls::{Holdup, StallMark};
 use crate::net::{BodyError, BodyFraming, BodyTally, Fill};
-use crate::wire::frames::ErrorCode;
+use crate::wire::frames::{self, ErrorCode};
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::hpack::Encoder;
 use crate::wire::{Fault, Known, ResponseHead, known};
 
 /// A connection, as all share it who have to do with it.
 pub(super) type SharedConnection = Rc<RefCell<State>>;
+
+/// Bytes by which a connection's window has to be opened for all who wait for it to have been let through something.
+const GRANT: u64 = 4096;
 
 /// A stream.
 #[derive(Debug)]
@@ -223,10 +226,13 @@ impl Handle {
     /// Returns how far the other side has come with what is sent on it, and with what holds it up.
     pub(super) fn stall_mark(&self) -> StallMark {
         let state = self.shared.borrow();
+        let opened = self.sent > u64::from(frames::WINDOW);
+        let window = if opened { Holdup::OpenedWindow } else { Holdup::Window };
         let (shared, holdup) = match state.obstacle(self.slot) {
-            Obstacle::StreamWindow => (0, Holdup::Window),
-            // What others of the connection send of it is no movement of the client.
-            Obstacle::ConnectionWindow => (state.bytes_granted(), Holdup::Window),
+            Obstacle::StreamWindow => (0, window),
+            // What others of the connection send of it is no movement of the client, and a few bytes are none for all of
+            // them.
+            Obstacle::ConnectionWindow => (state.bytes_granted() / GRANT, window),
             Obstacle::Socket => (state.bytes_left(), Holdup::Socket),
         };
         let own = self.sent.wrapping_add(self.received);
@@ -289,7 +295,7 @@ mod tests {
     use super::*;
     use crate::h2::state::H2Config;
     use crate::net::Mismatch;
-    use crate::wire::frames::{self, flag, kind};
+    use crate::wire::frames::{flag, kind};
     use crate::wire::request::Limits;
 
     /// The kinds and flags of the frames of a stream that has announced such a body, been given this one, ended and

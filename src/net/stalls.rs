@@ -22,8 +22,10 @@ use crate::clock::{self, Instant};
 
 /// The time without a movement after which a response may be cut that waits for a window of HTTP/2.
 const WINDOW_STILL: Duration = Duration::from_secs(5);
+/// The same for a client that has opened its windows before: many open them in large steps.
+const OPENED_STILL: Duration = Duration::from_secs(30);
 /// The same for one that waits for a socket, of which a movement may not be seen for a while: Linux tells of 96 KiB at once.
-const SOCKET_STILL: Duration = Duration::from_secs(15);
+const SOCKET_STILL: Duration = Duration::from_secs(20);
 /// The time after which one is looked at that has begun to wait for a socket.
 const SETTLED: Duration = Duration::from_secs(1);
 /// Those that are asked at once, and the part of all memory that is made free then, if so many have been still.
@@ -49,6 +51,8 @@ thread_local! {
 pub enum Holdup {
     /// A window of HTTP/2, of the stream or of its connection.
     Window,
+    /// The same, where the client has taken more than such windows let through at first.
+    OpenedWindow,
     /// Room in the socket.
     #[default]
     Socket,
@@ -83,6 +87,8 @@ pub enum StallStep {
 enum StallList {
     /// Those that wait for a window.
     Windows,
+    /// Those that wait for a window that was opened before.
+    OpenedWindows,
     /// Those that have begun to wait for a socket.
     Fresh,
     /// Those that wait for a socket, and have been looked at since they began to.
@@ -94,6 +100,7 @@ impl StallList {
     fn patience(self) -> Duration {
         match self {
             StallList::Windows => WINDOW_STILL,
+            StallList::OpenedWindows => OPENED_STILL,
             StallList::Fresh => SETTLED,
             StallList::Sockets => SOCKET_STILL,
         }
@@ -132,7 +139,7 @@ struct StallTable {
     places: Vec<StallPlace>,
     free: Vec<u32>,
     /// By [`StallList`]; each in the order of its times.
-    lists: [WaitList; 3],
+    lists: [WaitList; 4],
     /// Bytes that the last request needed for which somebody was asked to go.
     needed: usize,
 }
@@ -210,7 +217,8 @@ impl StallTable {
 
     /// Asks the one to go whose client has been still for longest.
     fn ask_first(&mut self, now: Instant) -> bool {
-        let due = [StallList::Windows, StallList::Sockets].map(|list| {
+        let lists = [StallList::Windows, StallList::OpenedWindows, StallList::Sockets];
+        let due = lists.map(|list| {
             let (at, since) = self.first_due(list, now)?;
             Some((since, at, list))
         });
@@ -310,6 +318,7 @@ impl Stall {
             if began || moved || looked == Some(StallList::Fresh) {
                 let list = match mark.holdup {
                     Holdup::Window => StallList::Windows,
+                    Holdup::OpenedWindow => StallList::OpenedWindows,
                     Holdup::Socket if looked.is_some() => StallList::Sockets,
                     Holdup::Socket => StallList::Fresh,
                 };
@@ -319,7 +328,7 @@ impl Stall {
             match looked.or(asked) {
                 None => StallStep::Wait,
                 // Of a window each movement is seen at once.
-                Some(list) if looked.is_some() || list == StallList::Windows => {
+                Some(list) if looked.is_some() || mark.holdup != Holdup::Socket => {
                     self.end_look(table, at, list)
                 }
                 Some(list) => {
@@ -523,6 +532,19 @@ mod tests {
         assert!(ask_first());
         assert_eq!(wait(&mut shut, window(0, 0)), StallStep::Cut);
         assert!(!ask_first());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w15_who_has_opened_its_windows_before_may_be_still_for_longer() {
+        held::set_limit(1 << 46);
+        let mut stream = Stall::default();
+        let opened = StallMark { holdup: Holdup::OpenedWindow, ..window(100_000, 0) };
+        assert_eq!(wait(&mut stream, opened), StallStep::Wait);
+        pass_but(OPENED_STILL, 1).await;
+        assert!(!ask_stillest(MUCH));
+        pass(1).await;
+        assert!(ask_stillest(MUCH));
+        assert_eq!(wait(&mut stream, opened), StallStep::Cut);
     }
 
     #[tokio::test(start_paused = true)]

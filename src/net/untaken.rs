@@ -5,7 +5,7 @@
 //! fast the other side reads. The answer is there as soon as the question is asked, so nothing waits; it costs two calls,
 //! and is asked for only where somebody may be cut for not reading.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,10 +23,14 @@ const FAMILIES: [u8; 2] = [2, 10];
 const HEADER: usize = 16;
 const QUESTION: usize = 56;
 const UNTAKEN_AT: usize = HEADER + 4 + 48 + 4 + 4;
+/// Answers that are read for a question.
+const ANSWERS: usize = 8;
 
 thread_local! {
     /// The socket for such questions; `None` where the system has none.
     static ASKED: OnceCell<Option<Socket>> = const { OnceCell::new() };
+    /// The number of the last question.
+    static NUMBER: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Counts them on the connection between these addresses. `None` where the system does not tell.
@@ -35,10 +39,19 @@ thread_local! {
 pub fn count_untaken(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     ASKED.with(|asked| {
         let mut socket = asked.get_or_init(open_socket).as_ref()?;
-        socket.send(&write_question(local, remote)).ok()?;
-        let mut answer = [0; 256];
-        let length = socket.read(&mut answer).ok()?;
-        read_answer(answer.get(..length)?)
+        let number = NUMBER.get().wrapping_add(1);
+        NUMBER.set(number);
+        socket.send(&write_question(number, local, remote)).ok()?;
+        // One that nobody fetched may be before it.
+        for _ in 0..ANSWERS {
+            let mut answer = [0; 256];
+            let length = socket.read(&mut answer).ok()?;
+            let answer = answer.get(..length)?;
+            if answer.get(8..12) == Some(&number.to_ne_bytes()[..]) {
+                return read_answer(answer);
+            }
+        }
+        None
     })
 }
 
@@ -47,13 +60,14 @@ fn open_socket() -> Option<Socket> {
     Socket::new(Domain::from(NETLINK), kind, Some(Protocol::from(SOCK_DIAG))).ok()
 }
 
-fn write_question(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
+fn write_question(number: u32, local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + QUESTION);
     out.extend_from_slice(&u32::try_from(HEADER + QUESTION).unwrap_or(0).to_ne_bytes());
     out.extend_from_slice(&BY_FAMILY.to_ne_bytes());
     out.extend_from_slice(&REQUEST.to_ne_bytes());
-    // The number of the question, and whose it is: nobody else asks here.
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&number.to_ne_bytes());
+    // Whose question it is: nobody else asks here.
+    out.extend_from_slice(&[0; 4]);
     let [v4, v6] = FAMILIES;
     out.extend_from_slice(&[if local.is_ipv6() { v6 } else { v4 }, TCP, 0, 0]);
     // In whatever state.

@@ -13,8 +13,8 @@ use support::{Gate, Origin, RawClient, Response, SOON, Step, Tidegate, ok, wait_
 const CALM: u32 = 11;
 /// SETTINGS_INITIAL_WINDOW_SIZE.
 const WINDOW: u16 = 4;
-/// The longest time until those that stand still have made room: 1 s and 15 s, twice, and what a busy machine takes.
-const ROOM: Duration = Duration::from_secs(40);
+/// The longest time until those that stand still have made room: 1 s and 20 s, twice, and what a busy machine takes.
+const ROOM: Duration = Duration::from_secs(60);
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n";
 const REST: &str = "4\r\nrest\r\n0\r\n\r\n";
 
