@@ -6,7 +6,7 @@
 //! reader. Nothing is locked: a link is set once.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -97,6 +97,8 @@ const CUT: u8 = 2;
 pub struct BodyWriter {
     shared: Arc<SharedBody>,
     last: Arc<BodyLink>,
+    /// Alive as long as somebody has the body.
+    wish: Weak<ChainWish>,
 }
 
 /// A body in one piece.
@@ -114,9 +116,21 @@ pub struct CachedBody(BodyForm);
 #[derive(Debug, Clone)]
 enum BodyForm {
     /// A writer ends it, or has ended it.
-    Chain { shared: Arc<SharedBody>, first: Arc<BodyLink> },
+    Chain { wish: Arc<ChainWish>, first: Arc<BodyLink> },
     /// No writer ever had to do with it: it needs a fifth of the memory.
     Whole(Arc<WholeBody>),
+}
+
+/// Whoever has a body that is still coming may begin to read it at any time: until then it is wanted as much as by its readers.
+#[derive(Debug)]
+struct ChainWish {
+    shared: Arc<SharedBody>,
+}
+
+impl Drop for ChainWish {
+    fn drop(&mut self) {
+        self.shared.freed.notify_one();
+    }
 }
 
 /// Makes a body and its writer.
@@ -124,8 +138,9 @@ enum BodyForm {
 pub fn new_body() -> (BodyWriter, CachedBody) {
     let shared = Arc::new(SharedBody::default());
     let first = Arc::new(BodyLink { data: Bytes::new(), _held: None, next: OnceLock::new() });
-    let writer = BodyWriter { shared: shared.clone(), last: first.clone() };
-    (writer, CachedBody(BodyForm::Chain { shared, first }))
+    let wish = Arc::new(ChainWish { shared: shared.clone() });
+    let writer = BodyWriter { shared, last: first.clone(), wish: Arc::downgrade(&wish) };
+    (writer, CachedBody(BodyForm::Chain { wish, first }))
 }
 
 impl BodyWriter {
@@ -168,10 +183,11 @@ impl BodyWriter {
         self.shared.held.load(Ordering::Acquire)
     }
 
-    /// Returns whether somebody reads.
+    /// Returns whether somebody reads, or still may begin to.
     #[must_use]
     pub fn has_readers(&self) -> bool {
-        self.shared.readers.load(Ordering::Acquire) > 0
+        // In this order: whoever begins to read has the body until then.
+        self.wish.strong_count() > 0 || self.shared.readers.load(Ordering::Acquire) > 0
     }
 
     /// Returns what tells of a freed part or a reader that left.
@@ -205,9 +221,10 @@ impl CachedBody {
     #[must_use]
     pub fn new_reader(&self) -> CachedBodyReader {
         CachedBodyReader(match &self.0 {
-            BodyForm::Chain { shared, first } => {
+            BodyForm::Chain { wish, first } => {
+                let shared = wish.shared.clone();
                 shared.readers.fetch_add(1, Ordering::AcqRel);
-                ReaderForm::Chain(ChainReader { shared: shared.clone(), at: first.clone() })
+                ReaderForm::Chain(ChainReader { shared, at: first.clone() })
             }
             BodyForm::Whole(body) => {
                 ReaderForm::Whole { body: body.clone(), is_done: body.data.is_empty() }
@@ -246,7 +263,7 @@ impl CachedBody {
     #[must_use]
     pub fn written(&self) -> u64 {
         match &self.0 {
-            BodyForm::Chain { shared, .. } => shared.written.load(Ordering::Acquire),
+            BodyForm::Chain { wish, .. } => wish.shared.written.load(Ordering::Acquire),
             BodyForm::Whole(body) => body.data.len() as u64,
         }
     }
@@ -255,7 +272,7 @@ impl CachedBody {
     #[must_use]
     pub fn trailers(&self) -> Option<&Fields> {
         match &self.0 {
-            BodyForm::Chain { shared, .. } => shared.trailers.get(),
+            BodyForm::Chain { wish, .. } => wish.shared.trailers.get(),
             BodyForm::Whole(body) => body.trailers.as_deref(),
         }
     }
@@ -264,7 +281,7 @@ impl CachedBody {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         match &self.0 {
-            BodyForm::Chain { shared, .. } => shared.state.load(Ordering::Acquire) == WHOLE,
+            BodyForm::Chain { wish, .. } => wish.shared.state.load(Ordering::Acquire) == WHOLE,
             BodyForm::Whole(_) => true,
         }
     }
@@ -417,6 +434,27 @@ mod tests {
         assert_eq!(reader.take_part(), BodyPart::Data(Bytes::from_static(b"de")));
         assert_eq!(writer.held(), 2, "the last part is where reader and writer stand");
         drop(reader);
+        assert!(!writer.has_readers());
+    }
+
+    #[tokio::test]
+    async fn who_has_a_body_and_does_not_read_it_yet_wants_it() {
+        let (mut writer, body) = new_body();
+        writer.push_part(Bytes::from_static(b"abc"));
+        let other = body.clone();
+        drop(body);
+        assert!(writer.has_readers(), "somebody has it");
+        let mut reader = other.new_reader();
+        drop(other);
+        assert!(writer.has_readers(), "somebody reads it");
+        assert_eq!(text(&mut reader), ("abc".to_owned(), BodyPart::Later));
+        drop(reader);
+        assert!(!writer.has_readers());
+
+        let (writer, body) = new_body();
+        let freed = writer.freed();
+        drop(body);
+        tokio::time::timeout(std::time::Duration::from_secs(5), freed.notified()).await.unwrap();
         assert!(!writer.has_readers());
     }
 
