@@ -1,0 +1,99 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::cache::body::{self, CachedBody};
+use crate::cache::key::StoreKey;
+use crate::cache::object::{ObjectParts, Reservation};
+use crate::cache::policy::Timing;
+use crate::wire::ResponseHead;
+
+fn object(lines: &[(&str, &str)]) -> Object {
+    let key = Arc::new(StoreKey::new("c", b"http", b"a", b"/", None, &[]));
+    let mut head = ResponseHead::default();
+    head.set(200, b"");
+    for (name, value) in lines {
+        head.fields.push(name.as_bytes(), value.as_bytes());
+    }
+    let parts = ObjectParts {
+        asked: key,
+        variant: 0,
+        head,
+        timing: Timing::default(),
+        body: CachedBody::whole(Bytes::from_static(b"0123456789")),
+        length: Some(10),
+        asked_at: 0,
+    };
+    Object::new(parts, Reservation::default())
+}
+
+fn shared(object: &Object, lines: &[(&str, &str)]) -> ServedShare {
+    let mut fields = Fields::default();
+    for (name, value) in lines {
+        fields.push(name.as_bytes(), value.as_bytes());
+    }
+    choose_share(object, &fields)
+}
+
+#[test]
+fn ranges_are_cut_out_of_what_is_whole() {
+    let stored = object(&[("etag", "\"a\"")]);
+    let of = |range: &str| shared(&stored, &[("range", range)]);
+    assert_eq!(of("bytes=2-4"), ServedShare::Range(2, 4, 10));
+    assert_eq!(of("bytes=2-"), ServedShare::Range(2, 9, 10));
+    assert_eq!(of("bytes=-3"), ServedShare::Range(7, 9, 10));
+    assert_eq!(of("bytes=-30"), ServedShare::Range(0, 9, 10));
+    assert_eq!(of("bytes=0-99"), ServedShare::Range(0, 9, 10));
+    assert_eq!(of("bytes=10-"), ServedShare::Unsatisfiable(10));
+    assert_eq!(of("bytes=-0"), ServedShare::Unsatisfiable(10));
+    for ignored in ["bytes=1-2,4-5", "bytes=4-2", "bytes=-", "bytes=a-b", "pages=1-2", "bytes=+1-2"]
+    {
+        assert_eq!(of(ignored), ServedShare::Whole, "{ignored}");
+    }
+    assert_eq!(
+        shared(&stored, &[("range", "bytes=0-1"), ("if-range", "\"b\"")]),
+        ServedShare::Whole
+    );
+    assert_eq!(
+        shared(&stored, &[("range", "bytes=0-1"), ("if-range", "\"a\"")]),
+        ServedShare::Range(0, 1, 10)
+    );
+}
+
+#[test]
+fn conditions_compare_weakly_and_tags_come_before_dates() {
+    let date = "Thu, 18 Aug 2050 02:01:18 GMT";
+    let stored = object(&[("etag", "W/\"a\""), ("last-modified", date)]);
+    let of = |lines: &[(&str, &str)]| shared(&stored, lines) == ServedShare::NotModified;
+    assert!(of(&[("if-none-match", "\"x\", \"a\"")]) && of(&[("if-none-match", "*")]));
+    assert!(!of(&[("if-none-match", "\"x\""), ("if-modified-since", date)]));
+    assert!(of(&[("if-modified-since", date)]));
+    assert!(!of(&[("if-modified-since", "Thu, 18 Aug 2050 02:01:17 GMT")]));
+    assert!(!of(&[("if-modified-since", "yesterday")]));
+}
+
+#[tokio::test]
+async fn a_body_on_its_way_is_read_as_it_comes_and_a_cut_is_noticed() {
+    let (mut writer, body) = body::new_body();
+    let mut source = StoredBody::whole(body.new_reader());
+    let read = tokio::spawn(async move {
+        let mut out = Vec::new();
+        loop {
+            match std::future::poll_fn(|cx| source.poll_fill(cx)).await {
+                Ok(Fill::Data) => {
+                    out.extend_from_slice(source.body_data());
+                    let n = source.body_data().len();
+                    source.consume_body(n);
+                }
+                Ok(Fill::End) => return (out, true),
+                Err(_) => return (out, false),
+            }
+        }
+    });
+    for part in [&b"ab"[..], b"c"] {
+        tokio::task::yield_now().await;
+        writer.push_part(Bytes::copy_from_slice(part));
+    }
+    tokio::task::yield_now().await;
+    drop(writer);
+    assert_eq!(read.await.unwrap(), (b"abc".to_vec(), false));
+}

@@ -1,0 +1,331 @@
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::cache::body::CachedBody;
+use crate::cache::key::StoreKey;
+use crate::cache::object::{ObjectParts, Reservation};
+use crate::cache::policy::Timing;
+use crate::cache::purge::PurgeSource;
+use crate::wire::ResponseHead;
+
+fn store(memory: u64, entries: usize) -> (Arc<CacheStore>, Receiver<HousekeepingCommand>) {
+    let (sender, receiver) = mpsc::sync_channel(QUEUE);
+    (Arc::new(CacheStore::new("c".into(), (memory, entries), sender)), receiver)
+}
+
+fn add(store: &Arc<CacheStore>, path: &str, lifetime: u64, tag: &str) -> bool {
+    let key = Arc::new(StoreKey::new("c", b"http", b"a", path.as_bytes(), None, &[]));
+    let timing = Timing { received: clock::unix_millis(), lifetime, ..Timing::default() };
+    let mut head = ResponseHead::default();
+    head.set(200, b"");
+    head.fields.push(b"cache-tag", tag.as_bytes());
+    let body = CachedBody::whole(bytes::Bytes::from(vec![0; 1000]));
+    let reservation = Reservation::new(store.used_counter());
+    let parts = ObjectParts {
+        asked: key,
+        variant: 0,
+        head,
+        timing,
+        body,
+        length: Some(1000),
+        asked_at: clock::unix_millis(),
+    };
+    let object = Object::new(parts, reservation);
+    let size = object.size();
+    if !store.reserve_bytes(size) {
+        return false;
+    }
+    object.reservation.add_bytes(size);
+    store.insert_object(Arc::new(object))
+}
+
+fn has(store: &CacheStore, path: &str) -> bool {
+    let key = StoreKey::new("c", b"http", b"a", path.as_bytes(), None, &[]);
+    store.find_stored(key.borrowed(), &crate::wire::head::Fields::default()).object.is_some()
+}
+
+/// Orders a purge and carries it out to its end.
+fn apply(
+    house: &mut Housekeeping,
+    commands: &Receiver<HousekeepingCommand>,
+    (store, purge): (&Arc<CacheStore>, Purge),
+) -> usize {
+    let mut ordered = store.order_purge(purge, PurgeSource::Admin).unwrap();
+    obey_all(house, commands);
+    while !house.purges.is_empty() {
+        house.purge_step();
+    }
+    ordered.purged.try_recv().unwrap()
+}
+
+fn by_tag(tag: &str) -> Purge {
+    Purge { tag: Some(tag.as_bytes().into()), ..Purge::default() }
+}
+
+fn by_path(path: &str) -> Purge {
+    Purge { path: Some(path.as_bytes().into()), ..Purge::default() }
+}
+
+fn obey_all(house: &mut Housekeeping, commands: &Receiver<HousekeepingCommand>) {
+    while let Ok(command) = commands.try_recv() {
+        house.obey_command(command);
+    }
+}
+
+#[test]
+fn a_response_that_is_stored_in_the_moment_of_a_purge_is_counted_by_it() {
+    let (store, commands) = store(u64::MAX / 2, 1_000_000);
+    let mut house = Housekeeping::default();
+    // Recorded and told before housekeeping has heard of the response.
+    assert!(add(&store, "/1", 60_000, "t"));
+    assert_eq!(apply(&mut house, &commands, (&store, by_tag("t"))), 1);
+    // Heard of when the sweep has begun.
+    assert!(add(&store, "/2", 60_000, "u"));
+    let stored = commands.try_recv().unwrap();
+    let mut ordered = store.order_purge(by_tag("u"), PurgeSource::Admin).unwrap();
+    obey_all(&mut house, &commands);
+    house.obey_command(stored);
+    while !house.purges.is_empty() {
+        house.purge_step();
+    }
+    assert_eq!(ordered.purged.try_recv().unwrap(), 1);
+    assert_eq!((store.used(), store.entries()), (0, 0));
+}
+
+#[test]
+fn more_purges_than_can_be_told_apart_are_one_of_everything() {
+    let (store, commands) = store(u64::MAX / 2, 1_000_000);
+    let mut house = Housekeeping::default();
+    assert!(add(&store, "/1", 60_000, "kept"));
+    obey_all(&mut house, &commands);
+    for n in 0..4096 {
+        let order = HousekeepingCommand::Invalidate(store.clone(), by_tag(&format!("t{n}")));
+        house.obey_command(order);
+    }
+    assert!(!store.takes_purges());
+    house.pay_owed();
+    assert_eq!(house.purges.len(), 4096, "nothing is owed yet");
+    for tag in ["other", "kept", "another"] {
+        house.obey_command(HousekeepingCommand::Invalidate(store.clone(), by_tag(tag)));
+    }
+    house.pay_owed();
+    assert_eq!(house.purges.len(), 4097, "one for the three of them");
+    house.obey_command(HousekeepingCommand::Invalidate(store.clone(), by_tag("later")));
+    house.pay_owed();
+    assert_eq!(
+        house.purges.len(),
+        4097,
+        "that it has yet to come to its end is no reason for another"
+    );
+    assert_eq!(house.owed.len(), 1);
+    while !house.purges.is_empty() {
+        house.purge_step();
+        house.pay_owed();
+    }
+    assert_eq!((store.entries(), house.owed.len()), (0, 0));
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_purge_from_what_was_there() {
+    let (store, commands) = store(u64::MAX / 2, 1_000_000);
+    let mut house = Housekeeping::default();
+    assert!(add(&store, "/1", 60_000, "t"));
+    assert!(add(&store, "/2", 60_000, "u"));
+    obey_all(&mut house, &commands);
+    let recorded = store.record_purge(by_tag("t"), clock::unix_millis() - 5_000);
+    assert!(!has(&store, "/1") && has(&store, "/2"), "at once");
+    let (reply, mut purged) = oneshot::channel();
+    house.purges.push_back(PurgeUnderWay::new(store.clone(), recorded, reply));
+    while !house.purges.is_empty() {
+        house.purge_step();
+    }
+    assert_eq!((purged.try_recv().unwrap(), store.entries()), (1, 1));
+}
+
+#[test]
+fn memory_stays_within_its_bound_and_is_given_back() {
+    let (store, commands) = store(64 * 1024, 1_000_000);
+    let mut house = Housekeeping::default();
+    for n in 0..1000 {
+        add(&store, &format!("/{n}"), 60_000, "t");
+        obey_all(&mut house, &commands);
+        assert!(store.used() <= 64 * 1024, "{}", store.used());
+    }
+    assert!(store.entries() > 20 && store.counts.evicted.load(Ordering::Relaxed) > 900);
+    let left = apply(&mut house, &commands, (&store, Purge::everything()));
+    assert!(left > 20);
+    assert_eq!((store.used(), store.entries()), (0, 0));
+    assert_eq!(house.wards[0].known().1, 0);
+}
+
+#[test]
+fn nothing_that_has_left_is_known_or_kept_for_long() {
+    let (store, commands) = store(64 * 1024, 1_000_000);
+    let mut house = Housekeeping::default();
+    let mut handles = Vec::new();
+    let mut most = (0, 0);
+    for n in 0..20_000 {
+        // Some leave because they have run out, most by the order, and each tenth is replaced.
+        let lifetime = if n % 3 == 0 { 0 } else { u64::MAX / 4 };
+        add(&store, &format!("/{}", n - n % 10), lifetime, "t");
+        for command in commands.try_iter() {
+            if let HousekeepingCommand::Stored(_, object) = &command {
+                handles.push(object.clone());
+            }
+            house.obey_command(command);
+        }
+        let known = house.wards[0].known();
+        most = (most.0.max(known.0), most.1.max(known.1));
+    }
+    assert!(handles.len() > 10_000);
+    assert!(most.0 <= 1024 + 2 * 41 && most.1 <= 1024 + 2 * 41, "{most:?}");
+    // A weak handle would keep what it names allocated; those of this test are the only ones.
+    let kept = handles.iter().filter(|handle| handle.strong_count() > 0);
+    assert_eq!(kept.count(), store.entries());
+    let counts = handles.iter().filter(|handle| handle.strong_count() > 0);
+    assert!(counts.into_iter().all(|handle| handle.weak_count() == 1));
+}
+
+#[test]
+fn what_has_run_out_goes_first_and_the_oldest_next() {
+    let (store, commands) = store(u64::MAX / 2, 4);
+    let mut house = Housekeeping::default();
+    let mut put = |path: &str, lifetime| {
+        assert!(add(&store, path, lifetime, "t"));
+        obey_all(&mut house, &commands);
+    };
+    put("/old", 60_000);
+    put("/expired", 0);
+    for path in ["/1", "/2", "/3"] {
+        put(path, 60_000);
+    }
+    assert!(!has(&store, "/expired") && has(&store, "/old"));
+    put("/new", 60_000);
+    assert!(!has(&store, "/old") && has(&store, "/new"));
+    assert_eq!(store.entries(), 4);
+}
+
+#[test]
+fn a_purge_goes_in_steps_and_counts_what_it_removed() {
+    let (store, commands) = store(1 << 30, 1_000_000);
+    let mut house = Housekeeping::default();
+    for n in 0..600 {
+        assert!(add(&store, &format!("/{n}"), 60_000, if n < 550 { "red" } else { "blue" }));
+        obey_all(&mut house, &commands);
+    }
+    let mut red = store.order_purge(by_tag("red"), PurgeSource::Admin).unwrap();
+    obey_all(&mut house, &commands);
+    assert_eq!(store.entries(), 600, "nothing was removed so far");
+    house.purge_step();
+    assert_eq!(store.entries(), 600 - 256);
+    let left =
+        (0..550).map(|n| StoreKey::new("c", b"http", b"a", format!("/{n}").as_bytes(), None, &[]));
+    let one = left.into_iter().find(|key| store.has_key(key.borrowed())).unwrap();
+    assert_eq!(store.remove_key(&one), 1, "it leaves by another way meanwhile");
+    house.purge_step();
+    assert!(red.purged.try_recv().is_err(), "it is under way");
+    house.purge_step();
+    assert_eq!(red.purged.try_recv(), Ok(549));
+    assert_eq!((store.entries(), house.purges.len()), (50, 0));
+    assert_eq!(apply(&mut house, &commands, (&store, by_tag("blue"))), 50);
+    assert_eq!(store.counts.purged.load(Ordering::Relaxed), 599);
+    assert_eq!((store.counts.purges.get(PurgeSource::Admin), store.used()), (2, 0));
+}
+
+#[test]
+fn a_purge_counts_before_it_is_carried_out_and_only_for_what_came_before() {
+    let (store, commands) = store(1 << 30, 1_000_000);
+    let mut house = Housekeeping::default();
+    for path in ["/a", "/b", "/soft"] {
+        assert!(add(&store, path, 60_000, if path == "/soft" { "soft" } else { "hard" }));
+    }
+    obey_all(&mut house, &commands);
+    let hard = store.order_purge(by_tag("hard"), PurgeSource::Admin).unwrap();
+    let soft = Purge { soft: true, ..by_tag("soft") };
+    let soft = store.order_purge(soft, PurgeSource::Admin).unwrap();
+    assert!(hard.counts_at_once && soft.counts_at_once);
+    assert!(!has(&store, "/a") && !has(&store, "/b") && has(&store, "/soft"));
+    let key = StoreKey::new("c", b"http", b"a", b"/soft", None, &[]);
+    let found = store.find_stored(key.borrowed(), &crate::wire::head::Fields::default());
+    assert!(found.object.unwrap().timing().fresh_for(clock::unix_millis()) < 0);
+    assert_eq!(store.entries(), 3, "nothing was removed so far");
+    // What is asked for in the same millisecond counts as asked for before.
+    let purged_at = clock::unix_millis();
+    while clock::unix_millis() == purged_at {}
+    assert!(add(&store, "/a", 60_000, "hard") && has(&store, "/a"));
+    obey_all(&mut house, &commands);
+    while !house.purges.is_empty() {
+        house.purge_step();
+    }
+    assert!(has(&store, "/a") && !has(&store, "/b"));
+    assert_eq!(store.entries(), 2);
+    house.look_round();
+    house.look_round();
+    assert!(house.swept.iter().all(Vec::is_empty));
+}
+
+#[test]
+fn a_purge_of_one_path_does_not_wait_for_a_large_one() {
+    let (store, commands) = store(1 << 30, 1_000_000);
+    let mut house = Housekeeping::default();
+    for n in 0..3000 {
+        assert!(add(&store, &format!("/{n}"), 60_000, if n == 7 { "one" } else { "many" }));
+        obey_all(&mut house, &commands);
+    }
+    let mut many = store.order_purge(by_tag("many"), PurgeSource::Admin).unwrap();
+    let mut one = store.order_purge(by_path("/7"), PurgeSource::Admin).unwrap();
+    obey_all(&mut house, &commands);
+    house.purge_step();
+    house.purge_step();
+    assert_eq!(one.purged.try_recv(), Ok(1));
+    assert!(many.purged.try_recv().is_err() && store.entries() == 2743);
+}
+
+#[test]
+fn what_was_on_its_way_into_the_store_when_a_purge_passed_is_removed() {
+    let (store, commands) = store(1 << 30, 1_000_000);
+    let mut house = Housekeeping::default();
+    assert!(add(&store, "/late", 60_000, "t"));
+    let late = commands.try_recv().unwrap();
+    assert_eq!(apply(&mut house, &commands, (&store, Purge::everything())), 0);
+    assert_eq!((store.entries(), has(&store, "/late")), (1, false));
+    house.obey_command(late);
+    assert_eq!(store.entries(), 0);
+}
+
+#[test]
+fn further_purges_than_responses_are_held_against_count_once_they_are_carried_out() {
+    let (store, commands) = store(1 << 30, 1_000_000);
+    let mut house = Housekeeping::default();
+    assert!(add(&store, "/a", 60_000, "t"));
+    obey_all(&mut house, &commands);
+    for n in 0..64 {
+        let other = by_path(&format!("/other/{n}"));
+        assert!(store.order_purge(other, PurgeSource::Admin).unwrap().counts_at_once);
+    }
+    let last = store.order_purge(by_path("/a"), PurgeSource::Admin).unwrap();
+    assert!(!last.counts_at_once && has(&store, "/a"));
+    obey_all(&mut house, &commands);
+    while !house.purges.is_empty() {
+        house.purge_step();
+    }
+    assert!(!has(&store, "/a"));
+    house.look_round();
+    house.look_round();
+    assert!(store.order_purge(by_path("/a"), PurgeSource::Admin).unwrap().counts_at_once);
+}
+
+#[test]
+fn a_purge_by_tag_keeps_out_what_was_asked_for_before_it() {
+    let (store, commands) = store(1 << 30, 1000);
+    let mut house = Housekeeping::default();
+    add(&store, "/a", 60_000, "red");
+    add(&store, "/b", 60_000, "blue");
+    obey_all(&mut house, &commands);
+    assert_eq!(apply(&mut house, &commands, (&store, by_tag("red"))), 1);
+    store.record_purge(by_tag("red"), clock::unix_millis() + 60_000);
+    assert!(!has(&store, "/a") && has(&store, "/b"));
+    assert!(!add(&store, "/a", 60_000, "red"), "its request was sent before the purge");
+    assert!(add(&store, "/c", 60_000, "blue"));
+    assert_eq!(store.entries(), 2);
+}
