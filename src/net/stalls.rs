@@ -28,10 +28,10 @@ const OPENED_STILL: Duration = Duration::from_secs(30);
 const SOCKET_STILL: Duration = Duration::from_secs(20);
 /// The time after which one is looked at that has begun to wait for a socket.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Those that are asked at once, and the part of all memory that is made free then, if so many have been still.
+/// Responses that are asked at once, and the part of all memory that is made free then, if so many have been still.
 const AT_ONCE: usize = 8;
 const FREED_PART: usize = 16;
-/// Those that are looked at for the first time whenever somebody needs room.
+/// Responses that are looked at for the first time whenever somebody needs room.
 const LOOKS: usize = 8;
 
 /// Responses that were cut so that others had room.
@@ -63,7 +63,7 @@ pub enum Holdup {
 pub struct StallMark {
     /// The exchange's own progress.
     pub own: u64,
-    /// What the client has let through on the connection that the exchange shares with others, if it waits for that.
+    /// Bytes that the client has let through on the connection that the exchange shares with others, if it waits for that.
     pub shared: u64,
     /// The thing that is waited for.
     pub holdup: Holdup,
@@ -74,24 +74,24 @@ pub struct StallMark {
 /// The next step of a response that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StallStep {
-    /// It goes on waiting.
+    /// The response goes on waiting.
     Wait,
-    /// It was asked: it has to try once more whether its client takes anything, and say that it waits again.
+    /// The response was asked: it has to try once more whether its client takes anything, and say that it waits again.
     Look,
-    /// Its client has not moved, and its memory is needed: it ends.
+    /// The client has not moved, and the memory is needed: the response ends.
     Cut,
 }
 
 /// The lists of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StallList {
-    /// Those that wait for a window.
+    /// Responses that wait for a window.
     Windows,
-    /// Those that wait for a window that was opened before.
+    /// Responses that wait for a window that was opened before.
     OpenedWindows,
-    /// Those that have begun to wait for a socket.
+    /// Responses that have begun to wait for a socket.
     Fresh,
-    /// Those that wait for a socket, and have been looked at since they began to.
+    /// Responses that wait for a socket, and have been looked at since they began to.
     Sockets,
 }
 
@@ -107,15 +107,15 @@ impl StallList {
     }
 }
 
-/// What a place is used for.
+/// The use of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum StallDoing {
-    /// Its response does not wait for its client, or there is none.
+    /// The response does not wait for its client, or there is none.
     #[default]
     Working,
-    /// It waits in this list.
+    /// The response waits in this list.
     Waiting(StallList),
-    /// It waits, and was asked out of this list.
+    /// The response waits, and was asked out of this list.
     Asked(StallList),
 }
 
