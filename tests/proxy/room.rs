@@ -283,7 +283,7 @@ fn w16_idle_connections_to_servers_make_room_for_those_to_others() {
 
 /// Many clients that stall; what the proxy holds for them is bounded, the others are told so, and it ends with them.
 fn stalls(origin: &Origin, begin: impl Fn(&mut RawClient)) {
-    const CLIENTS: usize = 800;
+    const CLIENTS: usize = 1_600;
     let proxy = frugal(origin);
     assert_eq!(proxy.client().get("/").status, 200);
     let before = resident_kib(proxy.pid());
