@@ -1,5 +1,5 @@
-//! Which entries a full cache keeps, as hit ratios beside LRU and W-TinyLFU (printed, not timed), and what it costs to find a
-//! stored response and to decide whether it may be used.
+//! Which entries a full cache keeps, as hit ratios beside LRU and W-TinyLFU (printed, not timed),
+//! and what it costs to find a stored response and to decide whether it may be used.
 //!
 //! `cargo bench --bench cache`.
 #![allow(
@@ -133,8 +133,9 @@ impl Contestant for Lru {
     }
 }
 
-/// W-TinyLFU (Einziger, Friedman, Manes, 2017): a window of a hundredth, behind it a main part of two segments, into which only
-/// who was asked for more often than who would leave is let; frequencies by a sketch that is halved now and then.
+/// W-TinyLFU (Einziger, Friedman, Manes, 2017): a window of a hundredth, behind it a main part of
+/// two segments, into which only who was asked for more often than who would leave is let;
+/// frequencies by a sketch that is halved now and then.
 struct TinyLfu {
     window: Lru,
     probation: Lru,

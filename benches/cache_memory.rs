@@ -1,8 +1,10 @@
-//! How much memory the process takes for what a cache counts, while more responses than it can hold pass through it.
+//! How much memory the process takes for what a cache counts, while more responses than it can hold
+//! pass through it.
 //!
-//! `cargo bench --bench cache_memory`, or with how many responses: `cargo bench --bench cache_memory -- 10000000`. Two threads
-//! take responses in as fetches do, each with a key of its own; no connection is made. Resident memory is that of the
-//! process (/proc/self/statm), less what it was before the cache was made. The allocator is the program's.
+//! `cargo bench --bench cache_memory`, or with how many responses:
+//! `cargo bench --bench cache_memory -- 10000000`. Two threads take responses in as fetches do,
+//! each with a key of its own; no connection is made. Resident memory is that of the process
+//! (/proc/self/statm), less what it was before the cache was made. The allocator is the program's.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -108,7 +110,8 @@ fn scan(name: &str, responses: u64, sizes: &[usize]) {
             scope.spawn(move || {
                 let body = vec![b'x'; sizes.iter().copied().max().unwrap()];
                 for n in (thread..responses).step_by(THREADS as usize) {
-                    // Fetches come no faster than room is made for them, or they would not be stored.
+                    // Fetches come no faster than room is made for them, or they would not be
+                    // stored.
                     while store.used() > MEMORY - MEMORY / 32 || n % BURST < THREADS {
                         std::thread::sleep(Duration::from_micros(50));
                         if store.used() <= MEMORY - MEMORY / 32 {

@@ -1,10 +1,11 @@
-//! What servers that come and go cost: one change of one of 1 000 upstreams from what its source says to
-//! the moment when requests see it, and leases of a registry.
+//! What servers that come and go cost: one change of one of 1 000 upstreams from what its source
+//! says to the moment when requests see it, and leases of a registry.
 //!
-//! `cargo bench --bench discovery`; a number behind `--` is that of the changes, 60 000 unless it is given. One change a
-//! millisecond leaves a millisecond for each; 10 000 leases that are renewed every 10 s are 10 000 renewals
-//! in 10 s. Afterwards the real binary is told of a change a millisecond through its registry while requests are made:
-//! when those see it, and what they notice.
+//! `cargo bench --bench discovery`; a number behind `--` is that of the changes, 60 000 unless it
+//! is given. One change a millisecond leaves a millisecond for each; 10 000 leases that are renewed
+//! every 10 s are 10 000 renewals in 10 s. Afterwards the real binary is told of a change a
+//! millisecond through its registry while requests are made: when those see it, and what they
+//! notice.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
@@ -256,8 +257,9 @@ fn tell(admin: &str, first: usize, number: usize, port: u16) -> Vec<thread::Join
     (0..TELLERS).map(one).collect()
 }
 
-/// Lets one upstream's first server and its second take turns by their priority, until `stop`; the times in microseconds
-/// from the beginning of a change to the end of the first request that another server has answered.
+/// Lets one upstream's first server and its second take turns by their priority, until `stop`; the
+/// times in microseconds from the beginning of a change to the end of the first request that
+/// another server has answered.
 fn watch_changes(
     proxy: &str,
     admin: &str,

@@ -112,7 +112,8 @@ fn write(c: &mut Criterion) {
     group.finish();
 }
 
-/// HPACK: the head of a browser's request, as one that was sent before and as one that was not, and that of a response.
+/// HPACK: the head of a browser's request, as one that was sent before and as one that was not, and
+/// that of a response.
 fn hpack(c: &mut Criterion) {
     let mut group = c.benchmark_group("hpack");
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));

@@ -1,5 +1,5 @@
-//! What one change costs: a weight, or a join and a leave, of an upstream with 10, 1 000 and 10 000 servers, from the
-//! list of its servers to the moment when requests see it.
+//! What one change costs: a weight, or a join and a leave, of an upstream with 10, 1 000 and 10 000
+//! servers, from the list of its servers to the moment when requests see it.
 //!
 //! `cargo bench --bench members`.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a program for people who measure")]

@@ -1,6 +1,7 @@
 //! What a route's policies cost a request: `cargo bench --bench policies`.
 //!
-//! Prints besides what a rate limit holds in memory for each key, and what ten million keys do to it.
+//! Prints besides what a rate limit holds in memory for each key, and what ten million keys do to
+//! it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,9 +1,9 @@
-//! A thousand reloads of a file with a thousand routes while requests are made: how long a reload takes,
-//! and what the requests notice.
+//! A thousand reloads of a file with a thousand routes while requests are made: how long a reload
+//! takes, and what the requests notice.
 //!
-//! `cargo bench --bench reload`. It starts the real binary. Requests are sent at a fixed rate and timed from when
-//! they were due, so that one that waits is not hidden by those that were not sent meanwhile; phases with and
-//! without reloads take turns.
+//! `cargo bench --bench reload`. It starts the real binary. Requests are sent at a fixed rate and
+//! timed from when they were due, so that one that waits is not hidden by those that were not sent
+//! meanwhile; phases with and without reloads take turns.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -15,8 +15,8 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// The date and time of day, for what people and other programs read. It jumps when somebody sets it: no deadline goes by
-/// it.
+/// The date and time of day, for what people and other programs read. It jumps when somebody sets
+/// it: no deadline goes by it.
 #[must_use]
 pub fn wall() -> SystemTime {
     SystemTime::now()
@@ -29,7 +29,8 @@ pub fn unix_seconds() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-/// Hands over the current date as HTTP writes it (RFC 9110 §5.6.7). It is written once per second and thread.
+/// Hands over the current date as HTTP writes it (RFC 9110 §5.6.7). It is written once per second
+/// and thread.
 pub fn with_http_date<R>(then: impl FnOnce(&[u8]) -> R) -> R {
     thread_local! {
         static WRITTEN: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };

@@ -1,7 +1,8 @@
-//! The configuration: the crate of that name, and the look at certificates, which takes what TLS takes.
+//! The configuration: the crate of that name, and the look at certificates, which takes what TLS
+//! takes.
 //!
-//! The crate turns text into checked data and links no proxy. What is loaded to run here is loaded by [`load`], which
-//! refuses certificates that cannot be used as well.
+//! The crate turns text into checked data and links no proxy. What is loaded to run here is loaded
+//! by [`load`], which refuses certificates that cannot be used as well.
 
 use std::path::Path;
 

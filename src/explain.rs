@@ -186,7 +186,8 @@ fn find_near_misses(snapshot: &Snapshot, ask: &ExplainedQuery<'_>) -> Vec<NearRo
     misses.map(|(route, why)| NearRoute { route: route.name.to_string(), why }).collect()
 }
 
-/// Whether the connection may carry requests for the host (421), and what is to be known about that.
+/// Whether the connection may carry requests for the host (421), and what is to be known about
+/// that.
 fn check_sni(
     listener: &Listener,
     host: &str,

@@ -1,6 +1,7 @@
 //! tidegate: a Layer-7 load balancer and API gateway.
 //!
-//! `ARCHITECTURE.md` follows a request through the rooms and lists them by floors: a room names only rooms below its own.
+//! `ARCHITECTURE.md` follows a request through the rooms and lists them by floors: a room names
+//! only rooms below its own.
 
 pub mod admin;
 pub mod balance;

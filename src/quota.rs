@@ -1,8 +1,8 @@
 //! Bounds of log lines that others can cause any number of, where no single worker owns them.
 //!
-//! A few lines are written in each window of time, and the rest is counted: the next line tells how many
-//! were left out. Beside each such line in the code stands a quota of its own, so that one kind of line
-//! leaves no other out.
+//! A few lines are written in each window of time, and the rest is counted: the next line tells how
+//! many were left out. Beside each such line in the code stands a quota of its own, so that one
+//! kind of line leaves no other out.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -17,7 +17,8 @@ pub struct LineQuota {
     lines: u32,
     /// The length of a window in milliseconds.
     window_ms: u64,
-    /// The beginning of the window, a millisecond after that of [`clock::millis`]; 0 before the first line.
+    /// The beginning of the window, a millisecond after that of [`clock::millis`]; 0 before the
+    /// first line.
     since: AtomicU64,
     written: AtomicU32,
     left_out: AtomicU64,

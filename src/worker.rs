@@ -166,8 +166,8 @@ impl Worker {
         self.let_go();
     }
 
-    /// Closes an idle connection to each server that somebody waits for, and to any server when all have as many as they
-    /// may have together.
+    /// Closes an idle connection to each server that somebody waits for, and to any server when all
+    /// have as many as they may have together.
     fn let_go(&self) {
         let mut connections = self.connections.borrow_mut();
         connections.let_go();

@@ -150,7 +150,8 @@ fn hold(cases: u32, inputs: impl Strategy<Value = Vec<u8>>) {
 
 /// Frames of HTTP/2, most of them right, in any order.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
-    // GET / and POST /, the latter with a name that goes into the table; a status; what takes that name up again.
+    // GET / and POST /, the latter with a name that goes into the table; a status; what takes that
+    // name up again.
     const BLOCKS: &[&[u8]] = &[
         b"\x82\x86\x84\x41\x01a",
         b"\x83\x87\x04\x02/b\x01\x01a\x40\x01n\x03one",

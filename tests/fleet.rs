@@ -1,10 +1,12 @@
-//! A fleet at its peak that loses an instance, or a zone: 500 000 requests a second on 100 000 connections.
+//! A fleet at its peak that loses an instance, or a zone: 500 000 requests a second on 100 000
+//! connections.
 //!
-//! `cargo test --test fleet -- --nocapture` prints the table of docs/scale.md; `TIDEGATE_SEED` draws other numbers. What is modelled:
-//! every core is a worker of its own with its own queue, as in the proxy; connections are spread by chance over
-//! instances and their workers; each sends its requests at random times. The connections of what is lost come back one after
-//! the other, each with a TLS handshake; what they send meanwhile fails. CPU times are the highest that were measured,
-//! drawn from an exponential distribution, which is wider than the real one.
+//! `cargo test --test fleet -- --nocapture` prints the table of docs/scale.md; `TIDEGATE_SEED`
+//! draws other numbers. What is modelled: every core is a worker of its own with its own queue, as
+//! in the proxy; connections are spread by chance over instances and their workers; each sends its
+//! requests at random times. The connections of what is lost come back one after the other, each
+//! with a TLS handshake; what they send meanwhile fails. CPU times are the highest that were
+//! measured, drawn from an exponential distribution, which is wider than the real one.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -16,8 +18,8 @@ use hdrhistogram::Histogram;
 /// Requests per second, and the connections that they come on (scenario S3.10).
 const RATE: f64 = 500_000.0;
 const CONNECTIONS: usize = 100_000;
-/// CPU seconds of the proxy for a request over TLS, and for a handshake: the first as in a slow hour (docs/speed.md), the
-/// second three times what was measured (docs/scale.md).
+/// CPU seconds of the proxy for a request over TLS, and for a handshake: the first as in a slow
+/// hour (docs/speed.md), the second three times what was measured (docs/scale.md).
 const CPU: f64 = 25.8e-6;
 const HANDSHAKE: f64 = 400e-6;
 /// What a server takes: the median, and the logarithm's deviation; 99 % are done in 102 ms.

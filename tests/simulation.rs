@@ -1,5 +1,6 @@
 //! A hundred servers, half a minute of trouble, and no real time: the production code of balancing,
-//! ejection, retries and slow start against simulated servers, with a virtual clock and seeded randomness.
+//! ejection, retries and slow start against simulated servers, with a virtual clock and seeded
+//! randomness.
 //!
 //! Prints how each strategy copes. The table in docs/speed.md is this output; the test keeps it so.
 #![allow(

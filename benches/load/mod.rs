@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const EVERY: Duration = Duration::from_millis(2);
 const CLIENTS: usize = 4;
 
-/// Answers every request with these two bytes, at any address of this machine. One thread serves all connections, each with
-/// one descriptor: a proxy may keep one to each of ten thousand servers.
+/// Answers every request with these two bytes, at any address of this machine. One thread serves
+/// all connections, each with one descriptor: a proxy may keep one to each of ten thousand servers.
 pub(crate) fn origin(body: &'static str) -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -79,7 +79,8 @@ pub(crate) fn connect(address: &str) -> BufReader<TcpStream> {
     BufReader::new(stream)
 }
 
-/// Clients at a fixed rate until `stop`; the times in microseconds, each from when its request was due.
+/// Clients at a fixed rate until `stop`; the times in microseconds, each from when its request was
+/// due.
 pub(crate) fn clients(
     address: &str,
     request: fn(usize) -> String,

@@ -278,7 +278,8 @@ pub(super) async fn carry_out_purge(
     let mut behind = Vec::new();
     for (store, parts, tier) in stores {
         behind.extend(tier.map(|tier| (tier, limit_purge(purge.clone(), parts))));
-        // A queue that is full empties in milliseconds; a purge that was only half ordered must be told.
+        // A queue that is full empties in milliseconds; a purge that was only half ordered must be
+        // told.
         let Some(ordered) = store.order_purge(limit_purge(purge.clone(), parts), source) else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "busy");
         };
@@ -301,8 +302,8 @@ pub(super) async fn carry_out_purge(
     let (purged, announced) = tokio::join!(tokio::time::timeout(PURGE, all), announcing);
     match purged {
         Ok(Some(purged)) => {
-            // What is asked for in the millisecond of a purge counts as asked for before it; who is told
-            // that it is done may ask at once, and have that stored.
+            // What is asked for in the millisecond of a purge counts as asked for before it; who is
+            // told that it is done may ask at once, and have that stored.
             let done = clock::unix_millis();
             while clock::unix_millis() == done {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -338,8 +339,8 @@ fn named_stores(snapshot: &Snapshot, named: Option<&str>) -> Result<Vec<Purgeabl
     Ok(found)
 }
 
-/// A purge among keys that leave out what these leave out: a response that all hosts share is that of the
-/// host that was named, too.
+/// A purge among keys that leave out what these leave out: a response that all hosts share is that
+/// of the host that was named, too.
 fn limit_purge(mut purge: Purge, parts: KeyParts) -> Purge {
     purge.host = purge.host.filter(|_| parts.host);
     purge.path = purge.path.filter(|_| parts.path);

@@ -37,7 +37,8 @@ const TURN: Duration = Duration::from_secs(5);
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The type of the OpenMetrics text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// The paths at which health checks of orchestrators ask, by whatever name: nothing is told or changed there.
+/// The paths at which health checks of orchestrators ask, by whatever name: nothing is told or
+/// changed there.
 const PROBES: [&str; 2] = ["/live", "/ready"];
 
 /// The answer to a call.
@@ -184,8 +185,8 @@ impl Calls {
         page.map_or_else(stopping_answer, |page| text_answer(StatusCode::OK, kind, page))
     }
 
-    /// The body in whole, so that a client that sends one slowly only holds up itself. A configuration to be checked
-    /// is large, so one is read at a time; probes have none.
+    /// The body in whole, so that a client that sends one slowly only holds up itself. A
+    /// configuration to be checked is large, so one is read at a time; probes have none.
     async fn read_body(
         &self,
         request: Request<Incoming>,
@@ -258,7 +259,8 @@ fn stopping_answer() -> AdminAnswer {
     problem_answer(StatusCode::SERVICE_UNAVAILABLE, "stopping")
 }
 
-/// Answers with what was read out of the counters; nobody counts any more when the process is about to end.
+/// Answers with what was read out of the counters; nobody counts any more when the process is about
+/// to end.
 pub(super) fn found_answer(what: Option<&impl Serialize>) -> AdminAnswer {
     what.map_or_else(stopping_answer, |what| json_answer(StatusCode::OK, what))
 }

@@ -5,7 +5,8 @@ use http::{HeaderValue, StatusCode, header};
 use super::calls::{AdminAnswer, text_answer};
 
 const PAGE: &str = include_str!("dashboard.html");
-/// The page's own script and style, and calls to this endpoint; nothing else, and in nobody's frame.
+/// The page's own script and style, and calls to this endpoint; nothing else, and in nobody's
+/// frame.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                       img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";

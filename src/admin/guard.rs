@@ -2,10 +2,11 @@
 //!
 //! On loopback everybody on the machine may, but not everything that reaches loopback comes from
 //! there: a browser can be led to it by a page of somebody else. So a request to a loopback address
-//! must name a local host (DNS rebinding needs a name that its owner can point here), a request from a page must come from a page
-//! of this endpoint, and a call that changes something needs the token where there is one. Calls that only show
-//! are open on loopback and Unix sockets unless there is a `read_token`; elsewhere they need one of the two, whoever
-//! asks from where. Bearer tokens are meant (RFC 6750); as a password (RFC 7617) a token opens the pages in browsers.
+//! must name a local host (DNS rebinding needs a name that its owner can point here), a request
+//! from a page must come from a page of this endpoint, and a call that changes something needs the
+//! token where there is one. Calls that only show are open on loopback and Unix sockets unless
+//! there is a `read_token`; elsewhere they need one of the two, whoever asks from where. Bearer
+//! tokens are meant (RFC 6750); as a password (RFC 7617) a token opens the pages in browsers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -126,8 +127,8 @@ impl AdminGuard {
     }
 }
 
-/// Returns whether a `Host` cannot be a name that somebody else has control of. Names without a dot and
-/// addresses are nobody's to point elsewhere.
+/// Returns whether a `Host` cannot be a name that somebody else has control of. Names without a dot
+/// and addresses are nobody's to point elsewhere.
 fn is_local(host: &str) -> bool {
     let bare = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,

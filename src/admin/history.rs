@@ -13,7 +13,8 @@ use crate::telemetry::timeline::{HistoryWish, STEPS};
 const POINTS: usize = 360;
 const HOURS: u64 = 6;
 
-/// `minutes` (default 360), `points` at most (default 360), and `of=all` without routes and servers.
+/// `minutes` (default 360), `points` at most (default 360), and `of=all` without routes and
+/// servers.
 pub(super) async fn show_history(status: &Status, query: Option<&str>) -> AdminAnswer {
     let wish = match parse_wish(query.unwrap_or_default()) {
         Ok(wish) => wish,

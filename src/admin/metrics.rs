@@ -1,6 +1,6 @@
-//! `/metrics`: what is counted, in Prometheus' text format (version 0.0.4) or OpenMetrics (version 1.0.0).
-//! Labels are names from the configuration, methods of a fixed set and statuses, so no client can make
-//! new series without end.
+//! `/metrics`: what is counted, in Prometheus' text format (version 0.0.4) or OpenMetrics (version
+//! 1.0.0). Labels are names from the configuration, methods of a fixed set and statuses, so no
+//! client can make new series without end.
 
 mod caches;
 mod exchanges;

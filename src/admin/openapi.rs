@@ -1,4 +1,5 @@
-//! `GET /openapi.json`: every call with what it takes and answers, made from the types that are answered.
+//! `GET /openapi.json`: every call with what it takes and answers, made from the types that are
+//! answered.
 
 use std::sync::LazyLock;
 

@@ -70,7 +70,8 @@ pub(super) async fn tell_control<T>(
     }
 }
 
-/// The time that a drain waits for its own answer to be on its way: with nothing to do the process ends at once.
+/// The time that a drain waits for its own answer to be on its way: with nothing to do the process
+/// ends at once.
 const FAREWELL: Duration = Duration::from_millis(100);
 
 /// `POST /drain`: as SIGTERM does.
@@ -88,8 +89,9 @@ pub(super) fn show_config(status: &Status) -> AdminAnswer {
     json_answer(StatusCode::OK, &shown::masked(&status.store.load().shown))
 }
 
-/// `POST /config/check`: what is wrong with the configuration in the body. That may take long, so a thread of its own
-/// does it, one at a time. Only who knows the token has variables of this process put in.
+/// `POST /config/check`: what is wrong with the configuration in the body. That may take long, so a
+/// thread of its own does it, one at a time. Only who knows the token has variables of this process
+/// put in.
 pub(super) async fn check_config(
     body: Bytes,
     known: KnownTokens,

@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::telemetry::history::History;
 use crate::telemetry::refusals::Remembered;
 
-/// The whole document: by code, the newest first. So many are kept of each code that a flood of one leaves the others.
+/// The whole document: by code, the newest first. So many are kept of each code that a flood of one
+/// leaves the others.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Refusals(BTreeMap<&'static str, Vec<Remembered>>);

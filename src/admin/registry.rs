@@ -25,13 +25,15 @@ use crate::server::control::ControlCommand;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
-    /// Where the server answers, as `IP:PORT` or `[IPV6]:PORT`: registers it, or renews its lease. Only in an upstream
-    /// with `servers = { registry = … }`.
+    /// Where the server answers, as `IP:PORT` or `[IPV6]:PORT`: registers it, or renews its lease.
+    /// Only in an upstream with `servers = { registry = … }`.
     address: Option<String>,
-    /// The length of its lease, from `1s` to `1h`; a new one lasts `30s` unless this is given. Renews the lease.
+    /// The length of its lease, from `1s` to `1h`; a new one lasts `30s` unless this is given.
+    /// Renews the lease.
     ttl: Option<String>,
-    /// The server's share of requests relative to the others, from 1 to 65535. Of a server that is written in the file
-    /// it lasts until the file gives the server another weight than it does now.
+    /// The server's share of requests relative to the others, from 1 to 65535. Of a server that is
+    /// written in the file it lasts until the file gives the server another weight than it does
+    /// now.
     pub(super) weight: Option<NonZeroU16>,
     /// What routes choose it by: at most 32 labels.
     labels: Option<BTreeMap<String, String>>,
@@ -217,7 +219,8 @@ pub(super) async fn put_server(
     json_answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &outcome)
 }
 
-/// Waits until requests go to the servers that there are now. It happens all the same when that takes long.
+/// Waits until requests go to the servers that there are now. It happens all the same when that
+/// takes long.
 async fn await_membership(calls: &Calls) {
     let _busy = orders::tell_control(&calls.commands, |reply| ControlCommand::Follow {
         reply: Some(reply),

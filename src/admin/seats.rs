@@ -1,8 +1,10 @@
-//! Room for connections to the admin endpoint: whoever waits for a client makes room for whoever comes.
+//! Room for connections to the admin endpoint: whoever waits for a client makes room for whoever
+//! comes.
 //!
-//! A probe must be answered whatever other connections do there: rest, send a head or a body byte by byte, or leave
-//! an answer unread. So a new connection always gets a place, that of the one which has waited longest if need be; a
-//! call that is being worked on keeps its own for as long as others can go.
+//! A probe must be answered whatever other connections do there: rest, send a head or a body byte
+//! by byte, or leave an answer unread. So a new connection always gets a place, that of the one
+//! which has waited longest if need be; a call that is being worked on keeps its own for as long as
+//! others can go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

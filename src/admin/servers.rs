@@ -58,7 +58,8 @@ pub(super) async fn show_upstream(status: &Arc<Status>, upstream: &str) -> Admin
 /// `POST /upstreams/{upstream}/servers/{server}/drain|enable|disable`.
 ///
 /// A drained server finishes what it has and gets nothing new; a disabled one is the same with
-/// another word in the statistics. Both last until `enable`, whatever checks say, and survive reloads.
+/// another word in the statistics. Both last until `enable`, whatever checks say, and survive
+/// reloads.
 pub(super) async fn order_server(
     status: &Arc<Status>,
     upstream: &str,
@@ -68,7 +69,8 @@ pub(super) async fn order_server(
     give_order(status, (upstream, server), order, false).await
 }
 
-/// Gives an order to the servers that go by a name. `reweighted` says that the same call has given them another weight.
+/// Gives an order to the servers that go by a name. `reweighted` says that the same call has given
+/// them another weight.
 async fn give_order(
     status: &Arc<Status>,
     (upstream, server): (&str, &str),
@@ -163,7 +165,8 @@ pub(super) async fn put_server(
     give_order(&calls.status, (upstream, server), state, reweighted).await
 }
 
-/// `DELETE /upstreams/{upstream}/servers/{server}`: only what registered itself can be removed here.
+/// `DELETE /upstreams/{upstream}/servers/{server}`: only what registered itself can be removed
+/// here.
 pub(super) async fn delete_server(calls: &Calls, upstream: &str, server: &str) -> AdminAnswer {
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     if calls.status.registry.view(&name).is_some() {

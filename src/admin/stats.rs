@@ -61,7 +61,8 @@ struct RequestMemory {
     limit: usize,
     /// The number of times that there was no room: for a request, or for its body to be remembered.
     refused: u64,
-    /// The number of responses that were cut so that others had room, because their clients took nothing.
+    /// The number of responses that were cut so that others had room, because their clients took
+    /// nothing.
     reclaimed: u64,
 }
 
@@ -108,7 +109,8 @@ struct OutcomeStats {
     proxy_cut: u64,
 }
 
-/// Reads all counters. They are not read at one moment, so sums may be off by what happened meanwhile.
+/// Reads all counters. They are not read at one moment, so sums may be off by what happened
+/// meanwhile.
 #[must_use]
 pub fn collect_stats(status: &Status, snapshot: &Snapshot, history: &History) -> Stats {
     let uptime = clock::wall().duration_since(status.started).unwrap_or_default();

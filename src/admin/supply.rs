@@ -20,7 +20,8 @@ pub(super) struct SupplyStats {
 }
 
 impl SupplyStats {
-    /// Returns the state of an upstream's source; `None` where servers are written in the configuration.
+    /// Returns the state of an upstream's source; `None` where servers are written in the
+    /// configuration.
     pub(super) fn from_upstream(upstream: &Upstream) -> Option<Self> {
         let supply = upstream.state.supply.load();
         let Supply { fault, ttl, since } = &**supply.as_ref()?;

@@ -1,6 +1,8 @@
-//! `POST /cache/warm`: asks for URLs as clients would, so that their responses are stored before clients come.
+//! `POST /cache/warm`: asks for URLs as clients would, so that their responses are stored before
+//! clients come.
 //!
-//! One warming at a time; it goes on when whoever ordered it has left, and `GET /cache/warm` tells how far it is.
+//! One warming at a time; it goes on when whoever ordered it has left, and `GET /cache/warm` tells
+//! how far it is.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -28,7 +30,8 @@ const CONCURRENCY: usize = 8;
 const MOST_CONCURRENCY: usize = 64;
 /// The longest time for one response.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest time that a call waits for its end: a connection to the admin endpoint lives for a minute.
+/// The longest time that a call waits for its end: a connection to the admin endpoint lives for a
+/// minute.
 const WAIT: Duration = Duration::from_secs(45);
 /// The most problems that are told.
 const PROBLEMS: usize = 100;
@@ -181,8 +184,8 @@ async fn fetch_url(status: &Status, url: &str, at: usize) -> Result<ErrandOutcom
     }
 }
 
-/// Finds where clients that ask for such a URL come in: where its scheme is spoken and a route with a cache
-/// answers; behind a proxy that ends TLS, elsewhere.
+/// Finds where clients that ask for such a URL come in: where its scheme is spoken and a route with
+/// a cache answers; behind a proxy that ends TLS, elsewhere.
 fn listener_for<'s>(snapshot: &'s Snapshot, scheme: &str, url: &str) -> Option<&'s Arc<Listener>> {
     let secure = |listener: &&Arc<Listener>| listener.tls.is_some() == (scheme == "https");
     let all = || {

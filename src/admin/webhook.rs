@@ -1,7 +1,7 @@
 //! `POST /cache/webhook/NAME`: an event that says what of a cache is no longer valid.
 //!
-//! Whoever sends events is a system for content or for goods, which knows nothing else of the proxy: it has no token, but a
-//! secret of this cache alone, and signs with it.
+//! Whoever sends events is a system for content or for goods, which knows nothing else of the
+//! proxy: it has no token, but a secret of this cache alone, and signs with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -139,8 +139,8 @@ fn is_json(headers: &HeaderMap) -> bool {
         && headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding == "identity")
 }
 
-/// Reads what is to be purged: a wish, or `purge` with several; either alone, or as `data` beside the `type` and `timestamp` of
-/// Standard Webhooks. None of them reaches beyond the cache.
+/// Reads what is to be purged: a wish, or `purge` with several; either alone, or as `data` beside
+/// the `type` and `timestamp` of Standard Webhooks. None of them reaches beyond the cache.
 fn read_event(body: &[u8], cache: &str) -> Result<Vec<PurgeWish>, Box<AdminAnswer>> {
     let envelope = read_fields(body)?;
     let (data, inner) = match envelope.get("data") {
@@ -172,7 +172,8 @@ fn read_event(body: &[u8], cache: &str) -> Result<Vec<PurgeWish>, Box<AdminAnswe
 
 type RawFields<'b> = BTreeMap<String, &'b RawValue>;
 
-/// The members of a JSON object, as they were written. One that is there twice is an error: nobody can tell which was meant.
+/// The members of a JSON object, as they were written. One that is there twice is an error: nobody
+/// can tell which was meant.
 struct FieldsOnce<'b>(RawFields<'b>);
 
 impl<'de> Deserialize<'de> for FieldsOnce<'de> {

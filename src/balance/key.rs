@@ -49,8 +49,8 @@ impl<'a> BalanceKey<'a> {
     }
 }
 
-/// The n-th pseudo-random number of a server. The number is hashed with the name: as a seed it would
-/// only shift the sequence, and short names would share most of theirs.
+/// The n-th pseudo-random number of a server. The number is hashed with the name: as a seed it
+/// would only shift the sequence, and short names would share most of theirs.
 pub(super) fn server_place(name: &str, n: u64) -> u64 {
     let mut state = Xxh3Default::new();
     state.update(name.as_bytes());

@@ -1,13 +1,13 @@
 //! `least_conn`: of all servers, the one with the fewest requests under way per weight.
 //!
-//! Looks at every server, so it finds the best where two choices only find the better. Requests under
-//! way are counted in steps of `weight / lightest weight`: a server of weight 198 beside one of
-//! weight 1 has the next step with 198 requests. Fractions of a step would let an idle light server
-//! win against any heavy one, and flatten the shares; to ignore them would let heavy ones have more
-//! than theirs. Those of more than a half are rounded up by chance, which keeps shares within four
-//! points. Ties are broken at random in proportion to
-//! weight, or the first server of an idle upstream would get everything. From [`SCANNED`] servers on
-//! a stretch of that many is looked at, from a random place.
+//! Looks at every server, so it finds the best where two choices only find the better. Requests
+//! under way are counted in steps of `weight / lightest weight`: a server of weight 198 beside one
+//! of weight 1 has the next step with 198 requests. Fractions of a step would let an idle light
+//! server win against any heavy one, and flatten the shares; to ignore them would let heavy ones
+//! have more than theirs. Those of more than a half are rounded up by chance, which keeps shares
+//! within four points. Ties are broken at random in proportion to weight, or the first server of an
+//! idle upstream would get everything. From [`SCANNED`] servers on a stretch of that many is looked
+//! at, from a random place.
 
 use super::{Balance, Member, PickContext, any_accepted};
 

@@ -2,9 +2,10 @@
 //! way per weight (power of two choices, Mitzenmacher 2001).
 //!
 //! Drawing uniformly and comparing by weight would cap a server's share at 2/n whatever its weight;
-//! drawing by weight and comparing plain counts would flatten the shares; insisting on two different
-//! servers would let an idle light one win against any heavy one. Drawing by weight, comparing
-//! `in flight / weight`, and keeping the first on a tie holds them within four points at every load.
+//! drawing by weight and comparing plain counts would flatten the shares; insisting on two
+//! different servers would let an idle light one win against any heavy one. Drawing by weight,
+//! comparing `in flight / weight`, and keeping the first on a tie holds them within four points at
+//! every load.
 
 use super::alias::AliasTable;
 use super::{Balance, Member, PickContext, any_accepted};
@@ -50,8 +51,8 @@ impl Balance for LeastRequest {
     }
 }
 
-/// Of a few servers of equal weight the one with the fewest requests. Idle ones are equals, chosen at
-/// random; of busy ones with as many requests each, the one that answers sooner has more room.
+/// Of a few servers of equal weight the one with the fewest requests. Idle ones are equals, chosen
+/// at random; of busy ones with as many requests each, the one that answers sooner has more room.
 fn pick_fewest(members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
     let mut best: Option<(usize, u32, &Member)> = None;
     let mut equals = 1;

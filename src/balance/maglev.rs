@@ -1,8 +1,8 @@
 //! Maglev's lookup table (Eisenbud et al., NSDI '16, section 3.4): one array access per key.
 //!
 //! Each server has a preference list over all places of the table, drawn from its name; the servers
-//! take turns to claim their next free place, as often as their weight says. Removing a server moves
-//! its own keys and a percent or two of the others.
+//! take turns to claim their next free place, as often as their weight says. Removing a server
+//! moves its own keys and a percent or two of the others.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -96,8 +96,8 @@ impl Maglev {
 
 impl TableClaim {
     /// Claims the first free place of the preference list. There is one. A million places take
-    /// fourteen million tries: one bit for each place stays in a cache where the table does not, and
-    /// going on by additions spares as many divisions. Together that is a third of the time.
+    /// fourteen million tries: one bit for each place stays in a cache where the table does not,
+    /// and going on by additions spares as many divisions. Together that is a third of the time.
     fn claim_place(&mut self, table: &mut [u32], taken: &mut [u64]) {
         loop {
             let place = self.next;

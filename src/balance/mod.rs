@@ -1,8 +1,8 @@
 //! Which server gets the next request: the seam that every strategy shares.
 //!
 //! A strategy is built when the set of servers changes, off the request path, and then shared by
-//! all workers. It never looks at health, limits or slow start itself: it asks [`PickContext::admits`].
-//! A new strategy is a file here and a line in [`build_balancer`].
+//! all workers. It never looks at health, limits or slow start itself: it asks
+//! [`PickContext::admits`]. A new strategy is a file here and a line in [`build_balancer`].
 
 mod alias;
 pub mod hash;
@@ -60,7 +60,8 @@ impl Member {
 pub struct PickContext<'a> {
     /// Ids of servers that already failed this request, a handful at most.
     pub tried: &'a [u32],
-    /// The key that the request is hashed or looked up by, if the strategy goes by one and the request has it.
+    /// The key that the request is hashed or looked up by, if the strategy goes by one and the
+    /// request has it.
     pub key: Option<BalanceKey<'a>>,
     /// The current moment.
     pub now: Instant,
@@ -88,8 +89,8 @@ impl Default for BalanceRules {
 }
 
 impl PickContext<'_> {
-    /// Returns whether a server that a strategy would like to choose may be chosen. During a slow start the
-    /// answer is a matter of chance, so that each strategy gets its gradual share.
+    /// Returns whether a server that a strategy would like to choose may be chosen. During a slow
+    /// start the answer is a matter of chance, so that each strategy gets its gradual share.
     #[inline]
     pub fn admits(&mut self, member: &Member) -> bool {
         let bits = member.endpoint.standing.reason_bits();
@@ -105,8 +106,8 @@ impl PickContext<'_> {
         }
     }
 
-    /// Returns whether a server may be chosen at all, slow start aside. For the last resort, and for
-    /// strategies that bind a key to a server.
+    /// Returns whether a server may be chosen at all, slow start aside. For the last resort, and
+    /// for strategies that bind a key to a server.
     #[inline]
     #[must_use]
     pub fn accepts(&self, member: &Member) -> bool {
@@ -148,7 +149,8 @@ impl Strategy {
         weighted.chain(HashTable::ALL.iter().map(|table| hash(*table))).collect()
     }
 
-    /// Returns whether it goes by how long servers take, or by how many requests they have at each moment.
+    /// Returns whether it goes by how long servers take, or by how many requests they have at each
+    /// moment.
     #[must_use]
     pub fn is_timed(&self) -> bool {
         matches!(self, Self::Weighted(BalanceWord::PeakEwma | BalanceWord::LeastRequest))
@@ -179,8 +181,8 @@ fn build_weighted(word: BalanceWord, weights: &[u32]) -> Box<dyn Balance> {
     }
 }
 
-/// The first acceptable server at or after a random place: what a strategy falls back to when its own
-/// choices are exhausted.
+/// The first acceptable server at or after a random place: what a strategy falls back to when its
+/// own choices are exhausted.
 fn any_accepted(members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
     let n = members.len();
     let start = usize::try_from(ask.random.below(n as u64)).unwrap_or(0);

@@ -1,8 +1,9 @@
-//! `peak_ewma`: of two servers drawn in proportion to weight, the one where a request is expected to
-//! end sooner: latency times requests under way (Finagle's "peak EWMA" balancer).
+//! `peak_ewma`: of two servers drawn in proportion to weight, the one where a request is expected
+//! to end sooner: latency times requests under way (Finagle's "peak EWMA" balancer).
 //!
-//! A server about which nothing is known is compared by its requests under way alone, and so is, now
-//! and then, any other: one that would never be chosen could never show that it has become fast.
+//! A server about which nothing is known is compared by its requests under way alone, and so is,
+//! now and then, any other: one that would never be chosen could never show that it has become
+//! fast.
 
 use std::cmp::Ordering;
 
@@ -17,8 +18,8 @@ const EXPLORES: u64 = 64;
 #[derive(Debug)]
 pub(super) struct PeakEwma {
     table: AliasTable,
-    /// As for `least_request`: with different weights, drawing the same server twice is what keeps a heavy
-    /// one's share.
+    /// As for `least_request`: with different weights, drawing the same server twice is what keeps
+    /// a heavy one's share.
     distinct: bool,
 }
 

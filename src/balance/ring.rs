@@ -1,8 +1,9 @@
 //! A hash ring: servers own points on a circle, a key belongs to the next point.
 //!
-//! The number of points follows ketama, in proportion to weight, but with four times its 160 per server of average weight: shares
-//! then stray by 4 % instead of 8 %. Where they lie depends only on the server's name, so the order of the list
-//! and the other servers do not matter. They are found with XXH3 instead of MD5.
+//! The number of points follows ketama, in proportion to weight, but with four times its 160 per
+//! server of average weight: shares then stray by 4 % instead of 8 %. Where they lie depends only
+//! on the server's name, so the order of the list and the other servers do not matter. They are
+//! found with XXH3 instead of MD5.
 
 use super::key::server_place;
 
@@ -34,8 +35,8 @@ impl Ring {
         Self { points: points.into_boxed_slice(), servers: names.len() }
     }
 
-    /// The first server from the key's place on that `takes` the request. Each is asked at least once before giving
-    /// up, some repeatedly.
+    /// The first server from the key's place on that `takes` the request. Each is asked at least
+    /// once before giving up, some repeatedly.
     pub(super) fn find_server(
         &self,
         hash: u64,

@@ -1,8 +1,8 @@
 //! `round_robin`: smooth weighted round robin, exact over every cycle.
 //!
 //! The sequence is the one nginx produces (each step every server gains its weight, the largest is
-//! picked and loses the total), which spreads a heavy server's turns instead of bunching them. It is
-//! computed once per set of servers; a pick is one atomic increment and one load.
+//! picked and loses the total), which spreads a heavy server's turns instead of bunching them. It
+//! is computed once per set of servers; a pick is one atomic increment and one load.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

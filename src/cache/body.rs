@@ -1,9 +1,10 @@
-//! A body that one task receives and any number of others read meanwhile, on any thread; and what is kept of it once it is whole.
+//! A body that one task receives and any number of others read meanwhile, on any thread; and what
+//! is kept of it once it is whole.
 //!
-//! While it is received it is a chain of chunks: whoever reads holds the link it has come to, so chunks that nobody can
-//! want any more free themselves. A body that is being stored keeps its first link and with it the
-//! whole chain; one that is only passed on lets go of it, and its writer then waits for the slowest
-//! reader. Nothing is locked: a link is set once.
+//! While it is received it is a chain of chunks: whoever reads holds the link it has come to, so
+//! chunks that nobody can want any more free themselves. A body that is being stored keeps its
+//! first link and with it the whole chain; one that is only passed on lets go of it, and its writer
+//! then waits for the slowest reader. Nothing is locked: a link is set once.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -121,7 +122,8 @@ enum BodyForm {
     Whole(Arc<WholeBody>),
 }
 
-/// Whoever has a body that is still coming may begin to read it at any time: until then it is wanted as much as by its readers.
+/// Whoever has a body that is still coming may begin to read it at any time: until then it is
+/// wanted as much as by its readers.
 #[derive(Debug)]
 struct ChainWish {
     shared: Arc<SharedBody>,
@@ -238,8 +240,8 @@ impl CachedBody {
         matches!(self.0, BodyForm::Whole(_))
     }
 
-    /// The same body in one piece that takes as much memory as it is long; `None` while it is not whole. What came in one
-    /// part, whose length was known, is not copied.
+    /// The same body in one piece that takes as much memory as it is long; `None` while it is not
+    /// whole. What came in one part, whose length was known, is not copied.
     #[must_use]
     pub fn put_together(&self, is_exact: bool) -> Option<Self> {
         let BodyForm::Chain { first, .. } = &self.0 else { return Some(self.clone()) };
@@ -348,7 +350,8 @@ impl CachedBodyReader {
         }
     }
 
-    /// Returns what tells of more; to be asked for before [`CachedBodyReader::take_part`] finds nothing.
+    /// Returns what tells of more; to be asked for before [`CachedBodyReader::take_part`] finds
+    /// nothing.
     #[must_use]
     pub fn grown(&self) -> Arc<Notify> {
         match &self.0 {

@@ -27,10 +27,12 @@ use crate::wire::{ResponseHead, known};
 
 /// The bytes of a body that are put together before readers are told, unless the server pauses.
 const PART: usize = 32 * 1024;
-/// The longest body that is put together in one piece once it is whole, in bytes. It is copied once, so that each client is sent
-/// it with one call to the system, and so that it takes no more memory than is counted.
+/// The longest body that is put together in one piece once it is whole, in bytes. It is copied
+/// once, so that each client is sent it with one call to the system, and so that it takes no more
+/// memory than is counted.
 const WHOLE_PIECE: u64 = 1024 * 1024;
-/// The number of informational heads that may wait for the one who caused a fetch; further ones are for nobody.
+/// The number of informational heads that may wait for the one who caused a fetch; further ones are
+/// for nobody.
 pub const INTERIMS: usize = 8;
 /// The distance by which a body that is not stored may be ahead of its slowest reader, in bytes.
 const AHEAD: usize = 256 * 1024;
@@ -74,7 +76,8 @@ pub struct FillOrder {
     pub place: u64,
     /// What it answers: the key that its fetch is known by.
     pub key: Arc<StoreKey>,
-    /// The key of the request itself; another one where something stale is known that answers it too.
+    /// The key of the request itself; another one where something stale is known that answers it
+    /// too.
     pub exact: Arc<StoreKey>,
     /// The fields of the request, by which a variant is selected.
     pub request: Fields,
@@ -132,8 +135,8 @@ impl Filling {
         }
     }
 
-    /// Looks into the tier behind memory. `true` when what is there answers; when it has to be asked
-    /// about first, [`Filling::stale`] is that.
+    /// Looks into the tier behind memory. `true` when what is there answers; when it has to be
+    /// asked about first, [`Filling::stale`] is that.
     pub async fn restore_from_tier(&mut self, connections: &RedisConnections) -> bool {
         let Some((tier, _)) = self.order.tier.clone() else { return false };
         // Who wants a server's word need not wait for anybody else's.
@@ -288,8 +291,8 @@ impl Filling {
         Ok(Arc::new(object))
     }
 
-    /// The same response in the memory that it needs, with its body in one piece, unless that is too long, or there is no
-    /// memory for both of them.
+    /// The same response in the memory that it needs, with its body in one piece, unless that is
+    /// too long, or there is no memory for both of them.
     fn put_together(&self, object: Arc<Object>) -> Arc<Object> {
         if object.body.written() > WHOLE_PIECE {
             return object;

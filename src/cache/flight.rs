@@ -34,7 +34,8 @@ pub struct Flight {
     began: Millis,
 }
 
-/// The time for which a response that is for nobody else keeps others from waiting, in milliseconds.
+/// The time for which a response that is for nobody else keeps others from waiting, in
+/// milliseconds.
 const WORD_COUNTS: Millis = 10_000;
 
 impl Flight {
@@ -63,7 +64,8 @@ impl Flight {
         &self.key
     }
 
-    /// Tells everybody what it came to. Only the first word counts; only the fetch's own task gives it.
+    /// Tells everybody what it came to. Only the first word counts; only the fetch's own task gives
+    /// it.
     pub fn land_flight(&self, landing: Landing) {
         if self.landing.load().is_none() {
             self.landing.store(Some(Arc::new(landing)));

@@ -14,7 +14,8 @@ use super::search::SearchRule;
 /// The most purges that are remembered; what knows none of the last so many is not used.
 pub const MOST: usize = 10_000;
 
-/// A place in the order: milliseconds and a number within them, as Redis counts entries of a stream.
+/// A place in the order: milliseconds and a number within them, as Redis counts entries of a
+/// stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(pub u64, pub u64);
 
@@ -194,8 +195,9 @@ impl PurgeEntry {
         fields
     }
 
-    /// Reads the fields of an entry. One that is not understood, because a later version or somebody
-    /// else wrote it, counts as a purge of everything: too much is fetched anew rather than too little.
+    /// Reads the fields of an entry. One that is not understood, because a later version or
+    /// somebody else wrote it, counts as a purge of everything: too much is fetched anew rather
+    /// than too little.
     #[must_use]
     pub fn read<'f>(at: Epoch, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Option<Self> {
         let mut purge = Purge::everything();

@@ -3,9 +3,9 @@
 //! What has run out goes first, the longest ago first; then what the order of eviction names. The
 //! thread knows responses by number, so nothing that left by another way is kept alive by it.
 //!
-//! A purge counts as soon as it is recorded. To find and free a million responses takes seconds: that goes in steps of less
-//! than a millisecond with a pause behind each, in which others get the processor and the commands that came meanwhile are
-//! obeyed, and purges take turns.
+//! A purge counts as soon as it is recorded. To find and free a million responses takes seconds:
+//! that goes in steps of less than a millisecond with a pause behind each, in which others get the
+//! processor and the commands that came meanwhile are obeyed, and purges take turns.
 
 mod sweep;
 mod ward;
@@ -66,7 +66,8 @@ struct Housekeeping {
     wards: Vec<Ward>,
     /// The first one has the next turn.
     purges: VecDeque<PurgeUnderWay>,
-    /// Stores for which more purges came than can be told apart: what they concern goes with everything else.
+    /// Stores for which more purges came than can be told apart: what they concern goes with
+    /// everything else.
     owed: Vec<Arc<CacheStore>>,
     /// Purges carried out since it last looked round, and before that.
     swept: [Vec<SweptPurge>; 2],
@@ -124,7 +125,8 @@ impl Housekeeping {
         }
     }
 
-    /// Returns whether a purge whose sweep has yet to begin concerns a response: that finds it, and counts it.
+    /// Returns whether a purge whose sweep has yet to begin concerns a response: that finds it, and
+    /// counts it.
     fn is_purged_later(&self, store: &Arc<CacheStore>, object: &Object) -> bool {
         let swept = self.swept.iter().flatten().map(|(_, recorded)| recorded);
         let begun = |known: &Arc<RecordedPurge>| {
@@ -184,7 +186,8 @@ impl Housekeeping {
     }
 
     fn look_round(&mut self) {
-        // What was on its way into the table when a purge passed has been held against it meanwhile.
+        // What was on its way into the table when a purge passed has been held against it
+        // meanwhile.
         for (store, recorded) in self.swept[1].drain(..) {
             store.end_purge(&recorded);
         }

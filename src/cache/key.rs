@@ -43,7 +43,8 @@ pub struct KeyRef<'b> {
     text: &'b [u8],
 }
 
-/// Returns what hashes begin with: different in every process, so that nobody can make two that collide.
+/// Returns what hashes begin with: different in every process, so that nobody can make two that
+/// collide.
 fn hash_seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| Random::from_entropy().next_u64())
@@ -193,7 +194,8 @@ impl StoreKey {
         self.part_at(self.path)
     }
 
-    /// A hash of the path: whoever looks for a path passes over most others without reading their keys.
+    /// A hash of the path: whoever looks for a path passes over most others without reading their
+    /// keys.
     #[must_use]
     pub fn path_hash(&self) -> u32 {
         hash_path(self.path())

@@ -1,9 +1,9 @@
 //! A shared cache for responses (RFC 9111).
 //!
-//! Pure rules: [`directives`], [`policy`], [`key`], [`search`], [`order`],
-//! [`status`]. What is kept: [`object`] and
-//! its [`body`], found in a [`store`], kept within bounds by [`housekeeping`]. One fetch for many:
-//! [`flight`] and [`fill`]. Behind memory: [`tier`], in the form of [`stored`], with the purges of [`history`]. The walk that ties them together is `proxy::cached`.
+//! Pure rules: [`directives`], [`policy`], [`key`], [`search`], [`order`], [`status`]. What is
+//! kept: [`object`] and its [`body`], found in a [`store`], kept within bounds by [`housekeeping`].
+//! One fetch for many: [`flight`] and [`fill`]. Behind memory: [`tier`], in the form of [`stored`],
+//! with the purges of [`history`]. The walk that ties them together is `proxy::cached`.
 
 pub mod answer;
 pub mod body;

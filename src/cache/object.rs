@@ -13,14 +13,16 @@ use crate::wire::head::Fields;
 use crate::wire::{Known, ResponseHead};
 
 /// Memory of an entry beside its key, head and body, in bytes: the object, its places in the table,
-/// in the order of eviction and in the list of expiries, as the resident memory of a process grows with each of many small ones.
+/// in the order of eviction and in the list of expiries, as the resident memory of a process grows
+/// with each of many small ones.
 pub const OVERHEAD: u64 = 1088;
 
-/// Memory that a body takes beside its bytes while it is a chain for those who read what is still coming, in bytes.
+/// Memory that a body takes beside its bytes while it is a chain for those who read what is still
+/// coming, in bytes.
 const CHAIN_OVERHEAD: u64 = 480;
 
-/// Returns how much memory so many bytes take, in bytes: the allocator has four sizes from one power of two to the next (mimalloc,
-/// `mi_bin`; jemalloc has the same).
+/// Returns how much memory so many bytes take, in bytes: the allocator has four sizes from one
+/// power of two to the next (mimalloc, `mi_bin`; jemalloc has the same).
 #[must_use]
 pub fn allocated(bytes: u64) -> u64 {
     let power = 1 << bytes.saturating_sub(1).max(1).ilog2();
@@ -41,8 +43,8 @@ pub(super) fn next_number() -> u64 {
 /// A response.
 #[derive(Debug)]
 pub struct Object {
-    /// A number that no other response of this process has. Whoever keeps this instead of a weak handle keeps no memory of
-    /// what has left.
+    /// A number that no other response of this process has. Whoever keeps this instead of a weak
+    /// handle keeps no memory of what has left.
     pub number: u64,
     /// What it answers.
     pub key: Arc<StoreKey>,
@@ -70,7 +72,8 @@ pub struct Object {
     hits: AtomicU64,
     /// A soft purge: stale from now on, whatever its timing says.
     softly_purged: AtomicBool,
-    /// The response that was stored in its place while clients were sent it: their uses count there.
+    /// The response that was stored in its place while clients were sent it: their uses count
+    /// there.
     successor: OnceLock<Weak<Self>>,
     /// The memory it takes of its store.
     pub reservation: Reservation,
@@ -227,8 +230,8 @@ impl Object {
         self.count_first_use();
     }
 
-    /// Counts the use by the request for which it was fetched. That says nothing of whether anybody will ask
-    /// again, so it does not keep the entry: a scan would keep all of it.
+    /// Counts the use by the request for which it was fetched. That says nothing of whether anybody
+    /// will ask again, so it does not keep the entry: a scan would keep all of it.
     pub fn count_first_use(&self) {
         if let Some(successor) = self.successor.get().and_then(Weak::upgrade) {
             return successor.count_first_use();
@@ -300,8 +303,8 @@ impl Object {
     }
 
     /// The fields after a 304 (RFC 9111 §3.2): those of the 304 take the place of stored ones of
-    /// the same name, except for those that describe the stored body. A cookie in it is for the one who asked, and
-    /// not stored for others.
+    /// the same name, except for those that describe the stored body. A cookie in it is for the one
+    /// who asked, and not stored for others.
     #[must_use]
     pub fn updated_fields(&self, update: &Fields) -> Fields {
         let replaces = |name: &[u8]| {

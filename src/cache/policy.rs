@@ -70,8 +70,8 @@ pub enum Unstorable {
     SetCookie,
     /// Neither freshness nor a validator.
     NoFreshness,
-    /// A status that is never stored: partial, not modified, interim, and 508, which tells of the way that a request took
-    /// and not of what it asked for.
+    /// A status that is never stored: partial, not modified, interim, and 508, which tells of the
+    /// way that a request took and not of what it asked for.
     Status,
     /// `must-understand` on a status that this cache does not know.
     NotUnderstood,
@@ -155,7 +155,8 @@ pub fn judge_response(
     let explicit = if forced.is_some() { None } else { explicit_lifetime(&said, fields, at) };
     let has_validator =
         fields.named(b"etag").next().is_some() || fields.named(b"last-modified").next().is_some();
-    // A lifetime alone is often the framework's, and the cookie a session's; "for everybody" is a word of its own.
+    // A lifetime alone is often the framework's, and the cookie a session's; "for everybody" is a
+    // word of its own.
     let for_everybody = explicit.is_some() && (said.public || said.s_maxage.is_some());
     if fields.named(b"set-cookie").next().is_some()
         && !for_everybody
@@ -201,8 +202,8 @@ pub fn judge_response(
     })
 }
 
-/// Returns whether a stored field must not be sent on without a server's word (`no-cache="…"`), or must
-/// not be stored (`private="…"`).
+/// Returns whether a stored field must not be sent on without a server's word (`no-cache="…"`), or
+/// must not be stored (`private="…"`).
 #[must_use]
 pub fn is_withheld(said: &ResponseDirectives, name: &[u8]) -> bool {
     let mut listed = said.no_cache_fields.iter().chain(&said.private_fields);

@@ -68,12 +68,14 @@ pub struct Purge {
     pub soft: bool,
 }
 
-/// A purge, and when it was recorded: it concerns what was there by then, and what was asked for until then.
+/// A purge, and when it was recorded: it concerns what was there by then, and what was asked for
+/// until then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedPurge {
     /// The moment.
     pub at: Millis,
-    /// The number of the first response that was not there yet. A clock may be set back, and this is not.
+    /// The number of the first response that was not there yet. A clock may be set back, and this
+    /// is not.
     pub before: u64,
     /// What goes.
     pub purge: Purge,
@@ -112,7 +114,8 @@ impl Purge {
         host && path
     }
 
-    /// Returns whether a response of this key is of the query: also by what it says of equivalent ones.
+    /// Returns whether a response of this key is of the query: also by what it says of equivalent
+    /// ones.
     fn is_of_query(&self, key: &StoreKey, rule: Option<&SearchRule>) -> bool {
         let Some(query) = &self.query else { return true };
         let same = key.query() == query.as_deref();
@@ -120,7 +123,8 @@ impl Purge {
         same || canonical.is_some_and(|canonical| canonical.as_deref() == key.query())
     }
 
-    /// Returns whether a response of this key with these tags and this rule about its query is among them.
+    /// Returns whether a response of this key with these tags and this rule about its query is
+    /// among them.
     #[must_use]
     pub fn concerns_key(
         &self,

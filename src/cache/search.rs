@@ -1,10 +1,11 @@
 //! `No-Vary-Search`: which queries a response answers beside the one it was fetched with.
 //!
-//! A server says that parameters, or their order, change nothing (draft-ietf-httpbis-no-vary-search).
-//! A response that says so is stored under the query in a canonical form: without those parameters,
-//! decoded and written again in one way. A request finds it when its own query has the same form.
-//! Whatever cannot be read, or is too much to be compared for every request, means that all of the
-//! query counts. Parameters that are no UTF-8 are compared as they are: a server may tell them apart.
+//! A server says that parameters, or their order, change nothing
+//! (draft-ietf-httpbis-no-vary-search). A response that says so is stored under the query in a
+//! canonical form: without those parameters, decoded and written again in one way. A request finds
+//! it when its own query has the same form. Whatever cannot be read, or is too much to be compared
+//! for every request, means that all of the query counts. Parameters that are no UTF-8 are compared
+//! as they are: a server may tell them apart.
 
 use std::borrow::Cow;
 
@@ -180,8 +181,8 @@ impl SearchValue {
     }
 }
 
-/// Splits a dictionary (RFC 9651 §3.2) at its commas. None of the types that have a meaning here has
-/// one outside of quotes.
+/// Splits a dictionary (RFC 9651 §3.2) at its commas. None of the types that have a meaning here
+/// has one outside of quotes.
 fn split_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     split_outside_quotes(line, b',')
 }
@@ -209,7 +210,8 @@ fn read_member(member: &[u8]) -> Option<(&[u8], SearchValue)> {
             (SearchValue::Flag(flag), rest)
         }
         b'(' => read_names(value.get(1..)?)?,
-        // Other types are for members that are not known here: where such a value ends does not matter.
+        // Other types are for members that are not known here: where such a value ends does not
+        // matter.
         _ => return Some((name, SearchValue::Other)),
     };
     is_parameters(rest).then_some((name, value))
@@ -220,8 +222,8 @@ fn is_parameters(rest: &[u8]) -> bool {
     rest.is_empty() || rest.starts_with(b";") && rest.len() > 1
 }
 
-/// Reads the strings of an inner list whose `(` has been read, and returns what follows it. Items of
-/// other types make it another value.
+/// Reads the strings of an inner list whose `(` has been read, and returns what follows it. Items
+/// of other types make it another value.
 fn read_names(mut rest: &[u8]) -> Option<(SearchValue, &[u8])> {
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut only_names = true;

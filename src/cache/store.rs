@@ -26,8 +26,8 @@ use crate::wire::head::Fields;
 
 /// The most variants of one key; the oldest goes when there would be more.
 const MOST_VARIANTS: usize = 64;
-/// The most rules about queries that requests are looked up by; what is stored under an older one is
-/// fetched anew.
+/// The most rules about queries that requests are looked up by; what is stored under an older one
+/// is fetched anew.
 const MOST_SEARCH_RULES: usize = 8;
 /// The share of a cache's memory that one response may take: one part in this many.
 const LARGEST_SHARE: u64 = 8;
@@ -185,8 +185,8 @@ impl CacheStore {
         None
     }
 
-    /// Has requests looked up by a response's rule about queries from now on. `false` when what it answers
-    /// beside its own query may have been made invalid since it was asked for.
+    /// Has requests looked up by a response's rule about queries from now on. `false` when what it
+    /// answers beside its own query may have been made invalid since it was asked for.
     fn learn_rule(&self, object: &Object) -> bool {
         let Some(rule) = &object.search else { return true };
         if self.search_rules.load().contains(rule) {

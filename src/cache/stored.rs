@@ -1,8 +1,9 @@
 //! The form of a response in a tier outside this process.
 //!
 //! What is read from there may come from another version, from another program, or from nobody
-//! knows where: whatever is not exactly what [`StoredResponse::write`] wrote is no response. A change of the
-//! form changes `RESPONSE` and `VARIANTS`, so that versions pass over each other's values.
+//! knows where: whatever is not exactly what [`StoredResponse::write`] wrote is no response. A
+//! change of the form changes `RESPONSE` and `VARIANTS`, so that versions pass over each other's
+//! values.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
@@ -77,7 +78,8 @@ impl StoredValue {
     }
 }
 
-/// A value with its checksum, of what it begins with and what follows: for tests of what lies behind the checksum.
+/// A value with its checksum, of what it begins with and what follows: for tests of what lies
+/// behind the checksum.
 #[cfg(any(test, fuzzing))]
 #[must_use]
 pub fn sealed(magic: &[u8], rest: &[u8]) -> Vec<u8> {
@@ -207,7 +209,8 @@ impl StoredResponse {
     }
 }
 
-/// Returns whether a head announces a body of this length, or none; statuses without a body have none.
+/// Returns whether a head announces a body of this length, or none; statuses without a body have
+/// none.
 fn is_of_length(head: &ResponseHead, length: usize) -> bool {
     let mut told = head.fields.values(Known::ContentLength);
     let bodiless = matches!(head.status, 204 | 205);

@@ -65,7 +65,8 @@ pub struct Tier {
     behind: AtomicBool,
     /// There were too many of them.
     overflown: AtomicBool,
-    /// What this process has announced and not yet read in the stream: it counts for all that is read.
+    /// What this process has announced and not yet read in the stream: it counts for all that is
+    /// read.
     pending: ArcSwap<Vec<Arc<PendingPurge>>>,
     announcements: mpsc::Sender<Announcement>,
     values: mpsc::Sender<KeptResponse>,
@@ -107,8 +108,8 @@ struct Announcement {
 #[derive(Debug)]
 struct KeptResponse {
     object: Arc<Object>,
-    /// The key of the request that it was fetched for: whoever does not know yet which queries it answers
-    /// asks for that.
+    /// The key of the request that it was fetched for: whoever does not know yet which queries it
+    /// answers asks for that.
     asked: Arc<StoreKey>,
     names: Box<[Box<[u8]>]>,
     place: String,
@@ -258,8 +259,9 @@ impl Tier {
         heard > 0 && clock::millis(clock::now()).saturating_sub(heard) <= NEWS_COUNT
     }
 
-    /// Returns whether purges may have been missed and will be known in a moment: this process was stopped, or
-    /// a connection has just been lost. Once Redis is known not to answer it is none any more.
+    /// Returns whether purges may have been missed and will be known in a moment: this process was
+    /// stopped, or a connection has just been lost. Once Redis is known not to answer it is none
+    /// any more.
     #[must_use]
     pub fn is_catching_up(&self) -> bool {
         let heard = self.heard.load(Relaxed);
@@ -324,8 +326,8 @@ impl Tier {
         self.pending.load().iter().any(|pending| pending.number == number)
     }
 
-    /// Returns whether this process has announced that responses of this key with these tags are no longer
-    /// valid, and not yet read it in the stream.
+    /// Returns whether this process has announced that responses of this key with these tags are no
+    /// longer valid, and not yet read it in the stream.
     fn awaits_purge(
         &self,
         (cache, key): (&str, &StoreKey),

@@ -1,8 +1,10 @@
-//! Events that say what is no longer valid: whether one comes from who may say so, and for the first time.
+//! Events that say what is no longer valid: whether one comes from who may say so, and for the
+//! first time.
 //!
-//! Events are signed as Standard Webhooks (standardwebhooks.com) say: an HMAC over their id, the time at which they were sent and
-//! their body. An event is taken within five minutes of that time, and one of an id that has been carried out is not
-//! carried out again, so whoever overhears one can do nothing with it.
+//! Events are signed as Standard Webhooks (standardwebhooks.com) say: an HMAC over their id, the
+//! time at which they were sent and their body. An event is taken within five minutes of that time,
+//! and one of an id that has been carried out is not carried out again, so whoever overhears one
+//! can do nothing with it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,7 +23,8 @@ pub const TOLERANCE: u64 = 300;
 const LONGEST_ID: usize = 256;
 /// The most signatures of one event that are looked at.
 const MOST_SIGNATURES: usize = 16;
-/// The most events of the last minutes that one cache remembers; while there are so many it takes none.
+/// The most events of the last minutes that one cache remembers; while there are so many it takes
+/// none.
 const MOST_EVENTS: usize = 65_536;
 /// The shortest time between two log lines about events that were refused.
 const QUIET: Duration = Duration::from_secs(10);
@@ -244,8 +247,8 @@ impl WebhookEvents {
     pub fn claim_event(&self, id: &[u8], now: u64) -> EventClaim<'_> {
         let name: [u8; 32] = Sha256::digest(id).into();
         let known = self.known.pin();
-        // One that was sent early may come until twice the tolerance after it was carried out. Who signs an id anew after that
-        // means it.
+        // One that was sent early may come until twice the tolerance after it was carried out. Who
+        // signs an id anew after that means it.
         let counts = |state: &EventState| match *state {
             EventState::UnderWay => true,
             EventState::Done(at) => at.saturating_add(2 * TOLERANCE) >= now,

@@ -57,7 +57,8 @@ impl CallTarget {
         self.call_within(PATIENCE, method, path)
     }
 
-    /// As [`Self::call_admin`], for what only looks: where no file says where a proxy is, it is the demo's place.
+    /// As [`Self::call_admin`], for what only looks: where no file says where a proxy is, it is the
+    /// demo's place.
     ///
     /// # Errors
     /// A message for the operator.

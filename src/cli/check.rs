@@ -39,8 +39,8 @@ enum CheckFormat {
     Json,
 }
 
-/// Exit code 0 if the configuration loads, warnings or not, and 1 if it does not, or if the proxy to compare
-/// with cannot be asked.
+/// Exit code 0 if the configuration loads, warnings or not, and 1 if it does not, or if the proxy
+/// to compare with cannot be asked.
 pub(super) fn run_check(arguments: &CheckArguments) -> ExitCode {
     let path = config_file(arguments.config.as_deref());
     let (report, config) = match check::check_file(&path) {

@@ -1,4 +1,5 @@
-//! `tidegate completions` and `tidegate man`: generated from the same declaration that parses the command line.
+//! `tidegate completions` and `tidegate man`: generated from the same declaration that parses the
+//! command line.
 
 use std::process::ExitCode;
 

@@ -21,7 +21,8 @@ pub(super) struct HealthArguments {
     live: bool,
 }
 
-/// Exit code 0 when the proxy answers that it is ready, or lives; 1 when it does not, or not within two seconds.
+/// Exit code 0 when the proxy answers that it is ready, or lives; 1 when it does not, or not within
+/// two seconds.
 pub(super) fn run_health(arguments: &HealthArguments) -> ExitCode {
     let path = if arguments.live { "/live" } else { "/ready" };
     match arguments.target.call_within(PATIENCE, Method::GET, path) {

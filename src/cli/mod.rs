@@ -1,4 +1,5 @@
-//! The command line: parses arguments, calls the part that does the work, maps results to exit codes.
+//! The command line: parses arguments, calls the part that does the work, maps results to exit
+//! codes.
 //!
 //! Exit codes: 0 is success, 1 is a configuration that does not load, 2 is a wrong command line.
 
@@ -21,7 +22,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::DEFAULT_FILES;
 
-/// The version with the commit it was built from and that commit's date, where `build.rs` knows them.
+/// The version with the commit it was built from and that commit's date, where `build.rs` knows
+/// them.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("TIDEGATE_BUILD"));
 
 /// A Layer-7 load balancer and API gateway.
@@ -94,8 +96,8 @@ fn config_file(named: Option<&Path>) -> PathBuf {
     named.or_else(existing).unwrap_or_else(|| PathBuf::from(DEFAULT_FILES[0]))
 }
 
-/// Writes to standard output and keeps `code`, unless writing fails. A reader that went away (`| head`)
-/// has read what it wanted, so that is no failure.
+/// Writes to standard output and keeps `code`, unless writing fails. A reader that went away
+/// (`| head`) has read what it wanted, so that is no failure.
 fn print_text(text: &str, code: ExitCode) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,4 +1,5 @@
-//! `tidegate reload`, `tidegate drain`, `tidegate status`: orders to a running proxy, and a look at it.
+//! `tidegate reload`, `tidegate drain`, `tidegate status`: orders to a running proxy, and a look at
+//! it.
 
 use std::process::ExitCode;
 
@@ -141,8 +142,8 @@ fn show_overview(stats: &Json) -> String {
     text
 }
 
-/// Tells where the servers of an upstream come from, and what is wrong with that; nothing where they are written in the
-/// configuration.
+/// Tells where the servers of an upstream come from, and what is wrong with that; nothing where
+/// they are written in the configuration.
 fn show_supply(upstream: &Json) -> String {
     let Some(source) = upstream["source"].as_str().filter(|_| !upstream["supply"].is_null()) else {
         return String::new();

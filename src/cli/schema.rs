@@ -1,5 +1,5 @@
-//! `tidegate schema`: the configuration file described, as JSON schema for editors and validators, or as a
-//! page for people.
+//! `tidegate schema`: the configuration file described, as JSON schema for editors and validators,
+//! or as a page for people.
 
 use std::process::ExitCode;
 

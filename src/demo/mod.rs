@@ -1,5 +1,5 @@
-//! `tidegate demo` without the talking: three small servers, the proxy in front of them and its admin
-//! endpoint, in one process.
+//! `tidegate demo` without the talking: three small servers, the proxy in front of them and its
+//! admin endpoint, in one process.
 //!
 //! The proxy is the real one. It is started from a configuration text as any other, so what the
 //! demo shows is what a file with the same text would do.
@@ -95,8 +95,8 @@ fn write_config(
     Ok((text, loaded.config))
 }
 
-/// The port, if nobody listens on it, or 0 for any. Asked without SO_REUSEPORT, with which the proxy
-/// would share a port with another proxy of the same user.
+/// The port, if nobody listens on it, or 0 for any. Asked without SO_REUSEPORT, with which the
+/// proxy would share a port with another proxy of the same user.
 fn free_port(port: u16) -> u16 {
     if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() { port } else { 0 }
 }

@@ -1,7 +1,7 @@
 //! A server that says who it is and what it was asked.
 //!
-//! `/stream` answers in five lines, one every 200 ms, everything else with one line of JSON. Written
-//! on hyper, which shares no HTTP code with the proxy's data path.
+//! `/stream` answers in five lines, one every 200 ms, everything else with one line of JSON.
+//! Written on hyper, which shares no HTTP code with the proxy's data path.
 
 use std::convert::Infallible;
 use std::io;

@@ -54,8 +54,8 @@ impl Files {
         Ok(Self { orders })
     }
 
-    /// Looks at these too, and waits until they were read, for `most` at the longest. Those that are
-    /// looked at already are not waited for.
+    /// Looks at these too, and waits until they were read, for `most` at the longest. Those that
+    /// are looked at already are not waited for.
     pub(super) fn learn_files(&self, sources: UpstreamSources, most: Duration) {
         if sources.values().any(|source| source.source.file_path().is_some()) {
             let (tell, told) = sync_channel(1);
@@ -87,7 +87,8 @@ struct WatchedFile {
     read: FileLook,
 }
 
-/// The look of a file from outside: device, inode, times and size; `None` for one that is not there.
+/// The look of a file from outside: device, inode, times and size; `None` for one that is not
+/// there.
 type FileLook = Option<(u64, u64, i64, i64, i64, i64, u64)>;
 
 fn look_at(path: &Path) -> FileLook {
@@ -163,8 +164,8 @@ impl WatchedFile {
     }
 }
 
-/// The servers in a file, as far as they may be used. What is wrong names the file, and the place in
-/// it.
+/// The servers in a file, as far as they may be used. What is wrong names the file, and the place
+/// in it.
 fn read_list(path: &Path, elsewhere: &Elsewhere) -> Statement {
     let name = path.display().to_string();
     let text = files::read_text(path, LARGEST).map_err(|why| format!("{name}: {why}"));

@@ -1,8 +1,10 @@
-//! The thread that looks names up: each one soon again while it leads nowhere, when its time is over otherwise.
+//! The thread that looks names up: each one soon again while it leads nowhere, when its time is
+//! over otherwise.
 //!
-//! How long that is records say, within the bounds of those who want to know. An answer that is not there, or that says that
-//! there is nothing without saying for how long, is asked for again after a few seconds (RFC 2308 §5 would have it at
-//! once). Whoever gets no answer in time goes on without.
+//! How long that is records say, within the bounds of those who want to know. An answer that is not
+//! there, or that says that there is nothing without saying for how long, is asked for again after
+//! a few seconds (RFC 2308 §5 would have it at once). Whoever gets no answer in time goes on
+//! without.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -23,13 +25,15 @@ use super::resolver::{Paths, Resolver};
 use super::{KnownName, Order, Shared};
 use crate::clock::{self, Instant, Random};
 
-/// The longest time for a look-up, its turn included. With the usual five seconds for each name server,
-/// the second one is heard too.
+/// The longest time for a look-up, its turn included. With the usual five seconds for each name
+/// server, the second one is heard too.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The pause after a look-up that failed; the shortest one after an answer that says that there is nothing.
+/// The pause after a look-up that failed; the shortest one after an answer that says that there is
+/// nothing.
 const RETRY: Duration = Duration::from_secs(5);
-/// The share by which pauses stray: names that are learnt together must not be asked for together. They are longer and not
-/// shorter, because a name server that keeps records gives what is left of their time.
+/// The share by which pauses stray: names that are learnt together must not be asked for together.
+/// They are longer and not shorter, because a name server that keeps records gives what is left of
+/// their time.
 const JITTER: f64 = 0.1;
 /// The pause between two looks at the machine's own files.
 const FILES: Duration = Duration::from_secs(1);

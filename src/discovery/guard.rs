@@ -1,13 +1,14 @@
 //! What is believed of a list of servers that shrinks or grows at once.
 //!
-//! A source may be wrong: a name server that answers with nothing, a registry whose services cannot reach it, a
-//! file that was cut. So an update that would take away more than a share of an upstream's servers is believed
-//! for those that no longer answer anyway; those that do stay, until the source has not had them for a
-//! while. An empty list is treated so however few there were, and one that is many times as long as before
-//! is taken in as far as the bound. What is replaced does not count, and who leaves on purpose goes.
+//! A source may be wrong: a name server that answers with nothing, a registry whose services cannot
+//! reach it, a file that was cut. So an update that would take away more than a share of an
+//! upstream's servers is believed for those that no longer answer anyway; those that do stay, until
+//! the source has not had them for a while. An empty list is treated so however few there were, and
+//! one that is many times as long as before is taken in as far as the bound. What is replaced does
+//! not count, and who leaves on purpose goes.
 //!
-//! Servers that leave one by one are no better than those that leave at once: what counts is how many there
-//! were within the last minute.
+//! Servers that leave one by one are no better than those that leave at once: what counts is how
+//! many there were within the last minute.
 //!
 //! Plain and synchronous: the time and who answers are arguments.
 
@@ -200,7 +201,8 @@ impl Guarded {
         let before = std::mem::take(&mut self.held);
         for entry in missed {
             let held = before.get(&entry.id).copied();
-            // Those that are held already are not let go because the number of those before them is forgotten.
+            // Those that are held already are not let go because the number of those before them is
+            // forgotten.
             let since = match (held, too_many) {
                 (Some(since), _) => since,
                 (None, true) => now,

@@ -10,7 +10,8 @@ use crate::config::schema::words::{is_of_no_machine, is_of_one_machine, needs_in
 
 /// Places that one name may lead to; an answer may have any number.
 pub(super) const PLACES: usize = 1_024;
-/// Names that are remembered although nobody follows them any more: an operator may go back to them.
+/// Names that are remembered although nobody follows them any more: an operator may go back to
+/// them.
 const REMEMBERED: usize = 1024;
 
 /// What name servers said to one question.
@@ -133,7 +134,8 @@ impl NameAnswer {
                         any |= all.found.len() > before;
                     }
                     Part::Failed(why) => {
-                        // What was known of this family stays; where nothing was, nothing is missed.
+                        // What was known of this family stays; where nothing was, nothing is
+                        // missed.
                         let of_host = |place: &&Place| {
                             place.host == target.host && place.address.is_ipv4() == v4
                         };
@@ -168,7 +170,8 @@ impl NameAnswer {
     }
 }
 
-/// Returns whether a server can be there: some resolvers answer with 0.0.0.0 for what they do not allow.
+/// Returns whether a server can be there: some resolvers answer with 0.0.0.0 for what they do not
+/// allow.
 fn is_usable(ip: IpAddr) -> bool {
     is_of_one_machine(ip) && !is_of_no_machine(ip) && !needs_interface(ip)
 }

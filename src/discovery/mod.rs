@@ -1,9 +1,9 @@
 //! Which servers there are and where they are, found out again and again while the proxy runs.
 //!
-//! Sources of whole lists send [`Updates`]. Beside them [`Names`] follows names on a thread of its own and tells nobody: who wants to know asks whether
-//! something has changed. What to do about it is not decided here. Nothing but a good answer
-//! changes an address ([`KnownName`]): a name server that fails, or says that there is nothing, takes
-//! no server away.
+//! Sources of whole lists send [`Updates`]. Beside them [`Names`] follows names on a thread of its
+//! own and tells nobody: who wants to know asks whether something has changed. What to do about it
+//! is not decided here. Nothing but a good answer changes an address ([`KnownName`]): a name server
+//! that fails, or says that there is nothing, takes no server away.
 
 mod dns;
 mod entry;

@@ -13,7 +13,8 @@ use crate::config::schema::discovery::Family;
 pub struct Question {
     /// The name.
     pub name: Arc<str>,
-    /// True for SRV records and the addresses of their targets, false for the addresses of the name.
+    /// True for SRV records and the addresses of their targets, false for the addresses of the
+    /// name.
     pub services: bool,
     /// The addresses that are asked for.
     pub family: Family,

@@ -14,8 +14,8 @@ use super::{Entry, KnownName, Updates, dns, srv};
 use crate::config::schema::discovery::{Elsewhere, RecordName};
 use crate::config::schema::words::ServerAddress;
 
-/// The records that sources are made of, with what each source has said. It is told by who learns of
-/// answers.
+/// The records that sources are made of, with what each source has said. It is told by who learns
+/// of answers.
 #[derive(Debug, Default)]
 pub(super) struct RecordSources(BTreeMap<Arc<str>, RecordSource>);
 

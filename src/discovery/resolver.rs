@@ -1,8 +1,9 @@
-//! Asks name servers, after the hosts file, as the machine has been told to: search domains, `ndots`, time-outs.
+//! Asks name servers, after the hosts file, as the machine has been told to: search domains,
+//! `ndots`, time-outs.
 //!
-//! Messages, retries, and TCP where an answer does not fit are a library's. Its cache is not used: a record
-//! would be kept for its time to live twice. Its list of names to try is not either: a name server that fails for the
-//! first of them must not make another name be taken for it.
+//! Messages, retries, and TCP where an answer does not fit are a library's. Its cache is not used:
+//! a record would be kept for its time to live twice. Its list of names to try is not either: a
+//! name server that fails for the first of them must not make another name be taken for it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -30,22 +31,24 @@ use crate::clock::{self, Instant};
 use crate::config::schema::discovery::Family;
 use crate::files;
 
-/// Queries under way at a time, until they are late, and as many more of those that are: a zone whose name servers say
-/// nothing must not take the turn of names that are answered at once.
+/// Queries under way at a time, until they are late, and as many more of those that are: a zone
+/// whose name servers say nothing must not take the turn of names that are answered at once.
 const AT_ONCE: usize = 32;
 const LATE_AT_ONCE: usize = 224;
 /// The time after which a query is late.
 const PROMPT: Duration = Duration::from_millis(500);
-/// Queries under way on a connection. Those that nobody waits for any more count until they are answered.
+/// Queries under way on a connection. Those that nobody waits for any more count until they are
+/// answered.
 const ON_A_CONNECTION: usize = 1024;
-/// How long the addresses of one family wait for those of the other: some name servers never answer for IPv6
-/// (RFC 4074 §4.1).
+/// How long the addresses of one family wait for those of the other: some name servers never answer
+/// for IPv6 (RFC 4074 §4.1).
 const OTHER_FAMILY: Duration = Duration::from_secs(2);
-/// Hosts that SRV records lead to and that are looked up, and the records that may lead there: one host may have as many
-/// servers as it has ports.
+/// Hosts that SRV records lead to and that are looked up, and the records that may lead there: one
+/// host may have as many servers as it has ports.
 const TARGETS: usize = 256;
 const SERVICES: usize = 1024;
-/// The longest time for one try of all name servers, and the most tries, whatever `resolv.conf` says.
+/// The longest time for one try of all name servers, and the most tries, whatever `resolv.conf`
+/// says.
 const MOST: (Duration, usize) = (Duration::from_secs(5), 3);
 /// The time after which an entry of the hosts file is looked at again.
 const HOSTS_TTL: Duration = Duration::from_secs(5);
@@ -98,11 +101,13 @@ enum Reply {
 /// What was wrong with a query.
 type Failed = String;
 
-/// The moment until which answers are waited for, and the time that this was when the question was asked.
+/// The moment until which answers are waited for, and the time that this was when the question was
+/// asked.
 type Until = (Instant, Duration);
 
 impl Resolver {
-    /// Reads how the machine looks names up; `servers` are asked instead of its own if there are any. It may wait for a disk.
+    /// Reads how the machine looks names up; `servers` are asked instead of its own if there are
+    /// any. It may wait for a disk.
     pub(super) fn read_system(paths: &Paths, servers: &[SocketAddr]) -> Self {
         let text = files::read_text(&paths.resolv, LARGEST);
         // Without the file there may still be name servers of our own, and the hosts file.
@@ -262,7 +267,8 @@ impl Resolver {
     }
 
     async fn ask_candidates(&self, name: &str, kind: RecordType) -> Result<Reply, Failed> {
-        // Names of containers have a `_` in them, which the rules for names of other scripts forbid.
+        // Names of containers have a `_` in them, which the rules for names of other scripts
+        // forbid.
         let parsed = Name::from_str_relaxed(name)
             .map_err(|_| format!("\"{}\" is not the name of a host", name.escape_debug()))?;
         let mut nothing = None;
@@ -275,8 +281,8 @@ impl Resolver {
         Ok(Reply::Nothing(nothing))
     }
 
-    /// Asks for one name and, where it has no SRV records, for that which it is an alias of: the library follows aliases to
-    /// addresses only.
+    /// Asks for one name and, where it has no SRV records, for that which it is an alias of: the
+    /// library follows aliases to addresses only.
     async fn follow_aliases(&self, mut name: Name, kind: RecordType) -> Result<Reply, Failed> {
         const ALIASES: usize = 8;
         let mut most = Duration::MAX;
@@ -307,11 +313,13 @@ impl Resolver {
     async fn query_name(&self, name: Name, kind: RecordType) -> Result<Reply, Failed> {
         let client = self.client.as_ref().map_err(Clone::clone)?;
         let mut answer = self.in_turn(client.usual.lookup(name.clone(), kind)).await?;
-        // A datagram that is longer than was asked for has lost its end, and does not say so (RFC 1035 §4.2.1 and RFC 6891
-        // §6.2.5 forbid it). What cannot be read is asked for over TCP, which every name server speaks (RFC 7766 §5).
+        // A datagram that is longer than was asked for has lost its end, and does not say so (RFC
+        // 1035 §4.2.1 and RFC 6891 §6.2.5 forbid it). What cannot be read is asked for over TCP,
+        // which every name server speaks (RFC 7766 §5).
         if let Err(NetError::Proto(_)) = answer {
             let again = self.in_turn(client.tcp.lookup(name.clone(), kind)).await?;
-            // Where TCP leads nowhere, the answer is what was wrong; a connection may break for another name's sake.
+            // Where TCP leads nowhere, the answer is what was wrong; a connection may break for
+            // another name's sake.
             if matches!(again, Ok(_) | Err(NetError::Dns(_))) {
                 answer = again;
             }
@@ -378,8 +386,8 @@ fn name_server(at: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(at.ip(), true, connections.into())
 }
 
-/// The data of the records that a name has, itself or what it is an alias of. Name servers send other records too: whose
-/// they are must not decide where requests go.
+/// The data of the records that a name has, itself or what it is an alias of. Name servers send
+/// other records too: whose they are must not decide where requests go.
 fn of_name(records: &[Record], name: &Name, kind: RecordType) -> Vec<RData> {
     let aliases = records.iter().filter_map(|record| match &record.data {
         RData::CNAME(of) => Some((&record.name, &of.0)),
@@ -397,7 +405,8 @@ fn of_name(records: &[Record], name: &Name, kind: RecordType) -> Vec<RData> {
     records.iter().filter(own).map(|record| record.data.clone()).collect()
 }
 
-/// The addresses of a reply, how long they may be kept, and how long it may be believed that there are none.
+/// The addresses of a reply, how long they may be kept, and how long it may be believed that there
+/// are none.
 type FamilyReply = (Part, Option<Duration>, Option<Duration>);
 
 fn reply_part(reply: Result<Reply, Failed>) -> FamilyReply {
@@ -405,7 +414,8 @@ fn reply_part(reply: Result<Reply, Failed>) -> FamilyReply {
         Ok(Reply::Found(records, ttl)) => {
             let mut ips: Vec<IpAddr> = records.iter().filter_map(RData::ip_addr).collect();
             if ips.len() > PLACES {
-                // Of more than can be used those that are kept are the same whatever their order. One more tells so.
+                // Of more than can be used those that are kept are the same whatever their order.
+                // One more tells so.
                 ips.sort_unstable();
                 ips.dedup();
                 ips.truncate(PLACES + 1);
@@ -429,8 +439,8 @@ async fn await_other(first: &FamilyReply, other: impl Future<Output = FamilyRepl
     }
 }
 
-/// The names that are asked for one after the other, as the resolver of the C library does: as it is written first where it
-/// has enough dots, last where it has not, alone where it ends in a dot.
+/// The names that are asked for one after the other, as the resolver of the C library does: as it
+/// is written first where it has enough dots, last where it has not, alone where it ends in a dot.
 fn list_candidates(name: &Name, search: &[Name], ndots: usize) -> Vec<Name> {
     let mut whole = name.clone();
     whole.set_fqdn(true);
@@ -445,7 +455,8 @@ fn list_candidates(name: &Name, search: &[Name], ndots: usize) -> Vec<Name> {
     all
 }
 
-/// Reads a hosts file (hosts(5)): what is not an address and names is passed over, as everybody does.
+/// Reads a hosts file (hosts(5)): what is not an address and names is passed over, as everybody
+/// does.
 fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
     let mut all = HashMap::<String, Vec<IpAddr>>::new();
     for line in text.trim_start_matches('\u{feff}').lines() {
@@ -476,14 +487,16 @@ fn list_servers(all: &[NameServerConfig]) -> String {
     }
 }
 
-/// Says in the words of an operator what was wrong with a query to the name servers that are listed in `asked`.
+/// Says in the words of an operator what was wrong with a query to the name servers that are listed
+/// in `asked`.
 fn describe_error(error: &NetError, asked: &str) -> String {
     clip(match error {
         NetError::Timeout => format!("no answer in time from {asked}"),
         NetError::NoConnections => format!("no connection to {asked}"),
         NetError::Io(error) => format!("no connection to {asked}: {error}"),
         NetError::Busy => format!("no answer from {asked}: too many queries are under way there"),
-        // What the library tells itself of its own channels: the task that had the connection is gone.
+        // What the library tells itself of its own channels: the task that had the connection is
+        // gone.
         NetError::Message(_) | NetError::Msg(_) => {
             format!("no answer from {asked}: the connection ended before there was one")
         }

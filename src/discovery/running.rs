@@ -1,6 +1,8 @@
-//! The sources that run: each kind is started here, and hears here which servers a configuration wants to know of.
+//! The sources that run: each kind is started here, and hears here which servers a configuration
+//! wants to know of.
 //!
-//! What they tell comes as [`Updates`]; who wants it and whether it is believed is not theirs to know.
+//! What they tell comes as [`Updates`]; who wants it and whether it is believed is not theirs to
+//! know.
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +22,8 @@ pub struct RunningSources {
 }
 
 impl RunningSources {
-    /// Starts those that have threads. They follow nothing yet, and send what they find as `updates`.
+    /// Starts those that have threads. They follow nothing yet, and send what they find as
+    /// `updates`.
     ///
     /// # Errors
     /// When a thread cannot be made.
@@ -29,7 +32,8 @@ impl RunningSources {
         Ok(Self { files, records: RecordSources::default(), updates })
     }
 
-    /// Follows these too, and waits for the first answer of those that read it themselves, for `most` at the longest.
+    /// Follows these too, and waits for the first answer of those that read it themselves, for
+    /// `most` at the longest.
     pub fn learn_sources(&mut self, sources: &UpstreamSources, most: Duration) {
         self.records.add_sources(sources);
         self.files.learn_files(sources.clone(), most);

@@ -1,5 +1,6 @@
-//! SRV records as a source (RFC 2782): `servers = { srv = "_http._tcp.app.internal" }`. All addresses
-//! of all targets are servers, with the port, the priority and the weight of their record.
+//! SRV records as a source (RFC 2782): `servers = { srv = "_http._tcp.app.internal" }`. All
+//! addresses of all targets are servers, with the port, the priority and the weight of their
+//! record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -1,9 +1,9 @@
 //! What sources tell about the servers of upstreams, until somebody takes it.
 //!
-//! A source (records of a name server, a file, a registry) runs on a thread of its own and knows of nobody: it
-//! sends the whole list of an upstream whenever that has changed. What was sent for an upstream and was not
-//! taken yet is replaced by what is sent next, so a source that changes its mind a thousand times a
-//! second costs no more than the lists that are made use of.
+//! A source (records of a name server, a file, a registry) runs on a thread of its own and knows of
+//! nobody: it sends the whole list of an upstream whenever that has changed. What was sent for an
+//! upstream and was not taken yet is replaced by what is sent next, so a source that changes its
+//! mind a thousand times a second costs no more than the lists that are made use of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -84,7 +84,8 @@ impl Updates {
         }
     }
 
-    /// Calls `wake` after each update that is sent from now on. Only the first one counts. It must not block.
+    /// Calls `wake` after each update that is sent from now on. Only the first one counts. It must
+    /// not block.
     pub fn wake_by(&self, wake: impl Fn() + Send + Sync + 'static) {
         let _first = self.0.wake.set(Box::new(wake));
     }

@@ -2,9 +2,9 @@
 //! out whether that has changed.
 //!
 //! Closed, open, half-open, as described by Nygard ("Release It!", 2007). It opens by failures in a
-//! row or by their rate over a sliding window. While half-open it lets through at most as many requests
-//! at a time as it wants to see succeed: a herd would be the next failure. All of its state but the
-//! window is one word, so that no two workers can disagree about it.
+//! row or by their rate over a sliding window. While half-open it lets through at most as many
+//! requests at a time as it wants to see succeed: a herd would be the next failure. All of its
+//! state but the window is one word, so that no two workers can disagree about it.
 
 #[cfg(test)]
 mod tests;
@@ -178,8 +178,8 @@ impl Breaker {
         }
     }
 
-    /// Returns whether a request of this epoch still has a say. A late result must not move the end of being
-    /// open, nor count towards the rate of the time after it.
+    /// Returns whether a request of this epoch still has a say. A late result must not move the end
+    /// of being open, nor count towards the rate of the time after it.
     fn is_current(&self, epoch: u32) -> bool {
         BreakerWord::from_bits(self.word.load(Ordering::Acquire)).epoch == epoch
     }

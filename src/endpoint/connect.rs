@@ -21,7 +21,8 @@ use crate::net::{MadeWith, Opened, Stream, Timer};
 use crate::tls::client::{AlpnOffer, TlsTarget};
 use crate::wire::response::HeadLimits;
 
-/// A reason why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
+/// A reason why no connection came about. Nothing of a request was sent, so any request may go
+/// elsewhere.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Every address of the server refused, or the one that did not is not who it should be.
@@ -90,9 +91,10 @@ pub enum Connected {
     Shared(Rc<Link>),
 }
 
-/// Connects to the first address of a server that accepts, shakes hands if that is asked for, or fails at `deadline`.
-/// It is counted as `opened`; those that wait for a stream of it are `waiters`. Whether the server takes connections is
-/// noted in its standing; a deadline that passed is the caller's to judge.
+/// Connects to the first address of a server that accepts, shakes hands if that is asked for, or
+/// fails at `deadline`. It is counted as `opened`; those that wait for a stream of it are
+/// `waiters`. Whether the server takes connections is noted in its standing; a deadline that passed
+/// is the caller's to judge.
 ///
 /// Cancel safety: dropping the future abandons the attempt.
 ///

@@ -1,8 +1,9 @@
 //! Idle connections to servers, per worker.
 //!
 //! A stack per server: the connection used last is used next, so a quiet hour leaves few of them
-//! open, and the rest ages out at the bottom. There is no task per idle connection. Whether the server
-//! closed it, or sent something nobody asked for, is looked at when it is taken and once a second.
+//! open, and the rest ages out at the bottom. There is no task per idle connection. Whether the
+//! server closed it, or sent something nobody asked for, is looked at when it is taken and once a
+//! second.
 
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -55,7 +56,8 @@ struct IdleStack {
 }
 
 impl IdleConnections {
-    /// Takes a connection to `endpoint` that meets the demand; `None` means that a fresh one is needed.
+    /// Takes a connection to `endpoint` that meets the demand; `None` means that a fresh one is
+    /// needed.
     pub fn take_idle(
         &mut self,
         cx: &mut Context<'_>,
@@ -97,8 +99,8 @@ impl IdleConnections {
         None
     }
 
-    /// Puts a connection to rest for so long unless `endpoint` has enough of them. Its `idle` limit is shared out
-    /// among the workers.
+    /// Puts a connection to rest for so long unless `endpoint` has enough of them. Its `idle` limit
+    /// is shared out among the workers.
     pub fn put_idle(
         &mut self,
         endpoint: &Endpoint,
@@ -146,7 +148,8 @@ impl IdleConnections {
         self.links.sweep_stale(clock::now());
     }
 
-    /// Closes so many idle connections, whoever they lead to: those that have been idle longest, one server after the other.
+    /// Closes so many idle connections, whoever they lead to: those that have been idle longest,
+    /// one server after the other.
     pub fn let_go_of(&mut self, count: usize) {
         let mut left = count;
         while left > 0 && self.stacks.iter().any(|stack| !stack.idle.is_empty()) {

@@ -1,7 +1,7 @@
 //! Passive ejection: a server that keeps failing real requests is left out for a while.
 //!
-//! As Envoy's outlier detection: after a number of failures in a row, or above a rate of failures in
-//! an interval; for a base time multiplied by how often that happened lately; and never so many
+//! As Envoy's outlier detection: after a number of failures in a row, or above a rate of failures
+//! in an interval; for a base time multiplied by how often that happened lately; and never so many
 //! servers that the rest could not carry the load. What counts as a failure is decided elsewhere.
 //! The places belong to servers that fail now: one that has been out for a while gives its place to
 //! one that fails when there is none left ([`OutlierRecord::out_for`]).

@@ -1,11 +1,11 @@
 //! How slow a server has been lately: a peak-sensitive moving average.
 //!
 //! As in Finagle and linkerd: a response slower than the estimate becomes the estimate at once, a
-//! faster one pulls it down with the weight of the time since the last one, `1 - exp(-dt / 10 s)`. Of
-//! the first responses each has the same weight at least: the first one of a server that has just
-//! started is slow, and must not count against it for a minute.
-//! A server that fails quickly must not look fast, so failures, 429 and 503 count as five seconds,
-//! or as long as `Retry-After` asks for (linkerd's load biaser).
+//! faster one pulls it down with the weight of the time since the last one, `1 - exp(-dt / 10 s)`.
+//! Of the first responses each has the same weight at least: the first one of a server that has
+//! just started is slow, and must not count against it for a minute. A server that fails quickly
+//! must not look fast, so failures, 429 and 503 count as five seconds, or as long as `Retry-After`
+//! asks for (linkerd's load biaser).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -65,8 +65,8 @@ impl Latency {
         );
     }
 
-    /// Microseconds that a response is expected to take; `None` when nothing is known. Without observations an old
-    /// estimate fades, so that a server once slow is tried again.
+    /// Microseconds that a response is expected to take; `None` when nothing is known. Without
+    /// observations an old estimate fades, so that a server once slow is tried again.
     #[inline]
     #[must_use]
     pub fn expected_micros(&self, now: Instant) -> Option<f64> {

@@ -1,5 +1,5 @@
-//! HTTP/2 connections to servers, per worker: requests share them, and whoever needs a new one while somebody else is
-//! connecting waits for that one.
+//! HTTP/2 connections to servers, per worker: requests share them, and whoever needs a new one
+//! while somebody else is connecting waits for that one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +16,8 @@ use crate::tls::client::AlpnOffer;
 /// Connections to a server that may be stalled before no more are made.
 const MOST_STALLED: usize = 2;
 
-/// The most requests that so many connections to a server carry at once: with HTTP/1 each takes one of its own.
+/// The most requests that so many connections to a server carry at once: with HTTP/1 each takes one
+/// of its own.
 #[must_use]
 pub fn requests_at_once(offer: AlpnOffer, connections: u32) -> u32 {
     match offer {
@@ -74,8 +75,8 @@ impl ServerLinks {
         waiters
     }
 
-    /// A place on the first connection that has one: what goes out together is written together. Whoever takes it lets the
-    /// next one look whether there are more.
+    /// A place on the first connection that has one: what goes out together is written together.
+    /// Whoever takes it lets the next one look whether there are more.
     fn take_stream(&mut self, made_with: MadeWith, most: u32) -> Option<Origin> {
         self.forget_retired();
         // Those that were made with something else age out.
@@ -97,7 +98,8 @@ impl ServerLinks {
 pub enum DialTurn {
     /// A stream.
     Stream(Origin),
-    /// The right to connect: nobody else does. So many streams are what the server is known to allow.
+    /// The right to connect: nobody else does. So many streams are what the server is known to
+    /// allow.
     Dial(usize),
 }
 

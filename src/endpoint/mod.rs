@@ -66,7 +66,8 @@ pub struct Endpoint {
     pub checks_failed: AtomicU64,
     /// The end of the latest active check; none before the first one has.
     pub checked: ArcSwapOption<Checked>,
-    /// The reason why the latest look-up of its name gave no address; none where all is well, or there is no name.
+    /// The reason why the latest look-up of its name gave no address; none where all is well, or
+    /// there is no name.
     pub name_fault: ArcSwapOption<String>,
 }
 

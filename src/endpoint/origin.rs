@@ -43,7 +43,8 @@ impl Origin {
         either!(self, origin => origin.begin_request())
     }
 
-    /// The head has been written, and has announced a body like this. `request` is what the client sent.
+    /// The head has been written, and has announced a body like this. `request` is what the client
+    /// sent.
     pub fn send_head(&mut self, coding: BodyFraming, request: Option<&Fields>) {
         match self {
             Origin::H1(origin) => origin.send_head(coding),

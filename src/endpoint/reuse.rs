@@ -3,14 +3,14 @@
 //! A server may close an idle connection at any moment, also while a request is on its way to it.
 //! An idempotent request is then simply sent again. Any other must not be, because nobody knows
 //! whether it was processed, so it goes out only where that cannot happen: on a fresh connection,
-//! or on one that is proven. A connection is proven when its last answer ended a moment ago, or
-//! the server said how long it keeps it, *and* the server has a record of answering on reused
-//! connections. The record is earned by a number of reuses in a row and lost by a single unannounced
-//! close. A server that sees nothing but such requests earns it like this: after many answers on
-//! fresh connections, a request with a body is tried in two steps on a reused one. Its head goes
-//! first and asks for `100 Continue`; only when that comes does the body follow. A server that
-//! closes cannot have processed a request whose body it never saw. One that stays silent does not
-//! know the expectation: it cannot be tried, and is trusted for its many answers.
+//! or on one that is proven. A connection is proven when its last answer ended a moment ago, or the
+//! server said how long it keeps it, *and* the server has a record of answering on reused
+//! connections. The record is earned by a number of reuses in a row and lost by a single
+//! unannounced close. A server that sees nothing but such requests earns it like this: after many
+//! answers on fresh connections, a request with a body is tried in two steps on a reused one. Its
+//! head goes first and asks for `100 Continue`; only when that comes does the body follow. A server
+//! that closes cannot have processed a request whose body it never saw. One that stays silent does
+//! not know the expectation: it cannot be tried, and is trusted for its many answers.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -88,7 +88,8 @@ impl Trust {
     }
 }
 
-/// Returns whether a connection at rest is recent enough, or promised for long enough, to be proven.
+/// Returns whether a connection at rest is recent enough, or promised for long enough, to be
+/// proven.
 #[must_use]
 pub fn is_proven(idle: Duration, advertised: Option<Duration>) -> bool {
     match advertised {

@@ -1,13 +1,14 @@
 //! Small numbers for what comes and goes, so that workers can keep things about it in a vector.
 //!
-//! A number is given back when its owner is dropped and handed out again, the lowest first: a million
-//! servers that join and leave one after the other need no longer a vector than one server does. What a
-//! worker still has under a number may belong to whoever had it before, so it is kept with the owner's
-//! id, which is never used again.
+//! A number is given back when its owner is dropped and handed out again, the lowest first: a
+//! million servers that join and leave one after the other need no longer a vector than one server
+//! does. What a worker still has under a number may belong to whoever had it before, so it is kept
+//! with the owner's id, which is never used again.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Numbers that can be in use at a time. Owners beyond that get none, and workers keep nothing for them.
+/// Numbers that can be in use at a time. Owners beyond that get none, and workers keep nothing for
+/// them.
 const MOST: usize = 1 << 20;
 const WORDS: usize = MOST / 64;
 

@@ -1,9 +1,11 @@
 //! Whether a server may be sent requests, and why not.
 //!
-//! Several parties have a say: active checks, passive ejection, an operator, and who looks names up. Each owns one bit, so none has to know the others, and a pick reads all of them with a
-//! single load. One of them is no more than a preference: a server that refused the last connection is
-//! asked only when there is no other. A server that comes back gets its share gradually ("slow start"): it is then a
-//! matter of chance whether a pick may choose it, which every strategy gets without knowing.
+//! Several parties have a say: active checks, passive ejection, an operator, and who looks names
+//! up. Each owns one bit, so none has to know the others, and a pick reads all of them with a
+//! single load. One of them is no more than a preference: a server that refused the last connection
+//! is asked only when there is no other. A server that comes back gets its share gradually ("slow
+//! start"): it is then a matter of chance whether a pick may choose it, which every strategy gets
+//! without knowing.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,8 +38,8 @@ const REASONS: u8 = OPINIONS | DRAINING | DISABLED | UNREACHABLE | UNRESOLVED;
 /// The bits that keep requests away even if there is nowhere else.
 pub const HARD: u8 = !UNREACHABLE;
 
-/// A server that could not be reached for less than this has not been restarted, and takes its whole
-/// share at once.
+/// A server that could not be reached for less than this has not been restarted, and takes its
+/// whole share at once.
 const BLINK: u64 = 1000;
 
 /// The smallest share during a slow start, as in Envoy: with less, nothing would be learnt.
@@ -59,7 +61,8 @@ pub struct Standing {
     joined: AtomicU64,
     /// The moment at which it became unreachable, in the same.
     lost: AtomicU64,
-    /// The moment at which a reason last came or went, in seconds since 1970; 0 while none ever has.
+    /// The moment at which a reason last came or went, in seconds since 1970; 0 while none ever
+    /// has.
     changed: AtomicU64,
 }
 
@@ -161,8 +164,8 @@ impl Standing {
         self.note_change(self.bits.fetch_and(!reason, Ordering::AcqRel) & reason != 0);
     }
 
-    /// The server's share during a slow start that takes `whole`, from 0.1 to 1. Ends the slow start
-    /// when it is over.
+    /// The server's share during a slow start that takes `whole`, from 0.1 to 1. Ends the slow
+    /// start when it is over.
     #[must_use]
     pub fn ramp_share(&self, now: Instant, whole: Duration) -> f64 {
         let since = clock::millis(now).saturating_sub(self.joined.load(Ordering::Relaxed));

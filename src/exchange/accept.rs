@@ -1,6 +1,7 @@
 //! Weights of content negotiation (RFC 9110 §12.4.2).
 
-/// The weight among an item's parameters, in thousandths (RFC 9110 §12.4.2); what is none counts as 0.
+/// The weight among an item's parameters, in thousandths (RFC 9110 §12.4.2); what is none counts as
+/// 0.
 pub(crate) fn parse_weight<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u16 {
     let given = parameters.find_map(|parameter| {
         let (name, value) = parameter.trim_ascii().split_at_checked(2)?;

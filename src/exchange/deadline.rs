@@ -1,5 +1,5 @@
-//! The deadlines that can end an exchange. What a passed one means is decided by which it is, never by the key that sets
-//! it: the key is for logs.
+//! The deadlines that can end an exchange. What a passed one means is decided by which it is, never
+//! by the key that sets it: the key is for logs.
 
 /// A deadline of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use crate::route::template::FieldPlace;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Known, known};
 
-/// The longest value that is filled in, in bytes: a path may stand in it any number of times. Most peers take no larger
-/// head.
+/// The longest value that is filled in, in bytes: a path may stand in it any number of times. Most
+/// peers take no larger head.
 const LONGEST_VALUE: usize = 64 << 10;
 
 /// A field's name and value.
@@ -57,8 +57,8 @@ impl FilledField {
         if self.parts.iter().any(late) { FillMoment::Late } else { FillMoment::Early }
     }
 
-    /// Fills `out` with the value; false where the field is not to be written, because the value is empty, is longer than
-    /// 64 KiB or holds what could end a line (RFC 9110 §5.5).
+    /// Fills `out` with the value; false where the field is not to be written, because the value is
+    /// empty, is longer than 64 KiB or holds what could end a line (RFC 9110 §5.5).
     pub fn fill_value(&self, facts: &dyn FieldFacts, out: &mut Vec<u8>) -> bool {
         out.clear();
         for part in &self.parts {

@@ -78,15 +78,17 @@ pub struct RequestForm<'a> {
 }
 
 impl RequestForm<'_> {
-    /// Returns whether policies or the route keep a received field from the server. `_` counts as `-` in what policies
-    /// answer for: servers that hand fields on as variables do not tell the two apart.
+    /// Returns whether policies or the route keep a received field from the server. `_` counts as
+    /// `-` in what policies answer for: servers that hand fields on as variables do not tell the
+    /// two apart.
     #[must_use]
     pub fn leaves_out(&self, name: &[u8]) -> bool {
         leaves_out(self.edits, self.hidden, name)
     }
 }
 
-/// Returns the same as [`RequestForm::leaves_out`], of what a route edits and what policies have hidden.
+/// Returns the same as [`RequestForm::leaves_out`], of what a route edits and what policies have
+/// hidden.
 #[must_use]
 pub fn leaves_out(edits: &HeaderEdits, hidden: &[&[u8]], name: &[u8]) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
@@ -134,8 +136,9 @@ pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> BodyFraming {
     coding
 }
 
-/// Returns whether servers are told of another trace than the client's `traceparent`: what `tracestate` says is of that one
-/// (Trace Context, "Processing Model for Working with Trace Context").
+/// Returns whether servers are told of another trace than the client's `traceparent`: what
+/// `tracestate` says is of that one (Trace Context, "Processing Model for Working with Trace
+/// Context").
 fn begins_trace(form: &RequestForm<'_>) -> bool {
     let Some(told) = &form.traceparent else { return false };
     let mut received = form.head.fields.values(Known::Traceparent);
@@ -145,7 +148,8 @@ fn begins_trace(form: &RequestForm<'_>) -> bool {
     }
 }
 
-/// Returns whether the client accepts trailer fields. Everything else in `TE` concerns its connection only.
+/// Returns whether the client accepts trailer fields. Everything else in `TE` concerns its
+/// connection only.
 fn wants_trailers(head: &RequestHead) -> bool {
     head.fields.has(Known::Te) && head.fields.lists(Known::Te, b"trailers")
 }

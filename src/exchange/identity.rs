@@ -1,9 +1,10 @@
-//! Who sent a request, decided once, before anything asks: routes, keys, authentication servers, redirects, fields for
-//! servers, mirrors, logs and traces all ask this and never the fields of the request.
+//! Who sent a request, decided once, before anything asks: routes, keys, authentication servers,
+//! redirects, fields for servers, mirrors, logs and traces all ask this and never the fields of the
+//! request.
 //!
-//! What a trusted proxy says about its client is believed if it makes sense; everybody else's word has been removed
-//! from the head before (`proxy::door`). No address is no address: a client behind a Unix socket has none unless a
-//! trusted field names it.
+//! What a trusted proxy says about its client is believed if it makes sense; everybody else's word
+//! has been removed from the head before (`proxy::door`). No address is no address: a client behind
+//! a Unix socket has none unless a trusted field names it.
 
 mod chain;
 #[cfg(test)]
@@ -63,8 +64,8 @@ pub struct Identity<'a> {
 }
 
 impl<'a> Identity<'a> {
-    /// The identity of a request with these fields, of which `named_by` names the client. `trusts` says which addresses
-    /// are trusted proxies, `is_host` what is a host with an optional port.
+    /// The identity of a request with these fields, of which `named_by` names the client. `trusts`
+    /// says which addresses are trusted proxies, `is_host` what is a host with an optional port.
     #[inline]
     #[must_use]
     pub fn new(
@@ -151,7 +152,8 @@ fn is_port(told: &[u8]) -> bool {
     std::str::from_utf8(told).is_ok_and(|text| text.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-/// Returns what counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one household gets.
+/// Returns what counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what
+/// one household gets.
 #[must_use]
 pub fn client_network(ip: IpAddr) -> [u8; 8] {
     let mut network = [0; 8];

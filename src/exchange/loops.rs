@@ -1,12 +1,15 @@
-//! Loops: requests that come back to the route which sent them out, and how they are told from others.
+//! Loops: requests that come back to the route which sent them out, and how they are told from
+//! others.
 //!
-//! A server's name that leads to the proxy itself, a mirror, an authentication server or a second proxy that sends everything
-//! back would otherwise let one request become as many as the machine can bear. `CDN-Loop` (RFC 8586) is the
-//! field for this; other proxies pass it on. Each route adds a mark of its own, so that one route may
-//! lead to another of the same process. `Via` would do too, but servers take it for a reason to leave out compression.
+//! A server's name that leads to the proxy itself, a mirror, an authentication server or a second
+//! proxy that sends everything back would otherwise let one request become as many as the machine
+//! can bear. `CDN-Loop` (RFC 8586) is the field for this; other proxies pass it on. Each route adds
+//! a mark of its own, so that one route may lead to another of the same process. `Via` would do
+//! too, but servers take it for a reason to leave out compression.
 //!
-//! A mark is keyed by a secret of the process: nobody can say of somebody else's request that it has been here. Whoever
-//! sends a mark that a server has shown gets a refusal for this request, which is held against no server and never stored.
+//! A mark is keyed by a secret of the process: nobody can say of somebody else's request that it
+//! has been here. Whoever sends a mark that a server has shown gets a refusal for this request,
+//! which is held against no server and never stored.
 
 use std::sync::OnceLock;
 
@@ -21,8 +24,9 @@ use crate::wire::head::{Fields, list_items};
 pub(crate) const FIELD: &str = "cdn-loop";
 /// The beginning of every mark of every process.
 const PREFIX: &[u8] = b"tidegate-";
-/// Marks of any process that a request may bear. A fleet that sends requests round among its instances is found by the
-/// mark of the first that is met twice; this bounds what a large one does until then.
+/// Marks of any process that a request may bear. A fleet that sends requests round among its
+/// instances is found by the mark of the first that is met twice; this bounds what a large one does
+/// until then.
 const MOST: usize = 16;
 
 /// The mark of the route with this name: the same for as long as the process lives.
@@ -38,7 +42,8 @@ fn keyed_mark(key: &[u8; 64], route: &str) -> Box<str> {
     format!("tidegate-{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h])).into()
 }
 
-/// Returns whether a request with these fields has been through the route of this mark, or through more than it may.
+/// Returns whether a request with these fields has been through the route of this mark, or through
+/// more than it may.
 #[inline]
 #[must_use]
 pub fn is_loop(fields: &Fields, mark: &str) -> bool {

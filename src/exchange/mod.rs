@@ -1,8 +1,8 @@
-//! One request and its response: what is known of it ([`Exchange`]), the two sides of it, how bodies move between them,
-//! and every answer the proxy gives itself.
+//! One request and its response: what is known of it ([`Exchange`]), the two sides of it, how
+//! bodies move between them, and every answer the proxy gives itself.
 //!
-//! The walk in [`crate::proxy`] sees a client only through [`sides::Client`]; who parsed the request
-//! and in which protocol is decided elsewhere.
+//! The walk in [`crate::proxy`] sees a client only through [`sides::Client`]; who parsed the
+//! request and in which protocol is decided elsewhere.
 
 pub mod accept;
 pub mod deadline;
@@ -51,8 +51,8 @@ pub struct ReceivedRequest<'a> {
     pub started: Instant,
 }
 
-/// A client's request, with all that is known of it before anybody asks what it is for, and the note of why it failed.
-/// There is one for each request; whoever handles a part of it borrows it.
+/// A client's request, with all that is known of it before anybody asks what it is for, and the
+/// note of why it failed. There is one for each request; whoever handles a part of it borrows it.
 #[derive(Debug)]
 pub struct Exchange<'a> {
     /// The client that it came from.

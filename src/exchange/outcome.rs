@@ -1,8 +1,9 @@
-//! The ways in which an exchange ends. There is one list of them; the access log, the log, the counters, traces and
-//! `/refusals` all say what it says.
+//! The ways in which an exchange ends. There is one list of them; the access log, the log, the
+//! counters, traces and `/refusals` all say what it says.
 //!
-//! [`Outcome::outcome_row`] is the table: a word, a stable code and the configuration key that would change it. HAProxy's
-//! termination states and Envoy's response flags tell the same in letters.
+//! [`Outcome::outcome_row`] is the table: a word, a stable code and the configuration key that
+//! would change it. HAProxy's termination states and Envoy's response flags tell the same in
+//! letters.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -30,7 +31,8 @@ pub enum Outcome {
 /// The way in which a server ended a response in the middle of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// The connection was closed in an orderly way, or the stream ended, before the announced end of the body.
+    /// The connection was closed in an orderly way, or the stream ended, before the announced end
+    /// of the body.
     Closed,
     /// The connection or the stream was reset.
     Reset,
@@ -83,7 +85,8 @@ impl Outcome {
         }
     }
 
-    /// The place in [`CUTS`] of a response that its server did not end as it should; `None` for all others.
+    /// The place in [`CUTS`] of a response that its server did not end as it should; `None` for all
+    /// others.
     #[must_use]
     pub fn cut_index(self) -> Option<usize> {
         match self {
@@ -187,7 +190,8 @@ pub struct Cause {
     pub key: Option<&'static str>,
 }
 
-/// The note of the cause of an exchange's last failure. Nothing is allocated unless something fails.
+/// The note of the cause of an exchange's last failure. Nothing is allocated unless something
+/// fails.
 #[derive(Debug, Default)]
 pub struct Note(RefCell<Option<Cause>>);
 

@@ -18,7 +18,8 @@ pub struct ClientPeer {
     pub listener: u16,
     /// The facts that the handshake told; `None` for a connection without TLS.
     pub tls: Option<Box<TlsInfo>>,
-    /// The two ends of the connection, where servers are told; `None` also for one that was there before they were.
+    /// The two ends of the connection, where servers are told; `None` also for one that was there
+    /// before they were.
     pub ends: Option<Box<Ends>>,
 }
 

@@ -169,7 +169,8 @@ fn hand_over_body<C: Client>(
 /// Sends a part of a body, which more will follow; `stall` is the same for all parts.
 ///
 /// # Errors
-/// [`Outcome::ClientGone`], [`Outcome::Timeout`] or [`Outcome::ProxyCut`]: nothing more can be sent.
+/// [`Outcome::ClientGone`], [`Outcome::Timeout`] or [`Outcome::ProxyCut`]: nothing more can be
+/// sent.
 pub async fn write_bytes<C: Client>(
     client: &mut C,
     stall: &mut Stall,
@@ -192,8 +193,9 @@ pub async fn write_bytes<C: Client>(
     .await
 }
 
-/// Sends a body that is known as a whole and ends the response: [`Outcome::Whole`], [`Outcome::ClientGone`],
-/// [`Outcome::Timeout`] or [`Outcome::ProxyCut`]. `write_gap` is the time between two successful writes.
+/// Sends a body that is known as a whole and ends the response: [`Outcome::Whole`],
+/// [`Outcome::ClientGone`], [`Outcome::Timeout`] or [`Outcome::ProxyCut`]. `write_gap` is the time
+/// between two successful writes.
 pub async fn send_bytes<C: Client>(
     client: &mut C,
     timer: &mut Timer,

@@ -1,9 +1,9 @@
 //! Where requests wait for what only so many may have at a time.
 //!
-//! One queue per upstream, and one per route that limits requests at a time; first come first served
-//! over all workers: whoever comes later joins the
-//! end even if a place is free at that moment. A place that becomes free wakes exactly one; one that
-//! leaves passes its turn on. The counters show what waiting costs: `tidegate` never queues silently.
+//! One queue per upstream, and one per route that limits requests at a time; first come first
+//! served over all workers: whoever comes later joins the end even if a place is free at that
+//! moment. A place that becomes free wakes exactly one; one that leaves passes its turn on. The
+//! counters show what waiting costs: `tidegate` never queues silently.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -55,7 +55,8 @@ pub struct QueueStats {
 }
 
 impl Queue {
-    /// Reads what is counted. `limit` is the most that may wait; the largest number there is means no limit.
+    /// Reads what is counted. `limit` is the most that may wait; the largest number there is means
+    /// no limit.
     #[must_use]
     pub fn read_stats(&self, limit: u32) -> QueueStats {
         QueueStats {
@@ -82,8 +83,8 @@ impl Queue {
         }
     }
 
-    /// A place became free that may be of no use to the one who waits longest: whoever has none for it passes
-    /// it on, until everybody has seen it.
+    /// A place became free that may be of no use to the one who waits longest: whoever has none for
+    /// it passes it on, until everybody has seen it.
     pub fn release_to_any(&self) {
         fence(Ordering::SeqCst);
         let waiting = self.waiting.load(Ordering::Relaxed);

@@ -20,8 +20,8 @@ pub enum Refusal {
     /// The head makes no sense otherwise; says why.
     #[error("{0}")]
     BadRequest(&'static str),
-    /// What a redirect or a rewrite makes of the target is longer than a head may be: filled in several times, a path
-    /// grows (RFC 9110 §15.5.15).
+    /// What a redirect or a rewrite makes of the target is longer than a head may be: filled in
+    /// several times, a path grows (RFC 9110 §15.5.15).
     #[error("the request target is too long for what is made of it")]
     MadeTooLong,
     /// The head or the body did not arrive in time.
@@ -96,7 +96,8 @@ pub enum Refusal {
     /// The server's answer is not a valid response.
     #[error("the server sent an invalid response")]
     UpstreamInvalid,
-    /// The request has been through this route before, or through more proxies than it may (RFC 5842 §7.2).
+    /// The request has been through this route before, or through more proxies than it may (RFC
+    /// 5842 §7.2).
     #[error("the request has come back to where it was sent from")]
     Loop,
     /// The client wants a stored response or none (`only-if-cached`, RFC 9111 §5.2.1.7).
@@ -266,7 +267,8 @@ impl Refusal {
         RefusalRow { status, code, title, key }
     }
 
-    /// Returns whether the connection cannot be used for another request: nobody knows where one starts.
+    /// Returns whether the connection cannot be used for another request: nobody knows where one
+    /// starts.
     #[must_use]
     pub fn closes_connection(self) -> bool {
         match self {

@@ -1,5 +1,5 @@
-//! The id by which one request can be found in every log: the client's, if it sent a reasonable one,
-//! or a random one.
+//! The id by which one request can be found in every log: the client's, if it sent a reasonable
+//! one, or a random one.
 
 use std::fmt;
 
@@ -68,8 +68,8 @@ fn split_bits(bits: u64) -> [u32; 2] {
     [(bits >> 32) as u32, bits as u32]
 }
 
-/// Eight hexadecimal digits, a byte each, all at once: the bits are spread out, and `a` to `f` are as far behind `9` as
-/// they have to be.
+/// Eight hexadecimal digits, a byte each, all at once: the bits are spread out, and `a` to `f` are
+/// as far behind `9` as they have to be.
 fn hex_digits(bits: u32) -> u64 {
     let mut spread = u64::from(bits);
     spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;

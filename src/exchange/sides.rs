@@ -62,8 +62,8 @@ pub trait Source {
     fn body_data(&self) -> &[u8];
     /// Drops `n` bytes of the data at hand.
     fn consume_body(&mut self, n: usize);
-    /// The trailer fields that may be passed on, after [`Fill::End`]. Those of a request are given as often as they
-    /// are asked for, because it may be sent more than once.
+    /// The trailer fields that may be passed on, after [`Fill::End`]. Those of a request are given
+    /// as often as they are asked for, because it may be sent more than once.
     ///
     /// # Errors
     /// [`Fault::Trailer`] when they are malformed.
@@ -178,22 +178,26 @@ pub trait Client: Source + Sink {
     fn begin_response(&mut self, response: &Outgoing<'_>);
     /// Returns whether [`Client::begin_response`] has been called.
     fn has_begun(&self) -> bool;
-    /// No further request may come on this connection, because this one will not be read to its end.
+    /// No further request may come on this connection, because this one will not be read to its
+    /// end.
     fn close_after(&mut self);
     /// Switches protocols: queues a 101 with these fields; from now on the connection carries
     /// bytes of no known meaning.
     fn become_tunnel(&mut self, fields: &dyn Fn(&mut dyn Emit));
     /// Makes sure that what was sent so far cannot pass for a complete response.
     fn cut_response(&mut self);
-    /// Returns how far the client has come with what is sent to it; `None` for one that holds nobody up.
+    /// Returns how far the client has come with what is sent to it; `None` for one that holds
+    /// nobody up.
     fn stall_mark(&self) -> Option<StallMark> {
         None
     }
-    /// Counts the bytes that were sent and that the client's system has not acknowledged. `None` where nobody tells.
+    /// Counts the bytes that were sent and that the client's system has not acknowledged. `None`
+    /// where nobody tells.
     fn count_untaken(&self) -> Option<u32> {
         None
     }
-    /// What waits for the client is tried to be sent at the next write, although the system has not said that it takes more.
+    /// What waits for the client is tried to be sent at the next write, although the system has not
+    /// said that it takes more.
     fn insist_on_write(&mut self) {}
     /// Returns whether that is still to be tried, by another task.
     fn is_insisting(&self) -> bool {

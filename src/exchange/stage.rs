@@ -1,7 +1,9 @@
-//! What may be done to a response on its way to the client: a stage edits its head, wraps its body and sees its end.
+//! What may be done to a response on its way to the client: a stage edits its head, wraps its body
+//! and sees its end.
 //!
-//! Which stages a response passes, and in which order, is decided in one place: `policy::stages`. A stage is a plain
-//! value; bodies are wrapped by types that the compiler knows, so that a response without stages pays for none.
+//! Which stages a response passes, and in which order, is decided in one place: `policy::stages`. A
+//! stage is a plain value; bodies are wrapped by types that the compiler knows, so that a response
+//! without stages pays for none.
 
 use std::sync::Arc;
 
@@ -42,10 +44,11 @@ impl SentShare {
     }
 }
 
-/// One thing that is done to a response. Its methods are called in the order in which they stand here, each at most
-/// once but for [`ResponseStage::write_fields`].
+/// One thing that is done to a response. Its methods are called in the order in which they stand
+/// here, each at most once but for [`ResponseStage::write_fields`].
 pub trait ResponseStage {
-    /// Answers in the stead of the server, of whose answer this is the head; `None` passes that answer on.
+    /// Answers in the stead of the server, of whose answer this is the head; `None` passes that
+    /// answer on.
     fn find_substitute(&self, _head: &ResponseHead) -> Option<Substitute> {
         None
     }
@@ -55,23 +58,24 @@ pub trait ResponseStage {
         None
     }
 
-    /// Decides what is done to a response with this head. Returns the length that is announced, where the stages
-    /// before announce `length`.
+    /// Decides what is done to a response with this head. Returns the length that is announced,
+    /// where the stages before announce `length`.
     fn announce_length(&mut self, _head: &ResponseHead, length: Length) -> Length {
         length
     }
 
-    /// The same for less than the whole of what is stored with this head and this length: what is sent of it has the
-    /// length that it has.
+    /// The same for less than the whole of what is stored with this head and this length: what is
+    /// sent of it has the length that it has.
     fn announce_share(&mut self, _head: &ResponseHead, _whole: Length, _share: SentShare) {}
 
-    /// Writes the fields of the head: through `inner` those of the stages before, changed and added to as need be.
+    /// Writes the fields of the head: through `inner` those of the stages before, changed and added
+    /// to as need be.
     fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
         inner(out);
     }
 
-    /// Sees how the response ended. Returns trailers that tell a client of a response that was broken off what
-    /// happened, where its protocol has a place for that.
+    /// Sees how the response ended. Returns trailers that tell a client of a response that was
+    /// broken off what happened, where its protocol has a place for that.
     fn see_end(&mut self, _outcome: Outcome) -> Option<Fields> {
         None
     }
@@ -84,7 +88,7 @@ pub trait BodyStage: ResponseStage {
     where
         Self: 's;
 
-    /// The body of `source` as it is passed on; `None` passes it on as it is. Called anew for each poll: what is known
-    /// of the body is kept by the stage.
+    /// The body of `source` as it is passed on; `None` passes it on as it is. Called anew for each
+    /// poll: what is known of the body is kept by the stage.
     fn wrap_body<'s, S: Source>(&'s mut self, source: &'s mut S) -> Option<Self::Body<'s, S>>;
 }

@@ -5,8 +5,9 @@ use std::task::{Context, Poll};
 use super::{Client, Halt, Outcome};
 use crate::net::stalls::{Stall, StallStep};
 
-/// The exchange waits until its client takes what was sent; so many bytes have been moved in it, in either direction. Ready
-/// when it has ended instead, because the client has stood still and its memory is needed: the response is cut then.
+/// The exchange waits until its client takes what was sent; so many bytes have been moved in it, in
+/// either direction. Ready when it has ended instead, because the client has stood still and its
+/// memory is needed: the response is cut then.
 pub fn poll_give_way<C: Client>(
     stall: &mut Stall,
     client: &mut C,

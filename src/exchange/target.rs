@@ -36,7 +36,8 @@ pub struct RequestTarget<'a> {
     raw: &'a [u8],
     /// The reason why the path has no normal form that routes may look at; it is as received then.
     fault: Option<TargetFault>,
-    /// As servers read it that take encoded slashes for slashes, where it has no normal form for that.
+    /// As servers read it that take encoded slashes for slashes, where it has no normal form for
+    /// that.
     slashed: Option<Vec<u8>>,
     query: Option<&'a [u8]>,
 }
@@ -173,7 +174,8 @@ impl<'a> RequestTarget<'a> {
         self.sent_host
     }
 
-    /// The path in the form that is matched and sent: in normal form, or as received; `*` for `OPTIONS *`.
+    /// The path in the form that is matched and sent: in normal form, or as received; `*` for
+    /// `OPTIONS *`.
     #[must_use]
     pub fn path(&self) -> &[u8] {
         &self.path

@@ -1,4 +1,5 @@
-//! The traits of a request that decide how it is forwarded, whoever sent it: a client, or the proxy on its own behalf.
+//! The traits of a request that decide how it is forwarded, whoever sent it: a client, or the proxy
+//! on its own behalf.
 
 use std::time::Duration;
 
@@ -61,8 +62,8 @@ pub struct RequestTraits<'a> {
 }
 
 impl<'a> RequestTraits<'a> {
-    /// Those of a request that begins now and that no client waits for: with a body that is there already, because of
-    /// the configuration key `key`. It is neither safe nor repeatable.
+    /// Those of a request that begins now and that no client waits for: with a body that is there
+    /// already, because of the configuration key `key`. It is neither safe nor repeatable.
     #[must_use]
     pub fn detached(id: &'a RequestId<'a>, key: &'static str, cause: &'a Note) -> Self {
         Self {

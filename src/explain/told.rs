@@ -56,7 +56,8 @@ pub struct Explanation {
     pub sent_path: Option<String>,
     /// The host that a server sees.
     pub sent_host: Option<String>,
-    /// The names of those of whom one has to let the client in, in the order in which they are asked.
+    /// The names of those of whom one has to let the client in, in the order in which they are
+    /// asked.
     pub auth: Vec<String>,
     /// The rate limits that it is counted on, in the order in which they are asked.
     pub limits: Vec<CountedLimit>,
@@ -88,7 +89,8 @@ pub struct ExplainedCache {
     pub cache: String,
     /// The reason to go past the cache, in the words of `Cache-Status`; null when it does not.
     pub bypass: Option<String>,
-    /// The parts that requests must share to get the same response: the URL, and what the route adds to it.
+    /// The parts that requests must share to get the same response: the URL, and what the route
+    /// adds to it.
     pub key: String,
     /// True if a response is stored that could be selected. What a token claims is not known here.
     pub stored: bool,

@@ -1,5 +1,5 @@
-//! Files: those that a configuration names, read by the crate [`machine`], and those that clients ask for, found and read
-//! by [`served`].
+//! Files: those that a configuration names, read by the crate [`machine`], and those that clients
+//! ask for, found and read by [`served`].
 
 pub mod served;
 

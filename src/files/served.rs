@@ -1,7 +1,8 @@
-//! Files for clients: found below a folder and nowhere else, by whatever spelling or link, and read in pieces.
+//! Files for clients: found below a folder and nowhere else, by whatever spelling or link, and read
+//! in pieces.
 //!
-//! A disk may be slow, and a network file system may not answer at all. So all of this runs on threads that may wait,
-//! bounded in number, and who asked goes on without an answer after a while.
+//! A disk may be slow, and a network file system may not answer at all. So all of this runs on
+//! threads that may wait, bounded in number, and who asked goes on without an answer after a while.
 
 mod below;
 #[cfg(test)]
@@ -22,7 +23,8 @@ use self::below::find_now;
 
 /// The longest time for which a folder, a file or a piece of one is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Files that are open for clients at a time, over all workers; far below the descriptors of a process.
+/// Files that are open for clients at a time, over all workers; far below the descriptors of a
+/// process.
 const MOST_OPEN: usize = 1024;
 /// Of these, one client has at most a quarter.
 const MOST_OF_ONE: usize = MOST_OPEN / 4;

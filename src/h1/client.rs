@@ -23,21 +23,23 @@ use crate::wire::{
 
 /// Pipelined requests beyond this many bytes stay in the socket until their turn comes.
 const PIPELINE_BYTES: usize = 64 * 1024;
-/// A client that ended its sending side may still want the answer (`printf … | nc`), or may have gone
-/// away: both look alike. nginx, Go and hyper take both for departure. Here it is asked, by an
+/// A client that ended its sending side may still want the answer (`printf … | nc`), or may have
+/// gone away: both look alike. nginx, Go and hyper take both for departure. Here it is asked, by an
 /// unneeded `100 Continue`, which every HTTP/1.1 client skips (RFC 9110 §15.2) and a closed socket
 /// answers with a reset; but only when the answer takes longer than this.
 const ASK_AFTER: Duration = Duration::from_millis(150);
-/// The pause between two looks for the outcome: the end of the stream hides a reset from the reactor.
+/// The pause between two looks for the outcome: the end of the stream hides a reset from the
+/// reactor.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Bytes of an unwanted request body that are read so that the connection can be kept.
 const DRAIN_BYTES: u64 = 64 * 1024;
-/// The time for which a closing connection goes on reading, so that a client that is still sending gets to
-/// see its answer instead of a reset (RFC 9112 §9.6).
+/// The time for which a closing connection goes on reading, so that a client that is still sending
+/// gets to see its answer instead of a reset (RFC 9112 §9.6).
 const LINGER_TOTAL: Duration = Duration::from_secs(10);
 const LINGER_GAP: Duration = Duration::from_secs(2);
 
-/// The time for which a connection that is too old must have been silent before it ends without a word.
+/// The time for which a connection that is too old must have been silent before it ends without a
+/// word.
 const SILENT: Duration = Duration::from_secs(1);
 
 /// The beginning of HTTP/2, as far as it looks like a request (RFC 9113 §3.4).
@@ -85,8 +87,8 @@ impl Default for Life {
 }
 
 impl Life {
-    /// Returns when a connection that began at `now` is too old. `place` spreads them over the last tenth of their time, so that
-    /// those that came together do not all come again together.
+    /// Returns when a connection that began at `now` is too old. `place` spreads them over the last
+    /// tenth of their time, so that those that came together do not all come again together.
     #[must_use]
     pub fn end_of_life(self, now: Instant, place: u8) -> Option<Instant> {
         let age = self.age?;
@@ -142,8 +144,8 @@ impl Closing {
     }
 
     /// Responses end their connections from now on. Idle connections are left alone for `grace` at
-    /// most: a request may be on its way to one of them, and closing it would lose that request. They end
-    /// in the second half of that time, not all at once.
+    /// most: a request may be on its way to one of them, and closing it would lose that request.
+    /// They end in the second half of that time, not all at once.
     pub fn begin_closing(&self, now: Instant, grace: Duration) {
         self.begun.set(Some((now, grace)));
     }
@@ -154,8 +156,8 @@ impl Closing {
         self.begun.get().is_some()
     }
 
-    /// Returns whether connections should not be kept beyond the answers that are under way: they end anyway, or hardly a place
-    /// is left.
+    /// Returns whether connections should not be kept beyond the answers that are under way: they
+    /// end anyway, or hardly a place is left.
     #[must_use]
     pub fn keeps_none(&self) -> bool {
         self.has_begun() || self.room.is_crowded()
@@ -201,7 +203,8 @@ impl H1Client {
     }
 
     /// Waits for the first byte of the next request. `false` when the connection is over, which an
-    /// idle one is some time after its listener has begun to close, or when somebody needs its place.
+    /// idle one is some time after its listener has begun to close, or when somebody needs its
+    /// place.
     ///
     /// Cancel safety: nothing is lost, received bytes stay with the connection.
     pub async fn wake(&mut self, seat: &Seat<'_>, timer: &mut Timer, times: HeadTimes) -> bool {
@@ -213,7 +216,8 @@ impl H1Client {
             0 => clock::deadline(self.head_at, times.headers),
             _ => clock::deadline(clock::now(), times.idle),
         };
-        // Not at once when it becomes too old: the next request may be on its way, and its answer says that it was the last.
+        // Not at once when it becomes too old: the next request may be on its way, and its answer
+        // says that it was the last.
         let too_old = self.most.1.filter(|_| self.requests > 0).map(|end| {
             let silent = clock::now() + SILENT;
             if end > silent { end } else { silent }
@@ -412,8 +416,8 @@ impl H1Client {
         }
     }
 
-    /// Says that nothing more will be sent, which with TLS has to fit into the socket. `false` when that failed, or
-    /// was not done in time.
+    /// Says that nothing more will be sent, which with TLS has to fit into the socket. `false` when
+    /// that failed, or was not done in time.
     async fn shut_down(&mut self, timer: &mut Timer, until: Option<Instant>) -> bool {
         poll_fn(|cx| match self.stream.poll_shutdown(cx) {
             Poll::Pending => timer.poll_at(cx, until).map(|()| false),
@@ -443,7 +447,8 @@ impl H1Client {
         .await;
     }
 
-    /// Returns whether an interim response can find out if a client that ended its sending side still listens.
+    /// Returns whether an interim response can find out if a client that ended its sending side
+    /// still listens.
     fn can_ask(&self) -> bool {
         !self.asked && !self.begun && self.version != Version::Http10
     }
@@ -608,8 +613,9 @@ impl Client for H1Client {
 
     fn begin_response(&mut self, response: &Outgoing<'_>) {
         self.begun = true;
-        // A short body that is still coming will be read and dropped; a long one ends the connection.
-        // Whether one that was never asked for comes, only the client knows (RFC 9110 §10.1.1).
+        // A short body that is still coming will be read and dropped; a long one ends the
+        // connection. Whether one that was never asked for comes, only the client knows (RFC 9110
+        // §10.1.1).
         let unasked = self.expects && self.body.received_bytes() == 0;
         let long = self.body.bytes_left().is_none_or(|left| left > DRAIN_BYTES);
         if !self.body.is_done() && (long || unasked) {
@@ -648,7 +654,8 @@ impl Client for H1Client {
     }
 
     fn stall_mark(&self) -> Option<StallMark> {
-        // The end of a Unix socket says nothing of what is missing: such a response is not cut for others.
+        // The end of a Unix socket says nothing of what is missing: such a response is not cut for
+        // others.
         let may_pass_for_whole = !self.stream.can_reset() && self.out.ends_with_connection();
         let own = self.out.taken_mark().wrapping_add(self.body.received_bytes());
         (!may_pass_for_whole).then(|| StallMark { own, ..StallMark::default() })

@@ -1,4 +1,5 @@
-//! HTTP/1 connections: the codec of [`crate::wire`] on a socket, towards clients and towards servers.
+//! HTTP/1 connections: the codec of [`crate::wire`] on a socket, towards clients and towards
+//! servers.
 
 pub mod client;
 pub mod origin;

@@ -1,5 +1,5 @@
-//! A connection to a server that speaks HTTP/1: writes requests, reads responses strictly, and knows
-//! whether it may carry another one.
+//! A connection to a server that speaks HTTP/1: writes requests, reads responses strictly, and
+//! knows whether it may carry another one.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -33,8 +33,8 @@ pub struct H1Origin {
     sent: bool,
     keep_alive: bool,
     tunnel: bool,
-    /// The server has reset the connection, and a write was told so. The system says it once: reads end from then on as
-    /// if the server had.
+    /// The server has reset the connection, and a write was told so. The system says it once: reads
+    /// end from then on as if the server had.
     reset: bool,
     uses: u32,
     /// The moment at which the last answer was complete.
@@ -168,7 +168,8 @@ impl H1Origin {
         !response::may_begin(self.inbox.data())
     }
 
-    /// Returns whether the start of the body may be none. What is there of one without chunks cannot be wrong.
+    /// Returns whether the start of the body may be none. What is there of one without chunks
+    /// cannot be wrong.
     #[must_use]
     pub fn may_be_broken(&self) -> bool {
         self.framing == Framing::Chunked || self.inbox.is_empty() && !self.body.is_done()

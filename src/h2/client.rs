@@ -20,7 +20,8 @@ use crate::wire::{Fault, Known, RequestHead, ResponseHead};
 const SETTLE_BYTES: u64 = 256 * 1024;
 const SETTLE_FOR: Duration = Duration::from_millis(500);
 
-/// Returns whether a stream is to become a tunnel: what is made of `CONNECT` with a protocol, and of nothing else.
+/// Returns whether a stream is to become a tunnel: what is made of `CONNECT` with a protocol, and
+/// of nothing else.
 fn asks_for_tunnel(head: &RequestHead) -> bool {
     head.fields.has(Known::Upgrade)
 }
@@ -29,8 +30,8 @@ fn asks_for_tunnel(head: &RequestHead) -> bool {
 #[derive(Debug)]
 pub struct H2Client {
     stream: Handle,
-    /// A head that has to wait until there is room: its status, its fields, the body it announces, and whether it is
-    /// all of the response.
+    /// A head that has to wait until there is room: its status, its fields, the body it announces,
+    /// and whether it is all of the response.
     late: Option<Box<(u16, Fields, BodyFraming, bool)>>,
     begun: bool,
     /// The stream is to become a tunnel (RFC 8441): what it carries is no body.
@@ -56,13 +57,14 @@ impl H2Client {
         Self { ends, ..self }
     }
 
-    /// From here on, what the client has no room for is left out: a flood of bad requests must not pile up answers.
+    /// From here on, what the client has no room for is left out: a flood of bad requests must not
+    /// pile up answers.
     pub fn become_impatient(&mut self) {
         self.impatient = true;
     }
 
-    /// After the answer: reads what is left of an unwanted body, within bounds. A client that is told to stop while it
-    /// sends may never look at the answer that came before.
+    /// After the answer: reads what is left of an unwanted body, within bounds. A client that is
+    /// told to stop while it sends may never look at the answer that came before.
     pub async fn settle(&mut self, timer: &mut Timer) {
         if self.stream.is_received() || !self.stream.is_sent() {
             return;
@@ -213,7 +215,8 @@ impl Client for H2Client {
 
     fn begin_response(&mut self, outgoing: &Outgoing<'_>) {
         let status = match outgoing.status {
-            // It would say that the tunnel is there (RFC 8441 §5), but the server has only answered.
+            // It would say that the tunnel is there (RFC 8441 §5), but the server has only
+            // answered.
             200..=299 if self.tunnel => 502,
             status => status,
         };

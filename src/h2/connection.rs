@@ -63,8 +63,9 @@ impl Connection {
         self.shared.borrow().streams() > 0
     }
 
-    /// Ready when the client has taken nothing for a while of what its streams have left to be sent, and others need that
-    /// memory: the connection is broken off then. For connections without streams; those make room by themselves.
+    /// Ready when the client has taken nothing for a while of what its streams have left to be
+    /// sent, and others need that memory: the connection is broken off then. For connections
+    /// without streams; those make room by themselves.
     pub fn poll_give_way(&mut self, cx: &Context<'_>, stall: &mut Stall) -> Poll<()> {
         let mut state = self.shared.borrow_mut();
         if state.unsent().is_empty() && !self.socket.is_flushing() {

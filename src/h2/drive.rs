@@ -1,4 +1,5 @@
-//! A connection's socket: reads frames, as many as are there, and writes what all streams have to say with one call.
+//! A connection's socket: reads frames, as many as are there, and writes what all streams have to
+//! say with one call.
 
 use std::cell::RefCell;
 use std::io::IoSlice;
@@ -15,7 +16,8 @@ use crate::wire::frames;
 const READS: usize = 8;
 /// Bytes that are kept of a frame that is not all there.
 const LIMIT: usize = 2 * (frames::HEAD + frames::MOST);
-/// The time, and the bytes, for which a side that broke a rule is read, so that it sees what it was told.
+/// The time, and the bytes, for which a side that broke a rule is read, so that it sees what it was
+/// told.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 const LINGER_READS: usize = 64;
 
@@ -64,7 +66,8 @@ impl<S: Transport> Socket<S> {
         Self { stream, inbox, flushing: false, waits: false }
     }
 
-    /// Reads and writes until it has to wait. Ready when the connection is over and everything that can be said has been.
+    /// Reads and writes until it has to wait. Ready when the connection is over and everything that
+    /// can be said has been.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -76,8 +79,8 @@ impl<S: Transport> Socket<S> {
         let stopped = self.read_socket(cx, &mut state, accept);
         state.heeded();
         if state.take_stirred() && !self.waits && state.ended().is_none() {
-            // What streams say now leaves together with what is here already. That the socket takes more is told once: if
-            // they say nothing, what was encrypted before still has to leave.
+            // What streams say now leaves together with what is here already. That the socket takes
+            // more is told once: if they say nothing, what was encrypted before still has to leave.
             self.waits = true;
             if self.flushing || !state.unsent().is_empty() {
                 cx.waker().wake_by_ref();
@@ -169,8 +172,8 @@ impl<S: Transport> Socket<S> {
         }
     }
 
-    /// Closes it. Whoever broke a rule is given the time to read which one: what it sent meanwhile would make the close a
-    /// reset, and that would take the answer away.
+    /// Closes it. Whoever broke a rule is given the time to read which one: what it sent meanwhile
+    /// would make the close a reset, and that would take the answer away.
     pub(super) async fn close_socket(mut self, ended: Option<Ended>, timer: &mut Timer) {
         if ended == Some(Ended::Lost) {
             return;

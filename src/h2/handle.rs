@@ -1,5 +1,5 @@
-//! A stream, as the request on it sees it: a body that comes and a body that goes, each no faster than the other side of
-//! the proxy takes it. The stream ends with it.
+//! A stream, as the request on it sees it: a body that comes and a body that goes, each no faster
+//! than the other side of the proxy takes it. The stream ends with it.
 
 use std::cell::{RefCell, RefMut};
 use std::io;
@@ -18,7 +18,8 @@ use crate::wire::{Fault, Known, ResponseHead, known};
 /// A connection, as all share it who have to do with it.
 pub(super) type SharedConnection = Rc<RefCell<State>>;
 
-/// Bytes by which a connection's window has to be opened for all who wait for it to have been let through something.
+/// Bytes by which a connection's window has to be opened for all who wait for it to have been let
+/// through something.
 const GRANT: u64 = 4096;
 
 /// A stream.
@@ -32,8 +33,8 @@ pub(super) struct Handle {
     /// The body has ended.
     ended: bool,
     trailers: Option<Fields>,
-    /// The bytes of the body so far, and how many a response was said to have. What a request says of itself is compared
-    /// where it is received.
+    /// The bytes of the body so far, and how many a response was said to have. What a request says
+    /// of itself is compared where it is received.
     received: u64,
     pub(super) expected: Option<u64>,
     sent: u64,
@@ -196,7 +197,8 @@ impl Handle {
         Poll::Ready(Ok(n))
     }
 
-    /// Ends what is sent. Without exactly the body that was announced it does not end: the stream is broken off later.
+    /// Ends what is sent. Without exactly the body that was announced it does not end: the stream
+    /// is broken off later.
     pub(super) fn finish_message(&mut self, trailers: Option<&Fields>) -> io::Result<()> {
         if !self.tally.is_whole() {
             self.tally.check_end()?;
@@ -230,8 +232,8 @@ impl Handle {
         let window = if opened { Holdup::OpenedWindow } else { Holdup::Window };
         let (shared, holdup) = match state.obstacle(self.slot) {
             Obstacle::StreamWindow => (0, window),
-            // What others of the connection send of it is no movement of the client, and a few bytes are none for all of
-            // them.
+            // What others of the connection send of it is no movement of the client, and a few
+            // bytes are none for all of them.
             Obstacle::ConnectionWindow => (state.bytes_granted() / GRANT, window),
             Obstacle::Socket => (state.bytes_left(), Holdup::Socket),
         };
@@ -264,7 +266,8 @@ pub(super) struct FieldBlock<'a> {
 }
 
 impl FieldBlock<'_> {
-    /// A field, unless it concerns a connection of HTTP/1: those must not be sent (RFC 9113 §8.2.2).
+    /// A field, unless it concerns a connection of HTTP/1: those must not be sent (RFC 9113
+    /// §8.2.2).
     pub(super) fn put_field(&mut self, name: &[u8], value: &[u8], known: Known) {
         if !known.is_of_http_1() {
             self.encoder.field(self.out, name, value, known);

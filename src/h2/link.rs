@@ -1,5 +1,5 @@
-//! An HTTP/2 connection to a server, shared by the requests of a worker: a task reads and writes its frames, and
-//! each request has a stream of its own.
+//! An HTTP/2 connection to a server, shared by the requests of a worker: a task reads and writes
+//! its frames, and each request has a stream of its own.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -25,15 +25,15 @@ use crate::wire::{Fault, RequestHead};
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// Streams at the same time, if the server allows as many.
 pub const STREAMS: u32 = 100;
-/// Bytes that a server may send ahead on all streams together: as much as all of them, so that clients that read slowly
-/// never hold up those that share their connection.
+/// Bytes that a server may send ahead on all streams together: as much as all of them, so that
+/// clients that read slowly never hold up those that share their connection.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS + SLACK;
 /// Memory for a head that is kept for the next one.
 const DRAFT: usize = 16 * 1024;
 /// The longest time for the last word to a server.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// The time for which a server may take nothing of what waits for it before nothing new is sent there, and before the connection
-/// is taken for dead.
+/// The time for which a server may take nothing of what waits for it before nothing new is sent
+/// there, and before the connection is taken for dead.
 const STALLED: Duration = Duration::from_millis(500);
 const DEAD: Duration = Duration::from_secs(10);
 
@@ -86,7 +86,8 @@ impl Accept for NoClient {
 }
 
 impl Link {
-    /// Starts to speak HTTP/2 on a fresh connection. What the server says to that is seen by the first request.
+    /// Starts to speak HTTP/2 on a fresh connection. What the server says to that is seen by the
+    /// first request.
     #[must_use]
     pub fn new(
         stream: Stream,
@@ -126,7 +127,8 @@ impl Link {
         let weak = Rc::downgrade(&link);
         let mut socket = Socket::new(stream, &[]);
         spawn_local(async move {
-            // It ends with the connection, or when nobody can begin a stream any more and the last one has ended.
+            // It ends with the connection, or when nobody can begin a stream any more and the last
+            // one has ended.
             let (mut timer, mut until) = (Timer::default(), None);
             poll_fn(|cx| {
                 if socket.poll(cx, &shared, &mut NoClient).is_ready() {
@@ -201,7 +203,8 @@ impl Link {
         self.made_with
     }
 
-    /// Returns whether it has been without streams for so long that it should be closed, or stands in somebody's way.
+    /// Returns whether it has been without streams for so long that it should be closed, or stands
+    /// in somebody's way.
     #[must_use]
     pub fn is_stale(&self, now: Instant) -> bool {
         self.is_idle()

@@ -1,5 +1,5 @@
-//! HTTP/2 on both sides: a connection is a [`state::State`] and a task that reads and writes its socket, and a stream looks
-//! like any other client or server.
+//! HTTP/2 on both sides: a connection is a [`state::State`] and a task that reads and writes its
+//! socket, and a stream looks like any other client or server.
 
 pub mod client;
 pub mod connection;

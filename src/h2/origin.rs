@@ -1,4 +1,5 @@
-//! One stream of an HTTP/2 connection to a server: a request that is being written and a response that is being read.
+//! One stream of an HTTP/2 connection to a server: a request that is being written and a response
+//! that is being read.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -78,14 +79,16 @@ impl H2Origin {
         self.place.0.has_settled()
     }
 
-    /// Returns the buffer for the head of the request, in the form of HTTP/1: the one that all who write heads know.
+    /// Returns the buffer for the head of the request, in the form of HTTP/1: the one that all who
+    /// write heads know.
     pub fn begin_request(&mut self) -> &mut Vec<u8> {
         self.draft = self.place.0.borrow_draft();
         &mut self.draft
     }
 
-    /// Sends the head that was written, which has announced a body like this. What goes wrong shows when the response
-    /// is read. What the client guarded in `request` is guarded here too (RFC 7541 §6.2.3).
+    /// Sends the head that was written, which has announced a body like this. What goes wrong shows
+    /// when the response is read. What the client guarded in `request` is guarded here too (RFC
+    /// 7541 §6.2.3).
     pub fn send_head(&mut self, coding: BodyFraming, request: Option<&Fields>) {
         let whole = coding == BodyFraming::Exactly(0);
         let draft = std::mem::take(&mut self.draft);
@@ -165,7 +168,8 @@ impl H2Origin {
             Framing::None if self.head.status != 101 && !self.bodiless => Some(0),
             Framing::None | Framing::Chunked | Framing::UntilClose => None,
         };
-        // What is known to be wrong before anything was sent to the client is an answer of the proxy's own.
+        // What is known to be wrong before anything was sent to the client is an answer of the
+        // proxy's own.
         match stream.broken_ahead() {
             Some(StreamEnd::Connection(Ended::Lost)) => {
                 Poll::Ready(Err(HeadError::Closed { any: true }))
@@ -201,8 +205,8 @@ impl H2Origin {
         self.closed = false;
     }
 
-    /// Notes that it took too long. Should the connection be dead, others must not wait on it too; who has heard another answer
-    /// meanwhile knows that it is not.
+    /// Notes that it took too long. Should the connection be dead, others must not wait on it too;
+    /// who has heard another answer meanwhile knows that it is not.
     pub fn doubt_connection(&self) {
         if self.place.0.answers_heard() == self.heard {
             self.place.0.retire();
@@ -280,8 +284,9 @@ impl<'a> OutgoingRequest<'a> {
         Some(())
     }
 
-    /// Writes it as HTTP/2 does (RFC 9113 §8.3.1). It asks for a tunnel (RFC 8441 §4) only where the server takes that;
-    /// elsewhere it is what it is without `Upgrade`, which nobody has to obey (RFC 9110 §7.8).
+    /// Writes it as HTTP/2 does (RFC 9113 §8.3.1). It asks for a tunnel (RFC 8441 §4) only where
+    /// the server takes that; elsewhere it is what it is without `Upgrade`, which nobody has to
+    /// obey (RFC 9110 §7.8).
     fn write_fields(
         &self,
         block: &mut FieldBlock<'_>,

@@ -18,8 +18,8 @@ use crate::upstream::{Upstream, outlier};
 
 /// The pause between two looks while servers are unreachable.
 const LOOK: Duration = Duration::from_millis(100);
-/// The longest time without a look while none is known to be. A timer ten times a second would be most of what a proxy
-/// without traffic does.
+/// The longest time without a look while none is known to be. A timer ten times a second would be
+/// most of what a proxy without traffic does.
 const SELDOM: Duration = Duration::from_secs(1);
 /// The longest pause between two questions to one server; the first one is a look long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -53,7 +53,8 @@ impl Recovery {
         Self { upstreams: Vec::new(), away: HashMap::new(), look: now }
     }
 
-    /// Waits until it is time to look again, or until a server becomes unreachable where none has been.
+    /// Waits until it is time to look again, or until a server becomes unreachable where none has
+    /// been.
     pub(super) async fn await_look(&self) {
         match self.away.is_empty() {
             true => tokio::select! {

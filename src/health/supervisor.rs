@@ -88,8 +88,8 @@ impl Supervisor {
         Ok(Self { orders: Some(orders), unchecked, thread: Some(thread) })
     }
 
-    /// Checks the servers of these upstreams that are to be checked from now on. Servers for which nothing changed do
-    /// not notice.
+    /// Checks the servers of these upstreams that are to be checked from now on. Servers for which
+    /// nothing changed do not notice.
     pub fn follow_upstreams(&self, upstreams: &[Arc<Upstream>]) {
         let subjects = upstreams.iter().flat_map(|upstream| {
             let members = upstream.members();

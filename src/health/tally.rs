@@ -22,14 +22,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// A server that was never asked. `fall` failures in a row make it unhealthy, `rise` successes in
-    /// a row healthy again.
+    /// A server that was never asked. `fall` failures in a row make it unhealthy, `rise` successes
+    /// in a row healthy again.
     #[must_use]
     pub fn new(fall: NonZeroU32, rise: NonZeroU32) -> Self {
         Self { fall: fall.get(), rise: rise.get(), up: None, against: 0 }
     }
 
-    /// Counts an answer. The first one decides alone: there is nothing yet that it could contradict.
+    /// Counts an answer. The first one decides alone: there is nothing yet that it could
+    /// contradict.
     pub fn record_answer(&mut self, ok: bool) -> Option<HealthChange> {
         let believed = match self.up {
             None => true,

@@ -1,9 +1,10 @@
 //! What the head of a message said about its body, and whether exactly that was written.
 //!
-//! Whoever writes a message counts with a [`BodyTally`], in HTTP/1 ([`super::Outbox`]) and in HTTP/2 (`h2::handle`),
-//! towards servers and clients: a peer that waits for bytes which never come would take the next message on the
-//! connection for them. A message that is not exactly what was announced has failed, whoever is to blame; its
-//! connection or stream is broken off, and never used again.
+//! Whoever writes a message counts with a [`BodyTally`], in HTTP/1 ([`super::Outbox`]) and in
+//! HTTP/2 (`h2::handle`), towards servers and clients: a peer that waits for bytes which never come
+//! would take the next message on the connection for them. A message that is not exactly what was
+//! announced has failed, whoever is to blame; its connection or stream is broken off, and never
+//! used again.
 
 use std::io;
 
@@ -108,7 +109,8 @@ impl BodyTally {
         Ok(())
     }
 
-    /// Returns whether the message has ended, with exactly the announced bytes. True before the first message.
+    /// Returns whether the message has ended, with exactly the announced bytes. True before the
+    /// first message.
     #[inline]
     #[must_use]
     pub fn is_whole(&self) -> bool {

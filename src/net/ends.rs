@@ -1,4 +1,5 @@
-//! Whose a connection is, as servers are told that read a PROXY header (HAProxy, `proxy-protocol.txt`).
+//! Whose a connection is, as servers are told that read a PROXY header (HAProxy,
+//! `proxy-protocol.txt`).
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,14 +21,16 @@ const CRC32C: u8 = 0x03;
 /// The two ends of a client's connection.
 #[derive(Debug)]
 pub struct Ends {
-    /// Unique in the process. A connection to a server that was told of them is of use to no other client.
+    /// Unique in the process. A connection to a server that was told of them is of use to no other
+    /// client.
     pub id: u64,
     v1: Box<[u8]>,
     v2: Box<[u8]>,
 }
 
 impl Ends {
-    /// A connection from `client` to `server`. Extensions that came with it are passed on in version 2.
+    /// A connection from `client` to `server`. Extensions that came with it are passed on in
+    /// version 2.
     #[must_use]
     pub fn new<'t>(
         client: SocketAddr,
@@ -69,7 +72,8 @@ impl Ends {
     }
 }
 
-/// The terms that a connection was made with. It carries only requests that would have made it with the same.
+/// The terms that a connection was made with. It carries only requests that would have made it with
+/// the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MadeWith {
     /// The id of its TLS settings; 0 without TLS.

@@ -1,4 +1,5 @@
-//! Requests that the proxy makes for itself: key sets, traces, authentication servers, its own admin endpoint.
+//! Requests that the proxy makes for itself: key sets, traces, authentication servers, its own
+//! admin endpoint.
 //!
 //! Off the data path, so hyper speaks here. There is no deadline inside: every caller has one.
 
@@ -148,7 +149,8 @@ impl Remote {
     }
 }
 
-/// Takes user and password out of a URL: they are credentials (RFC 7617) and no part of `Host` (RFC 9110 §4.2.4).
+/// Takes user and password out of a URL: they are credentials (RFC 7617) and no part of `Host` (RFC
+/// 9110 §4.2.4).
 fn without_credentials(uri: Uri) -> Result<(Uri, Option<HeaderValue>), String> {
     let Some((user, host)) = uri.authority().and_then(|all| all.as_str().rsplit_once('@')) else {
         return Ok((uri, None));

@@ -1,4 +1,5 @@
-//! Bytes between sockets and the codec: streams, borrowed buffers, body readers and writers, timers.
+//! Bytes between sockets and the codec: streams, borrowed buffers, body readers and writers,
+//! timers.
 //!
 //! Nothing here knows about routes or servers. Everything is polled from one task per client
 //! connection, on one thread, so there are no locks and no wake-ups between tasks.

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// The connections to all servers, and the most there may be: descriptors are shared with clients and the rest of the process.
+/// The connections to all servers, and the most there may be: descriptors are shared with clients
+/// and the rest of the process.
 static ALL: AtomicU32 = AtomicU32::new(0);
 static MOST: AtomicU32 = AtomicU32::new(u32::MAX);
-/// The pause between two looks of somebody who waits for others to close any: those of other servers do not tell.
+/// The pause between two looks of somebody who waits for others to close any: those of other
+/// servers do not tell.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Sets how many connections all servers may have open together.

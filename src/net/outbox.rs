@@ -1,4 +1,5 @@
-//! What leaves a connection: a head that waits for its first body bytes, then the body in its framing.
+//! What leaves a connection: a head that waits for its first body bytes, then the body in its
+//! framing.
 //!
 //! Head and first body bytes go out with one system call. Body bytes are written from wherever
 //! they were read into; only what has to be finished later (the rest of a head or of a chunk's
@@ -46,14 +47,16 @@ impl Outbox {
         self.tally = BodyTally::new(coding);
     }
 
-    /// Returns whether the last message has ended, with exactly the body that its head announced. What is not may not be
-    /// followed by another one, and its connection must not end as if it were.
+    /// Returns whether the last message has ended, with exactly the body that its head announced.
+    /// What is not may not be followed by another one, and its connection must not end as if it
+    /// were.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.tally.is_whole()
     }
 
-    /// Returns the buffer that a head is written to; it is sent with the first body bytes or at the next flush.
+    /// Returns the buffer that a head is written to; it is sent with the first body bytes or at the
+    /// next flush.
     pub fn head_buffer(&mut self) -> &mut Vec<u8> {
         if self.pending.capacity() == 0 {
             self.pending = spare::take_memory();
@@ -94,8 +97,8 @@ impl Outbox {
     /// are done with; `data` must start with the bytes that were left over last time.
     ///
     /// # Errors
-    /// Whatever the system says, or a [`super::Mismatch`] instead of more bytes than were announced. The connection
-    /// is of no use afterwards.
+    /// Whatever the system says, or a [`super::Mismatch`] instead of more bytes than were
+    /// announced. The connection is of no use afterwards.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -117,7 +120,8 @@ impl Outbox {
     /// Ends the body and writes everything that is left.
     ///
     /// # Errors
-    /// Whatever the system says, or a [`super::Mismatch`] when fewer bytes were written than were announced.
+    /// Whatever the system says, or a [`super::Mismatch`] when fewer bytes were written than were
+    /// announced.
     pub fn poll_finish(
         &mut self,
         cx: &mut Context<'_>,
@@ -273,7 +277,8 @@ impl Outbox {
     }
 }
 
-/// Writes what the system takes; where somebody insists on it, what it takes although it has not said so too.
+/// Writes what the system takes; where somebody insists on it, what it takes although it has not
+/// said so too.
 #[inline]
 fn write_slices(
     insists: &mut bool,

@@ -1,4 +1,5 @@
-//! How many client connections may be open: of each listener, and of all of them, which share the descriptors.
+//! How many client connections may be open: of each listener, and of all of them, which share the
+//! descriptors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -12,8 +13,8 @@ static FREED: Notify = Notify::const_new();
 /// Connections that wait for a place or are told that there is none.
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
-/// Connections that may wait for a place, over all listeners; descriptors are kept back for them. Those beyond stay in the
-/// listening sockets' queues.
+/// Connections that may wait for a place, over all listeners; descriptors are kept back for them.
+/// Those beyond stay in the listening sockets' queues.
 pub const MOST_WAITING: u32 = 48;
 /// And on one listener, so that one that is full leaves room for others.
 const MOST_WAITING_ON_ONE: u32 = 32;
@@ -91,8 +92,8 @@ pub fn open_and_allowed() -> (u32, u32) {
     (ALL.open.load(Relaxed), ALL.most.load(Relaxed))
 }
 
-/// Asks those workers for an idle connection that have any, of whichever listener; no more than `most` are asked for at a
-/// time.
+/// Asks those workers for an idle connection that have any, of whichever listener; no more than
+/// `most` are asked for at a time.
 pub fn want_any(most: u32) {
     ALL.want_place(most);
 }
@@ -160,7 +161,8 @@ impl Room {
         self.places.make_wanted_room(make);
     }
 
-    /// Returns whether so few places are left that connections should not be kept beyond their answers.
+    /// Returns whether so few places are left that connections should not be kept beyond their
+    /// answers.
     #[inline]
     #[must_use]
     pub fn is_crowded(&self) -> bool {

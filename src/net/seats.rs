@@ -1,8 +1,10 @@
-//! The client connections of a worker, and which of them are idle, in the order in which they became so.
+//! The client connections of a worker, and which of them are idle, in the order in which they
+//! became so.
 //!
-//! A connection that stands aside joins the end of a list and leaves it from anywhere, both in constant time: it does so
-//! between any two requests. Whoever needs room asks the first one to go. The asked one looks once more whether its client
-//! has sent something, and only then closes: nobody who has asked for something is cut off.
+//! A connection that stands aside joins the end of a list and leaves it from anywhere, both in
+//! constant time: it does so between any two requests. Whoever needs room asks the first one to go.
+//! The asked one looks once more whether its client has sent something, and only then closes:
+//! nobody who has asked for something is cut off.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -13,7 +15,8 @@ use std::time::Duration;
 use super::waitlist::{Linked, WaitLink, WaitList};
 use crate::clock;
 
-/// The time that a client may take over a handshake or a head before others go before it, in milliseconds.
+/// The time that a client may take over a handshake or a head before others go before it, in
+/// milliseconds.
 const SLOW: u64 = Duration::from_secs(1).as_millis() as u64;
 
 /// The activity of a connection.
@@ -55,7 +58,8 @@ impl Linked for SeatPlace {
     }
 }
 
-/// The connections of a listener: those that wait for a request, and those that wait for the rest of something.
+/// The connections of a listener: those that wait for a request, and those that wait for the rest
+/// of something.
 #[derive(Debug)]
 struct SeatQueues {
     listener: u16,
@@ -121,8 +125,9 @@ impl Seats {
         }
     }
 
-    /// Asks the connection to go that has been idle for the longest time, of one listener or of all. If none is idle, one
-    /// that is slow to say what it wants. `false` when there is none either.
+    /// Asks the connection to go that has been idle for the longest time, of one listener or of
+    /// all. If none is idle, one that is slow to say what it wants. `false` when there is none
+    /// either.
     pub fn make_room(&self, listener: Option<u16>) -> bool {
         let mut inner = self.0.borrow_mut();
         let now = clock::millis(clock::now());
@@ -209,8 +214,8 @@ impl Seat<'_> {
         self.place
     }
 
-    /// The connection waits for something. Where it waits for it already, it stays where it is. `true` when it was asked
-    /// to go.
+    /// The connection waits for something. Where it waits for it already, it stays where it is.
+    /// `true` when it was asked to go.
     #[inline]
     pub fn begin_wait(&self, wait: SeatWait) -> bool {
         let mut inner = self.seats.0.borrow_mut();
@@ -253,7 +258,8 @@ impl Seat<'_> {
         inner.begun += usize::from(!begun);
     }
 
-    /// Waits for the end of something that the client may take its time over; `None` when the connection is asked to go.
+    /// Waits for the end of something that the client may take its time over; `None` when the
+    /// connection is asked to go.
     pub async fn unless_asked<T>(&self, rest: impl Future<Output = T>) -> Option<T> {
         let mut rest = pin!(rest);
         let ended = poll_fn(|cx| match rest.as_mut().poll(cx) {

@@ -1,14 +1,16 @@
 //! Responses that wait for their clients to take what is there for them.
 //!
-//! They hold memory, and what all requests may hold together is bounded (`runtime.request_memory`). When a request finds no
-//! room, those go first whose clients have taken nothing for longest. A worker lists its responses as they begin to wait, in
-//! constant time; whoever needs room asks the first one of a list. The asked one looks once more whether its client has
-//! moved, and is cut only if it has not: a client that goes on reading, however slowly, keeps its response.
+//! They hold memory, and what all requests may hold together is bounded (`runtime.request_memory`).
+//! When a request finds no room, those go first whose clients have taken nothing for longest. A
+//! worker lists its responses as they begin to wait, in constant time; whoever needs room asks the
+//! first one of a list. The asked one looks once more whether its client has moved, and is cut only
+//! if it has not: a client that goes on reading, however slowly, keeps its response.
 //!
-//! A client that opens its windows of HTTP/2 is heard at once. What a client takes from its socket is not: its system tells of
-//! it in steps (up to half of its receive buffer), and this one says that it may write once a third of what it
-//! keeps has left. So a response that waits for a socket is looked at by a write that nobody has announced: once soon, to
-//! use up what there is room for whether or not anybody reads, and then before it is cut. What the client's system has
+//! A client that opens its windows of HTTP/2 is heard at once. What a client takes from its socket
+//! is not: its system tells of it in steps (up to half of its receive buffer), and this one says
+//! that it may write once a third of what it keeps has left. So a response that waits for a socket
+//! is looked at by a write that nobody has announced: once soon, to use up what there is room for
+//! whether or not anybody reads, and then before it is cut. What the client's system has
 //! acknowledged meanwhile counts too ([`super::Stream::count_untaken`]).
 
 use std::cell::RefCell;
@@ -24,11 +26,13 @@ use crate::clock::{self, Instant};
 const WINDOW_STILL: Duration = Duration::from_secs(5);
 /// The same for a client that has opened its windows before: many open them in large steps.
 const OPENED_STILL: Duration = Duration::from_secs(30);
-/// The same for one that waits for a socket, of which a movement may not be seen for a while: Linux tells of 96 KiB at once.
+/// The same for one that waits for a socket, of which a movement may not be seen for a while: Linux
+/// tells of 96 KiB at once.
 const SOCKET_STILL: Duration = Duration::from_secs(20);
 /// The time after which one is looked at that has begun to wait for a socket.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Responses that are asked at once, and the part of all memory that is made free then, if so many have been still.
+/// Responses that are asked at once, and the part of all memory that is made free then, if so many
+/// have been still.
 const AT_ONCE: usize = 8;
 const FREED_PART: usize = 16;
 /// Responses that are looked at for the first time whenever somebody needs room.
@@ -63,11 +67,13 @@ pub enum Holdup {
 pub struct StallMark {
     /// The exchange's own progress.
     pub own: u64,
-    /// Bytes that the client has let through on the connection that the exchange shares with others, if it waits for that.
+    /// Bytes that the client has let through on the connection that the exchange shares with
+    /// others, if it waits for that.
     pub shared: u64,
     /// The thing that is waited for.
     pub holdup: Holdup,
-    /// Bytes that the client's system has not acknowledged, where that is known; told after a look alone.
+    /// Bytes that the client's system has not acknowledged, where that is known; told after a look
+    /// alone.
     pub untaken: Option<u32>,
 }
 
@@ -76,7 +82,8 @@ pub struct StallMark {
 pub enum StallStep {
     /// The response goes on waiting.
     Wait,
-    /// The response was asked: it has to try once more whether its client takes anything, and say that it waits again.
+    /// The response was asked: it has to try once more whether its client takes anything, and say
+    /// that it waits again.
     Look,
     /// The client has not moved, and the memory is needed: the response ends.
     Cut,
@@ -207,7 +214,8 @@ impl StallTable {
         Some(list)
     }
 
-    /// Has those looked at that have begun to wait for their sockets a while ago; no more than `most`.
+    /// Has those looked at that have begun to wait for their sockets a while ago; no more than
+    /// `most`.
     fn look_at_fresh(&mut self, most: usize, now: Instant) {
         for _ in 0..most {
             let Some((at, _)) = self.first_due(StallList::Fresh, now) else { return };
@@ -230,8 +238,9 @@ impl StallTable {
     }
 }
 
-/// Asks the responses of this worker to go whose clients have taken nothing for longest, because somebody needs so many bytes.
-/// They are a few, because others will need some too; `false` when none has been still for long enough.
+/// Asks the responses of this worker to go whose clients have taken nothing for longest, because
+/// somebody needs so many bytes. They are a few, because others will need some too; `false` when
+/// none has been still for long enough.
 pub fn ask_stillest(bytes: usize) -> bool {
     let now = clock::now();
     STALLS.with_borrow_mut(|table| {
@@ -241,7 +250,8 @@ pub fn ask_stillest(bytes: usize) -> bool {
     })
 }
 
-/// Asks for a response of other workers, because somebody needs so many bytes; no more than `most` are asked for at a time.
+/// Asks for a response of other workers, because somebody needs so many bytes; no more than `most`
+/// are asked for at a time.
 pub fn want_others(bytes: usize, most: u32) {
     NEEDED.store(bytes, Relaxed);
     let one_more = |wanted: u32| (wanted < most).then_some(wanted + 1);
@@ -262,8 +272,9 @@ pub fn heed_others() {
     }
 }
 
-/// Has those looked at that have begun to wait for their sockets, when more than half of the memory is taken: should it become
-/// full, it is known which of them do not move. No more than `most` of them.
+/// Has those looked at that have begun to wait for their sockets, when more than half of the memory
+/// is taken: should it become full, it is known which of them do not move. No more than `most` of
+/// them.
 pub fn look_ahead(most: usize) {
     if held::exceeds(2, 0) {
         let now = clock::now();
@@ -283,7 +294,8 @@ pub fn times_cut() -> u64 {
     CUT.load(Relaxed)
 }
 
-/// The waiting of one response for its client. It is listed while it waits, and belongs to the task that says so.
+/// The waiting of one response for its client. It is listed while it waits, and belongs to the task
+/// that says so.
 #[derive(Debug, Default)]
 pub struct Stall {
     place: Option<u32>,

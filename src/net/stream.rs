@@ -14,7 +14,8 @@ use tokio_rustls::TlsStream;
 use super::held::Weight;
 use super::{Address, untaken};
 
-/// The part of a socket that moving the bytes of a connection needs. There are real ones, and one that a simulation makes up.
+/// The part of a socket that moving the bytes of a connection needs. There are real ones, and one
+/// that a simulation makes up.
 pub trait Transport {
     /// Ready when [`Transport::poll_read`] is worth a try: until then a reader needs no buffer.
     ///
@@ -40,8 +41,8 @@ pub trait Transport {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>>;
 
-    /// Tries a write that was not possible, although the system has not said that it is now: it says so only when a third
-    /// of what it may keep for the other side has left.
+    /// Tries a write that was not possible, although the system has not said that it is now: it
+    /// says so only when a third of what it may keep for the other side has left.
     ///
     /// # Errors
     /// As for [`Transport::poll_read`].
@@ -88,12 +89,13 @@ pub struct Secure {
     unsent: Weight,
 }
 
-/// Bytes that rustls encrypts ahead at most (`set_buffer_limit`), which tells nobody how much of that it has.
+/// Bytes that rustls encrypts ahead at most (`set_buffer_limit`), which tells nobody how much of
+/// that it has.
 const AHEAD: usize = 64 * 1024;
 
 impl Secure {
-    /// Sends what is encrypted, as far as the system takes it, whatever it has said before. Returns whether it took
-    /// anything.
+    /// Sends what is encrypted, as far as the system takes it, whatever it has said before. Returns
+    /// whether it took anything.
     fn send_encrypted(&mut self) -> io::Result<bool> {
         let mut any = false;
         loop {
@@ -161,8 +163,8 @@ impl Stream {
             Stream::Memory(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
             Stream::Tls(secure) => {
                 match ready!(Pin::new(&mut secure.stream).poll_read(cx, &mut buf)) {
-                    // Many clients close without saying so first. What they send tells by itself whether it is whole;
-                    // what servers send may not.
+                    // Many clients close without saying so first. What they send tells by itself
+                    // whether it is whole; what servers send may not.
                     Err(error)
                         if is_abrupt(&error) && matches!(secure.stream, TlsStream::Server(_)) => {}
                     read => read?,
@@ -243,8 +245,8 @@ impl Stream {
         }
     }
 
-    /// Tries to send what was encrypted although the system has not said that it takes more. Returns whether it took
-    /// anything; there is nothing to send without TLS.
+    /// Tries to send what was encrypted although the system has not said that it takes more.
+    /// Returns whether it took anything; there is nothing to send without TLS.
     ///
     /// # Errors
     /// Whatever the system says.
@@ -266,8 +268,8 @@ impl Stream {
         }
     }
 
-    /// Returns whether an idle connection still is what it should be: open, with nothing to read. Costs a
-    /// system call only if the reactor has seen an event since the last read.
+    /// Returns whether an idle connection still is what it should be: open, with nothing to read.
+    /// Costs a system call only if the reactor has seen an event since the last read.
     pub fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0; 1];
         self.poll_read(cx, &mut byte).is_pending()
@@ -315,8 +317,8 @@ impl Stream {
         }
     }
 
-    /// Returns whether the socket has failed in a way that reading does not tell, because the end of the
-    /// stream came before it.
+    /// Returns whether the socket has failed in a way that reading does not tell, because the end
+    /// of the stream came before it.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         let error = match self {
@@ -329,7 +331,8 @@ impl Stream {
         !matches!(error, Ok(None))
     }
 
-    /// Counts the bytes that were sent and that the other side's system has not acknowledged. `None` where nobody tells.
+    /// Counts the bytes that were sent and that the other side's system has not acknowledged.
+    /// `None` where nobody tells.
     #[must_use]
     pub fn count_untaken(&self) -> Option<u32> {
         let (local, remote) = self.both_ends()?;

@@ -21,7 +21,8 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// The same for another task. Making one is an entry in the runtime's wheel, and so is ending it.
+    /// The same for another task. Making one is an entry in the runtime's wheel, and so is ending
+    /// it.
     #[must_use]
     pub fn handed_on(self) -> Self {
         Self { registered: false, ..self }

@@ -1,9 +1,10 @@
-//! The bytes that were sent on a connection of TCP and that the other side's system has not acknowledged, as this one counts
-//! them (`sock_diag(7)`).
+//! The bytes that were sent on a connection of TCP and that the other side's system has not
+//! acknowledged, as this one counts them (`sock_diag(7)`).
 //!
-//! That a socket takes more says less: a system that is short of memory for sockets takes nothing for a long time, however
-//! fast the other side reads. The answer is there as soon as the question is asked, so nothing waits; it costs two calls,
-//! and is asked for only where somebody may be cut for not reading.
+//! That a socket takes more says less: a system that is short of memory for sockets takes nothing
+//! for a long time, however fast the other side reads. The answer is there as soon as the question
+//! is asked, so nothing waits; it costs two calls, and is asked for only where somebody may be cut
+//! for not reading.
 
 use std::cell::{Cell, OnceCell};
 use std::io::Read;
@@ -11,7 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// `AF_NETLINK`, `NETLINK_SOCK_DIAG`, `SOCK_DIAG_BY_FAMILY`, `NLM_F_REQUEST` and `IPPROTO_TCP` of Linux.
+/// `AF_NETLINK`, `NETLINK_SOCK_DIAG`, `SOCK_DIAG_BY_FAMILY`, `NLM_F_REQUEST` and `IPPROTO_TCP` of
+/// Linux.
 const NETLINK: i32 = 16;
 const SOCK_DIAG: i32 = 4;
 const BY_FAMILY: u16 = 20;
@@ -19,7 +21,8 @@ const REQUEST: u16 = 1;
 const TCP: u8 = 6;
 /// `AF_INET` and `AF_INET6`.
 const FAMILIES: [u8; 2] = [2, 10];
-/// The length of `struct nlmsghdr` and of `struct inet_diag_req_v2`, and the place of `idiag_wqueue` in an answer.
+/// The length of `struct nlmsghdr` and of `struct inet_diag_req_v2`, and the place of
+/// `idiag_wqueue` in an answer.
 const HEADER: usize = 16;
 const QUESTION: usize = 56;
 const UNTAKEN_AT: usize = HEADER + 4 + 48 + 4 + 4;

@@ -1,5 +1,6 @@
-//! Lists of those who wait, in the order in which they began to. They are joined at an end and left from anywhere, both in
-//! constant time and without memory of their own: the places that are listed carry the links.
+//! Lists of those who wait, in the order in which they began to. They are joined at an end and left
+//! from anywhere, both in constant time and without memory of their own: the places that are listed
+//! carry the links.
 
 /// No place.
 const NONE: u32 = u32::MAX;

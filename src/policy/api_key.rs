@@ -30,7 +30,8 @@ impl ApiKeys {
         Ok(Self { header: header.to_ascii_lowercase().into_bytes().into(), keys })
     }
 
-    /// Returns whose key it is. Takes the same time for every key, so that none can be guessed bit by bit.
+    /// Returns whose key it is. Takes the same time for every key, so that none can be guessed bit
+    /// by bit.
     #[must_use]
     pub fn owner_of(&self, given: &[u8]) -> Option<&str> {
         let given: [u8; 32] = Sha256::digest(given).into();

@@ -1,9 +1,10 @@
-//! `auth.NAME.basic`: clients known by name and password (RFC 7617), kept as bcrypt or argon2 hashes in the form
-//! of Apache's htpasswd.
+//! `auth.NAME.basic`: clients known by name and password (RFC 7617), kept as bcrypt or argon2
+//! hashes in the form of Apache's htpasswd.
 //!
-//! Verifying one takes as long as it is meant to take, so it happens on threads of its own, two at a time per policy, and is
-//! remembered for a few minutes, by all workers. Guesses are limited so that they keep nobody else out: one client's
-//! are verified one at a time, and only a few for one name may wait. Who is remembered waits for nobody.
+//! Verifying one takes as long as it is meant to take, so it happens on threads of its own, two at
+//! a time per policy, and is remembered for a few minutes, by all workers. Guesses are limited so
+//! that they keep nobody else out: one client's are verified one at a time, and only a few for one
+//! name may wait. Who is remembered waits for nobody.
 
 mod credentials;
 mod remembered;
@@ -53,7 +54,8 @@ pub struct Basic {
     known: KnownPasswords,
     places: Arc<Semaphore>,
     waiting: AtomicU32,
-    /// One verification at a time for the same credentials: whoever comes second finds it remembered.
+    /// One verification at a time for the same credentials: whoever comes second finds it
+    /// remembered.
     same: Box<[Semaphore]>,
     clients: Box<[VerifierGroup]>,
     names: Box<[AtomicU32]>,
@@ -154,7 +156,8 @@ impl Basic {
         tokio::time::timeout(PATIENCE, verified).await.unwrap_or(Err(Busy::Full))
     }
 
-    /// Waits for its turn among all, among those with the same credentials, for the same name and of the same client.
+    /// Waits for its turn among all, among those with the same credentials, for the same name and
+    /// of the same client.
     async fn in_turn(
         &self,
         credentials: Credentials,

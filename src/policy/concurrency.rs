@@ -1,5 +1,5 @@
-//! `concurrency`: how many requests may be under way at a time, for each value of a key, and how many may wait
-//! until one of them has ended.
+//! `concurrency`: how many requests may be under way at a time, for each value of a key, and how
+//! many may wait until one of them has ended.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -39,8 +39,8 @@ pub enum KeptOut {
 }
 
 impl Concurrency {
-    /// Lets a request in, at once or when its turn comes. Those that wait are served in their order; with several
-    /// keys, whoever comes while there is room for his own does not wait.
+    /// Lets a request in, at once or when its turn comes. Those that wait are served in their
+    /// order; with several keys, whoever comes while there is room for his own does not wait.
     ///
     /// # Errors
     /// [`KeptOut`].

@@ -40,8 +40,8 @@ impl Cors {
         self.any || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
 
-    /// The fields of any answer to a request from `origin`. A page that may not read the answer gets it without
-    /// them, and its browser keeps it away.
+    /// The fields of any answer to a request from `origin`. A page that may not read the answer
+    /// gets it without them, and its browser keeps it away.
     pub fn answer_fields<'a>(&'a self, origin: Option<&'a [u8]>, out: &mut Added<'a>) {
         let star = self.any && !self.credentials;
         if !star {

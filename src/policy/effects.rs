@@ -1,4 +1,5 @@
-//! What the policies of a route add to an exchange: fields for the client and for the server, and what they learned.
+//! What the policies of a route add to an exchange: fields for the client and for the server, and
+//! what they learned.
 
 use std::rc::Rc;
 
@@ -24,8 +25,8 @@ pub struct PolicyEffects<'a> {
     pub hidden: SmallVec<[&'a [u8]; 4]>,
     /// The content of the client's token, or what an authentication server said of the client.
     pub verified: Option<Rc<Verified>>,
-    /// Whose request it is, where a policy counts by a claim and the client came in without a token: the way and the name that it
-    /// is known by there, or its network.
+    /// Whose request it is, where a policy counts by a claim and the client came in without a
+    /// token: the way and the name that it is known by there, or its network.
     pub member: Option<Rc<[u8]>>,
     /// The reason why the client was not let in, for the log.
     pub cause: Note,

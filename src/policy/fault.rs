@@ -18,7 +18,8 @@ pub struct InjectedFault {
 }
 
 impl InjectedFault {
-    /// Returns whether it happens to a request: the same for the same id and seed, on every instance.
+    /// Returns whether it happens to a request: the same for the same id and seed, on every
+    /// instance.
     #[must_use]
     pub fn happens_to(&self, request_id: &str) -> bool {
         let drawn = xxh3_64_with_seed(request_id.as_bytes(), self.seed) >> 11;

@@ -1,9 +1,10 @@
-//! `auth.NAME.forward`: another server is asked who the client is, as nginx's `auth_request` and Traefik's
-//! `forwardAuth` do.
+//! `auth.NAME.forward`: another server is asked who the client is, as nginx's `auth_request` and
+//! Traefik's `forwardAuth` do.
 //!
-//! It gets the request's head and the same identity that servers are told, with `X-Forwarded-Method` and `-Uri`, never its
-//! body. 2xx lets the request pass, 401, 403 and redirects go to the client, and everything else closes the door.
-//! `pass = "answer"` shows the client every refusal as it was written.
+//! It gets the request's head and the same identity that servers are told, with
+//! `X-Forwarded-Method` and `-Uri`, never its body. 2xx lets the request pass, 401, 403 and
+//! redirects go to the client, and everything else closes the door. `pass = "answer"` shows the
+//! client every refusal as it was written.
 
 mod fields;
 
@@ -27,7 +28,8 @@ use crate::wire::head::Fields;
 
 /// Idle connections that a worker keeps for all such servers together.
 const KEEP: usize = 32;
-/// Bytes that are read of an answer's body: to show it to the client, or to use the connection again.
+/// Bytes that are read of an answer's body: to show it to the client, or to use the connection
+/// again.
 const BODY: usize = 1 << 20;
 /// The fields that a refusal may tell the client.
 const TOLD: [(HeaderName, &[u8]); 3] = [
@@ -160,7 +162,8 @@ impl ForwardAuth {
         question: JudgeQuestion<'_>,
     ) -> Result<JudgeAnswer, FetchError> {
         if let Some(mut sender) = idle.take_sender(self.id) {
-            // A connection may have been closed meanwhile; asking changes nothing, so it may be done again.
+            // A connection may have been closed meanwhile; asking changes nothing, so it may be
+            // done again.
             if let Ok(response) = sender.send_request(self.build_request(question)?).await {
                 return self.read_answer(response, sender, idle).await;
             }
@@ -245,7 +248,8 @@ impl ForwardAuth {
                 let cookies = cookies.map(|cookie| cookie.as_bytes().to_vec()).collect();
                 JudgeAnswer::Pass(self.copied_fields(&parts.headers), cookies)
             }
-            // Half a page is none, and one that is "not modified" is of no use to somebody who has another one.
+            // Half a page is none, and one that is "not modified" is of no use to somebody who has
+            // another one.
             304 => {
                 JudgeAnswer::Nothing("status", format!("{} answered {status}", self.shown_place()))
             }

@@ -1,5 +1,6 @@
-//! Notes for calls of gRPC: a call whose response is broken off ends with a status, which clients of it look for behind
-//! the messages. A message that was cut in the middle stays cut: its length says so.
+//! Notes for calls of gRPC: a call whose response is broken off ends with a status, which clients
+//! of it look for behind the messages. A message that was cut in the middle stays cut: its length
+//! says so.
 
 use crate::exchange::stage::ResponseStage;
 use crate::exchange::{Length, Outcome};

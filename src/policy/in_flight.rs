@@ -1,4 +1,5 @@
-//! How much is under way at a time, for each value of a key: requests of a route, connections of a client.
+//! How much is under way at a time, for each value of a key: requests of a route, connections of a
+//! client.
 
 use std::sync::atomic::AtomicU64;
 
@@ -6,7 +7,8 @@ use super::limit::KEYS;
 use super::table::{HashedKey, KeyTable};
 use crate::exchange::Queue;
 
-/// The counts of what is under way. One per route, and one per listener that counts, in the process; they survive reloads.
+/// The counts of what is under way. One per route, and one per listener that counts, in the
+/// process; they survive reloads.
 #[derive(Debug)]
 pub struct InFlight {
     table: KeyTable,
@@ -36,8 +38,9 @@ impl InFlight {
         self.table.hash(parts)
     }
 
-    /// Lets a request in unless `max` with its key are under way. With more keys under way than the table has
-    /// places, the least busy one is forgotten: it may get more than it should, never less.
+    /// Lets a request in unless `max` with its key are under way. With more keys under way than the
+    /// table has places, the least busy one is forgotten: it may get more than it should, never
+    /// less.
     #[must_use]
     pub fn admit_key(&self, key: HashedKey, max: u32) -> Option<InFlightPlace<'_>> {
         let one_more = |value: Option<u64>| {

@@ -1,5 +1,5 @@
-//! Key sets (RFC 7517): read from a file or fetched from a URL by a thread of its own, and the last good
-//! one kept whatever happens.
+//! Key sets (RFC 7517): read from a file or fetched from a URL by a thread of its own, and the last
+//! good one kept whatever happens.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,8 +27,8 @@ const LARGEST: usize = 1 << 20;
 const EVERY: Duration = Duration::from_secs(300);
 /// and how soon after it failed while there is none.
 const AGAIN: Duration = Duration::from_secs(2);
-/// The readings for tokens whose key is not in it: so many times at once, and then once in so many milliseconds.
-/// Anybody can make such tokens up.
+/// The readings for tokens whose key is not in it: so many times at once, and then once in so many
+/// milliseconds. Anybody can make such tokens up.
 const AT_ONCE: u64 = 5;
 const WANTED: u64 = 10_000;
 /// The longest time for a fetch.
@@ -98,7 +98,8 @@ impl Keys {
         Ok(keys)
     }
 
-    /// The keys of a source that nobody keeps up to date; those of a file are there if it may be read.
+    /// The keys of a source that nobody keeps up to date; those of a file are there if it may be
+    /// read.
     ///
     /// # Errors
     /// The file is no key set.
@@ -131,8 +132,8 @@ impl Keys {
         self.generation.load(Relaxed)
     }
 
-    /// Waits until the set has been read once more, for a token that none of its keys has signed. `false` when it has been
-    /// read too often lately, or takes too long.
+    /// Waits until the set has been read once more, for a token that none of its keys has signed.
+    /// `false` when it has been read too often lately, or takes too long.
     ///
     /// Cancel safety: it is read all the same.
     pub async fn refetch_set(&self) -> bool {

@@ -1,4 +1,5 @@
-//! `auth.NAME.jwt`: clients known by a signed token (RFC 7519) in `Authorization: Bearer` (RFC 6750), a cookie or the query.
+//! `auth.NAME.jwt`: clients known by a signed token (RFC 7519) in `Authorization: Bearer` (RFC
+//! 6750), a cookie or the query.
 //!
 //! Only signatures of the configured algorithms count, and a key only verifies tokens of its own
 //! kind, so a token cannot choose to be verified with a public key as a secret, or not at all.
@@ -25,8 +26,8 @@ pub use self::find::{TokenSource, bearer};
 use super::jwks::{KeySet, Keys};
 use crate::exchange::FieldPair;
 
-/// The time for which a token that was verified counts as such, in seconds: one that is revoked by changing the keys lives
-/// no longer than that.
+/// The time for which a token that was verified counts as such, in seconds: one that is revoked by
+/// changing the keys lives no longer than that.
 const CACHED: u64 = 300;
 
 /// A claim and the header it goes to, in lower case.
@@ -82,7 +83,8 @@ impl Jwt {
     #[must_use]
     pub fn new(keys: Arc<Keys>, terms: TokenTerms) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Only the signature is the library's to verify: it lets claims of a wrong type pass, and reads its own clock.
+        // Only the signature is the library's to verify: it lets claims of a wrong type pass, and
+        // reads its own clock.
         let mut validation = Validation::new(Algorithm::RS256);
         validation.validate_exp = false;
         validation.validate_aud = false;
@@ -195,8 +197,8 @@ impl Jwt {
         Ok(expires)
     }
 
-    /// Returns whether issuer and audience are the right ones: one text for the issuer (RFC 7519 §4.1.1), one or several for
-    /// the audience (§4.1.3).
+    /// Returns whether issuer and audience are the right ones: one text for the issuer (RFC 7519
+    /// §4.1.1), one or several for the audience (§4.1.3).
     fn is_for_us(&self, claims: &Map<String, Json>) -> Result<(), TokenFault> {
         let TokenTerms { issuer, audience, .. } = &self.terms;
         if let Some(issuer) = issuer {
@@ -218,7 +220,8 @@ impl Jwt {
     }
 }
 
-/// Returns whether a token demands that something is understood which this is not: nothing is (RFC 7515 §4.1.11).
+/// Returns whether a token demands that something is understood which this is not: nothing is (RFC
+/// 7515 §4.1.11).
 fn is_critical(token: &[u8]) -> bool {
     let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
     let header = URL_SAFE_NO_PAD.decode(header).ok();

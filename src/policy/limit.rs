@@ -1,7 +1,8 @@
 //! Rate limits: the generic cell rate algorithm (ITU-T I.371), per key.
 //!
-//! The arithmetic is governor's; what it knows of each key is in a [`KeyTable`] that does not grow. A limit of
-//! rate and `burst` lets `burst` requests beyond the steady one pass at once, as nginx's `limit_req` does.
+//! The arithmetic is governor's; what it knows of each key is in a [`KeyTable`] that does not grow.
+//! A limit of rate and `burst` lets `burst` requests beyond the steady one pass at once, as nginx's
+//! `limit_req` does.
 
 mod report;
 mod store;
@@ -85,12 +86,14 @@ pub struct Pace {
     pub burst: u32,
 }
 
-/// The longest time that a whole burst may take to come back: governor counts it in nanoseconds, 64 bits wide.
+/// The longest time that a whole burst may take to come back: governor counts it in nanoseconds, 64
+/// bits wide.
 pub const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Pace {
-    /// Time between two requests of the steady rate, and the nanoseconds in which times are kept: a thousandth of that,
-    /// or as many more as it takes for a whole burst to stay well below the half of what a value can tell.
+    /// Time between two requests of the steady rate, and the nanoseconds in which times are kept: a
+    /// thousandth of that, or as many more as it takes for a whole burst to stay well below the
+    /// half of what a value can tell.
     fn interval_and_unit(self) -> (Duration, u64) {
         let interval = to_nanos(self.period / self.count.max(1)).max(1);
         // A burst that is longer has been refused by the check.
@@ -207,7 +210,8 @@ impl LimitState {
         }
     }
 
-    /// Takes back what [`LimitState::check_request`] counted, because another limit refused the request.
+    /// Takes back what [`LimitState::check_request`] counted, because another limit refused the
+    /// request.
     pub fn give_back(&self, key: HashedKey, now: Instant) {
         let LocalStore { table, unit, ticks } = &self.store;
         ticks.set_now(now);

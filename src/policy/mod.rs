@@ -1,5 +1,5 @@
-//! What a route does to the exchanges it lets through. One file per policy; `proxy::policies` asks them in order, and
-//! [`stages`] has those that take part in responses.
+//! What a route does to the exchanges it lets through. One file per policy; `proxy::policies` asks
+//! them in order, and [`stages`] has those that take part in responses.
 
 pub mod api_key;
 pub mod basic;
@@ -41,7 +41,8 @@ pub struct Policies {
     pub cors: Option<cors::Cors>,
     /// The clients that may use it while nobody else may.
     pub maintenance: Option<maintenance::Maintenance>,
-    /// The ways in: whom one of these lets in may use it, asked in this order. Empty lets everybody in.
+    /// The ways in: whom one of these lets in may use it, asked in this order. Empty lets everybody
+    /// in.
     pub ways: Box<[WayIn]>,
     /// The rates of requests.
     pub limits: Box<[limit::Limit]>,
@@ -70,7 +71,8 @@ impl Policies {
         limits.chain(places).any(|part| matches!(part, limit::KeyPart::Claim(_)))
     }
 
-    /// `If-Match` as the server has to see it; `None` where no policy changes validators on their way to the client.
+    /// `If-Match` as the server has to see it; `None` where no policy changes validators on their
+    /// way to the client.
     #[must_use]
     pub fn if_match(&self, request: &Fields) -> Option<Vec<u8>> {
         self.compress.as_ref().and_then(|_| compress::turned_back(request))

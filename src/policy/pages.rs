@@ -1,5 +1,6 @@
-//! Pages of one's own in the stead of errors: for browsers, who say that they want HTML. Programs are told the same in
-//! problem+json, and neither calls of gRPC nor those who ask for JSON alone ever see a page.
+//! Pages of one's own in the stead of errors: for browsers, who say that they want HTML. Programs
+//! are told the same in problem+json, and neither calls of gRPC nor those who ask for JSON alone
+//! ever see a page.
 
 use std::sync::Arc;
 
@@ -33,7 +34,8 @@ pub enum ErrorForm {
 }
 
 impl ErrorForm {
-    /// Reads `Accept` (RFC 9110 §12.5.1). Who calls by gRPC wants nothing else in its stead, whatever it accepts.
+    /// Reads `Accept` (RFC 9110 §12.5.1). Who calls by gRPC wants nothing else in its stead,
+    /// whatever it accepts.
     #[must_use]
     pub fn from_request(request: &Fields) -> Self {
         if request.named(b"content-type").any(grpc::is_type) {
@@ -97,8 +99,9 @@ impl Pages {
     }
 }
 
-/// The head of a server's answer without what describes its content, of which another one takes the place
-/// (RFC 9110 §8). What tells a client how to go on stays: `Retry-After`, `WWW-Authenticate`, `Set-Cookie`.
+/// The head of a server's answer without what describes its content, of which another one takes the
+/// place (RFC 9110 §8). What tells a client how to go on stays: `Retry-After`, `WWW-Authenticate`,
+/// `Set-Cookie`.
 #[must_use]
 pub fn without_content(head: &ResponseHead) -> ResponseHead {
     let describes: [&[u8]; 18] = [

@@ -1,8 +1,9 @@
 //! Rate limits that all instances share, kept in Redis.
 //!
-//! One script is one round trip and decides with the clock of the Redis server, so instances need no common time.
-//! A server that does not answer is left alone for a moment: `redis.on_error` decides meanwhile, at once. Everything
-//! else that is kept in Redis goes through here too: one client, one way to fail.
+//! One script is one round trip and decides with the clock of the Redis server, so instances need
+//! no common time. A server that does not answer is left alone for a moment: `redis.on_error`
+//! decides meanwhile, at once. Everything else that is kept in Redis goes through here too: one
+//! client, one way to fail.
 
 mod bounded;
 mod cluster;
@@ -178,8 +179,8 @@ impl Redis {
         self.whole.down.load(Relaxed) || self.cluster.as_ref().is_some_and(|all| all.is_down())
     }
 
-    /// The beginning of names that one script or call uses together: a Cluster keeps what has the same words in braces in
-    /// one place. Elsewhere the names are plain.
+    /// The beginning of names that one script or call uses together: a Cluster keeps what has the
+    /// same words in braces in one place. Elsewhere the names are plain.
     #[must_use]
     pub fn joint_prefix(&self, prefix: &str) -> String {
         if self.cluster.is_some() { format!("{{{prefix}}}") } else { prefix.to_owned() }
@@ -231,7 +232,8 @@ impl Redis {
         self.read_answer(answer)
     }
 
-    /// Makes calls for which nobody waits, within this time. The answer to each of them is part of the result.
+    /// Makes calls for which nobody waits, within this time. The answer to each of them is part of
+    /// the result.
     ///
     /// # Errors
     /// As for [`Redis::make_calls`].
@@ -347,8 +349,8 @@ impl Redis {
                     (node, asking) = (cluster.node_at(place), true);
                     continue;
                 }
-                // Whoever has closed an idle connection is asked again, and of a primary that is none any more there is
-                // another one.
+                // Whoever has closed an idle connection is asked again, and of a primary that is
+                // none any more there is another one.
                 (CallFailure::Lost(why), None) if left > 1 => {
                     lost.get_or_insert(why);
                     continue;
@@ -357,8 +359,8 @@ impl Redis {
                     if let Some(cluster) = &self.cluster {
                         cluster.ask_table(&self.connector, &self.whole);
                     }
-                    // What broke the first connection says more than that the time was over afterwards, and less than why
-                    // there is no other one.
+                    // What broke the first connection says more than that the time was over
+                    // afterwards, and less than why there is no other one.
                     let lost = lost.filter(|_| matches!(failure, CallFailure::Late));
                     let why = lost.or_else(|| failure.log_text());
                     self.note_failure(&node, why.as_deref());
@@ -385,7 +387,8 @@ fn all_values(answers: Vec<Value>) -> RedisResult<Vec<Value>> {
     answers.into_iter().map(Value::extract_error).collect()
 }
 
-/// The name under which a key is counted: the same on every instance, and nothing of the client's in it.
+/// The name under which a key is counted: the same on every instance, and nothing of the client's
+/// in it.
 fn counted_key<'a>(limit: &str, parts: impl Iterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {

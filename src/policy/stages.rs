@@ -1,10 +1,11 @@
-//! The stages that a response passes on its way to the client. The one place where they are registered, and where
-//! their order stands.
+//! The stages that a response passes on its way to the client. The one place where they are
+//! registered, and where their order stands.
 //!
-//! Innermost first: the route's own edits of what the server said, `response_headers`, what policies add, the walk's
-//! own (paths in the client's terms, pages in the stead of errors, fields that name the server), the cookie of an
-//! upstream's affinity, notes for calls of gRPC, and compression, which sees what all others wrote. A new stage is a
-//! field of [`ResponseStages`], and a line in each of its functions that it takes part in.
+//! Innermost first: the route's own edits of what the server said, `response_headers`, what
+//! policies add, the walk's own (paths in the client's terms, pages in the stead of errors, fields
+//! that name the server), the cookie of an upstream's affinity, notes for calls of gRPC, and
+//! compression, which sees what all others wrote. A new stage is a field of [`ResponseStages`], and
+//! a line in each of its functions that it takes part in.
 
 use super::Policies;
 use super::compress::CompressStage;
@@ -47,7 +48,8 @@ impl<'a> ResponseStages<'a> {
         self.write_through(out, |out| response_fields(head, out));
     }
 
-    /// Tells which trailers are passed on: a field that the route removes or sets comes in no other place either.
+    /// Tells which trailers are passed on: a field that the route removes or sets comes in no other
+    /// place either.
     pub fn trailer_filter(&self) -> impl Fn(&[u8]) -> bool + use<'a> {
         let edits = self.edits;
         move |name| edits.is_none_or(|edits| !edits.hides_field(name))

@@ -1,9 +1,11 @@
-//! A table of counters by key that never grows: what is known about clients that may come in any number.
+//! A table of counters by key that never grows: what is known about clients that may come in any
+//! number.
 //!
-//! Keys are 64-bit hashes with a secret of the process, so that nobody can choose keys that meet. A hash leads
-//! to a bucket of eight places; a place is one word, 24 bits of the hash and 40 bits of value. Two keys
-//! are taken for one when they share a bucket and 24 bits: with 200 000 keys that happens to one pair in
-//! twenty tables. A new key takes the place whose value is lowest, idle ones first.
+//! Keys are 64-bit hashes with a secret of the process, so that nobody can choose keys that meet. A
+//! hash leads to a bucket of eight places; a place is one word, 24 bits of the hash and 40 bits of
+//! value. Two keys are taken for one when they share a bucket and 24 bits: with 200 000 keys that
+//! happens to one pair in twenty tables. A new key takes the place whose value is lowest, idle ones
+//! first.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -71,8 +73,9 @@ impl KeyTable {
         HashedKey(hasher.finish())
     }
 
-    /// Replaces the value of a key by what `change` makes of it, unless that is an error; `None` is a key that
-    /// is not there. A value for which `idle` holds counts as not there. Values must fit into [`VALUE_BITS`].
+    /// Replaces the value of a key by what `change` makes of it, unless that is an error; `None` is
+    /// a key that is not there. A value for which `idle` holds counts as not there. Values must fit
+    /// into [`VALUE_BITS`].
     ///
     /// # Errors
     /// Those of `change`; the table is as before.

@@ -1,4 +1,5 @@
-//! A way in: by what clients are known on a route with `auth`, and what tells those who are not how to get in.
+//! A way in: by what clients are known on a route with `auth`, and what tells those who are not how
+//! to get in.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// Returns whether a field of this name says what the authentication knows, never what a client says.
+    /// Returns whether a field of this name says what the authentication knows, never what a client
+    /// says.
     #[must_use]
     pub fn replaces_field(&self, name: &[u8]) -> bool {
         match self {

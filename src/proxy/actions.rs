@@ -1,4 +1,5 @@
-//! What a route answers itself: a fixed response, a redirect, and what the proxy says before any route is known.
+//! What a route answers itself: a fixed response, a redirect, and what the proxy says before any
+//! route is known.
 
 use super::answer::{self, OwnAnswer};
 use super::rewrite::{bound_length, most_bytes};

@@ -1,4 +1,5 @@
-//! What a request must be before it is routed: one that has one meaning and that the proxy may pass on.
+//! What a request must be before it is routed: one that has one meaning and that the proxy may pass
+//! on.
 
 use crate::exchange::{Refusal, forward};
 use crate::snapshot::listener::Methods;
@@ -80,9 +81,10 @@ fn read_expectation(head: &RequestHead) -> Result<bool, Refusal> {
     }
 }
 
-/// The protocol a request asks to switch to. `h2c` is never passed on (RFC 9113 §3.1: the
-/// mechanism is obsolete, and through a proxy it opens a way around its rules). A body comes before the
-/// switch, as with Docker's `attach`; a handshake of WebSocket has none, and is no handshake with one.
+/// The protocol a request asks to switch to. `h2c` is never passed on (RFC 9113 §3.1: the mechanism
+/// is obsolete, and through a proxy it opens a way around its rules). A body comes before the
+/// switch, as with Docker's `attach`; a handshake of WebSocket has none, and is no handshake with
+/// one.
 fn read_upgrade(head: &RequestHead, length: Option<u64>) -> Result<Option<&[u8]>, Refusal> {
     let fields = &head.fields;
     if head.version == Version::Http10 || !fields.lists(Known::Connection, b"upgrade") {

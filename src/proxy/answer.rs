@@ -13,8 +13,8 @@ use crate::wire::grpc;
 pub(super) const HTML: &[u8] = b"text/html; charset=utf-8";
 /// The type of problem documents (RFC 9457).
 pub(super) const PROBLEM: &[u8] = b"application/problem+json";
-/// Fields of answers that are a page for some and a problem document for others: no cache between may mix them up, and
-/// none may go on telling of an error that is over.
+/// Fields of answers that are a page for some and a problem document for others: no cache between
+/// may mix them up, and none may go on telling of an error that is over.
 pub(super) const NEGOTIATED: [(&[u8], &[u8]); 2] =
     [(b"cache-control", b"no-store"), (b"vary", b"accept")];
 
@@ -33,8 +33,8 @@ pub struct OwnAnswer<'a> {
     pub edits: Option<&'a HeaderEdits>,
     /// The fields that the route's policies add, whatever it changes.
     pub added: &'a [(&'a [u8], &'a [u8])],
-    /// A refusal: for how long a response may be stored is not said of it by the route's changes, which mean what the
-    /// route serves.
+    /// A refusal: for how long a response may be stored is not said of it by the route's changes,
+    /// which mean what the route serves.
     pub refusal: bool,
 }
 
@@ -42,7 +42,8 @@ pub struct OwnAnswer<'a> {
 const STORING: [&[u8]; 5] =
     [b"cache-control", b"expires", b"cdn-cache-control", b"surrogate-control", b"pragma"];
 
-/// Sends an answer: [`Outcome::Whole`], [`Outcome::ClientGone`], [`Outcome::Timeout`] or [`Outcome::ProxyCut`].
+/// Sends an answer: [`Outcome::Whole`], [`Outcome::ClientGone`], [`Outcome::Timeout`] or
+/// [`Outcome::ProxyCut`].
 pub async fn send_answer<C: Client>(
     client: &mut C,
     timer: &mut Timer,
@@ -96,7 +97,8 @@ pub struct RefusedAnswer<'a> {
     pub head_request: bool,
     /// True for a call of gRPC.
     pub grpc: bool,
-    /// The page that is shown for it, where the route has one for its status, and whether this client wants it.
+    /// The page that is shown for it, where the route has one for its status, and whether this
+    /// client wants it.
     pub page: Option<(&'a ErrorPage, ErrorForm)>,
     /// The changes that the route makes.
     pub edits: Option<&'a HeaderEdits>,
@@ -152,7 +154,8 @@ pub async fn send_refusal<C: Client>(
     send_answer(client, timer, &answer, write_gap).await
 }
 
-/// Answers a call of gRPC with nothing but trailers, which is how clients of it are told: the status of HTTP is always 200.
+/// Answers a call of gRPC with nothing but trailers, which is how clients of it are told: the
+/// status of HTTP is always 200.
 async fn refuse_call<C: Client>(
     client: &mut C,
     timer: &mut Timer,

@@ -1,7 +1,8 @@
 //! The door: what a client says about itself is removed here, before anything can look at the head.
 //!
-//! Routes, conditions, keys, policies, authentication servers, mirrors, logs and traces come after it, so none of
-//! them has to know which fields may be forged. What is left of the families below came from a trusted proxy.
+//! Routes, conditions, keys, policies, authentication servers, mirrors, logs and traces come after
+//! it, so none of them has to know which fields may be forged. What is left of the families below
+//! came from a trusted proxy.
 
 use smallvec::SmallVec;
 
@@ -13,8 +14,8 @@ use crate::snapshot::Listener;
 use crate::wire::head::{FieldRef, Fields, list_items};
 use crate::wire::{Known, RequestHead};
 
-/// Families of fields by which proxies tell servers about clients, and tools about requests. `-` stands for `_`
-/// too: servers that hand fields on as variables do not tell the two apart.
+/// Families of fields by which proxies tell servers about clients, and tools about requests. `-`
+/// stands for `_` too: servers that hand fields on as variables do not tell the two apart.
 const CLAIMS: [&[u8]; 6] = [
     b"x-forwarded",
     b"x-original-",
@@ -25,12 +26,13 @@ const CLAIMS: [&[u8]; 6] = [
     b"b3",
 ];
 
-/// Fields that only the proxy itself writes: a trusted proxy may have passed on what its client made up. `Proxy`
-/// becomes a variable that some programs take for their own proxy's address (httpoxy, CVE-2016-5385).
+/// Fields that only the proxy itself writes: a trusted proxy may have passed on what its client
+/// made up. `Proxy` becomes a variable that some programs take for their own proxy's address
+/// (httpoxy, CVE-2016-5385).
 const OWN: [&[u8]; 3] = [b"x-client-cert", b"x-tidegate-", b"proxy"];
 
-/// Removes what only the proxy may say, what `Connection` nominates and, unless the other end is trusted, all that it
-/// says about its client, by the listener's own field for that too.
+/// Removes what only the proxy may say, what `Connection` nominates and, unless the other end is
+/// trusted, all that it says about its client, by the listener's own field for that too.
 pub fn remove_claims(head: &mut RequestHead, trusted: bool, named_by: &ClientField) {
     let fields = &mut head.fields;
     if fields.has(Known::Connection) {
@@ -54,7 +56,8 @@ pub fn remove_claims(head: &mut RequestHead, trusted: bool, named_by: &ClientFie
     }
 }
 
-/// Returns whether a field is the one by which trusted proxies name clients. `_` stands for `-`, as in [`CLAIMS`].
+/// Returns whether a field is the one by which trusted proxies name clients. `_` stands for `-`, as
+/// in [`CLAIMS`].
 fn names_client(named_by: &ClientField, name: &[u8]) -> bool {
     let ClientField::Named(own) = named_by else { return false };
     let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
@@ -79,8 +82,8 @@ fn belongs_to_claims(name: &[u8], trusted: bool) -> bool {
     OWN.iter().any(of) || !trusted && CLAIMS.iter().any(of)
 }
 
-/// Removes the fields that concern the client's connection only, because it says so (RFC 9110 §7.6.1). Usually there are
-/// none.
+/// Removes the fields that concern the client's connection only, because it says so (RFC 9110
+/// §7.6.1). Usually there are none.
 fn remove_nominated(fields: &mut Fields) {
     let items = fields.values(Known::Connection).flat_map(list_items);
     // What is protected is refused later.

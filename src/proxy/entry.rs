@@ -1,8 +1,10 @@
-//! Who may use a route with `auth`: its ways in are asked one after the other, until one lets the client in.
+//! Who may use a route with `auth`: its ways in are asked one after the other, until one lets the
+//! client in.
 //!
-//! What identifies a client to servers is said by that way alone. Where none does, all of them tell how to get in
-//! (`WWW-Authenticate`), and the answer is that of the way which knows most about the client. A token whose key may
-//! be new is asked about again only when nobody else lets its client in.
+//! What identifies a client to servers is said by that way alone. Where none does, all of them tell
+//! how to get in (`WWW-Authenticate`), and the answer is that of the way which knows most about the
+//! client. A token whose key may be new is asked about again only when nobody else lets its client
+//! in.
 
 mod denial;
 mod ways;
@@ -97,7 +99,8 @@ pub(super) async fn admit_client<'a, C: Client>(
     refuse_client(matched, denials, effects)
 }
 
-/// The one whose request it is, by the way in and the name known there; `None` where a token says it.
+/// The one whose request it is, by the way in and the name known there; `None` where a token says
+/// it.
 fn name_member(way: &WayIn, matched: &MatchedRoute<'_, '_>) -> Option<Rc<[u8]>> {
     let fields = &matched.ex.head.fields;
     let user;
@@ -166,8 +169,8 @@ fn refuse_client(
     }
 }
 
-/// Adds a challenge to those that the client is told, unless there is one that says as much: of two that differ in the
-/// error at the end the longer one stays.
+/// Adds a challenge to those that the client is told, unless there is one that says as much: of two
+/// that differ in the error at the end the longer one stays.
 fn add_challenge(effects: &mut PolicyEffects<'_>, value: MadeValue) {
     const NAME: &[u8] = b"www-authenticate";
     let known = effects.made.iter_mut().find(|(name, known)| {

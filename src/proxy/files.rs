@@ -1,7 +1,8 @@
 //! `files`: a folder is served.
 //!
-//! Looking for a file and reading it is done aside ([`served`]); what is sent is decided here: the type, the form that
-//! the client accepts, what its conditions and ranges leave of it ([`conditions`]).
+//! Looking for a file and reading it is done aside ([`served`]); what is sent is decided here: the
+//! type, the form that the client accepts, what its conditions and ranges leave of it
+//! ([`conditions`]).
 
 pub(super) mod conditions;
 
@@ -71,7 +72,8 @@ impl<'a> MatchedRoute<'a, '_> {
         let who = self.identity.client.map(client_network).unwrap_or_default();
         let found = match find_file(files, who, path, suffixes.clone()).await {
             Err(NoFile::Missing) => match &files.fallback {
-                // What stands in for what is missing is a file: a folder of that name is not the one that was asked for.
+                // What stands in for what is missing is a file: a folder of that name is not the
+                // one that was asked for.
                 Some(fallback) => {
                     match find_file(files, who, fallback.as_bytes(), suffixes).await {
                         Err(NoFile::Folder) => Err(NoFile::Missing),
@@ -150,7 +152,8 @@ impl<'a> MatchedRoute<'a, '_> {
         WalkEnd::from_outcome(outcome, 301)
     }
 
-    /// Returns what an answer with parts is put together from: one part alone, or several with a head each (RFC 9110 §14.6).
+    /// Returns what an answer with parts is put together from: one part alone, or several with a
+    /// head each (RFC 9110 §14.6).
     fn plan_pieces(&self, parts: &[(u64, u64)], found: &FoundFile) -> Vec<FilePiece> {
         if let [(first, last)] = parts {
             return vec![FilePiece::Part(*first, last - first + 1)];

@@ -1,8 +1,8 @@
 //! Header values with places in them, filled in for one request.
 //!
-//! Fields for servers are filled in while each attempt's head is written, because the server's name can be in them.
-//! Fields for clients are filled in once the route's policies have been asked, so that refusals have them too; those
-//! that name the server, when its response is passed on.
+//! Fields for servers are filled in while each attempt's head is written, because the server's name
+//! can be in them. Fields for clients are filled in once the route's policies have been asked, so
+//! that refusals have them too; those that name the server, when its response is passed on.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -71,7 +71,8 @@ impl FieldFacts for RequestFacts<'_, '_, '_> {
     }
 }
 
-/// The port that the client asked for: as a trusted proxy tells, as in its `Host`, or that of the scheme.
+/// The port that the client asked for: as a trusted proxy tells, as in its `Host`, or that of the
+/// scheme.
 fn public_port<'p>(identity: &Identity<'p>, host: &'p [u8]) -> &'p [u8] {
     let after_literal = host.iter().rposition(|b| *b == b']').map_or(0, |at| at + 1);
     let tail = host.get(after_literal..).unwrap_or_default();

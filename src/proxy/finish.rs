@@ -1,4 +1,5 @@
-//! What is written down about a request when it has ended: counters, times, a line of the access log.
+//! What is written down about a request when it has ended: counters, times, a line of the access
+//! log.
 
 use super::cached::CacheNote;
 use super::{WalkContext, WalkEnd};
@@ -33,7 +34,8 @@ pub(super) struct RequestLog<'a> {
     pub(super) trace: Option<Trace>,
 }
 
-/// An exchange under way. It is written down when this is dropped, however that comes about: each one exactly once.
+/// An exchange under way. It is written down when this is dropped, however that comes about: each
+/// one exactly once.
 pub(super) struct ExchangeAccount<'a, 's, C: Client> {
     pub(super) ex: WalkContext<'a>,
     pub(super) log: &'s mut RequestLog<'a>,
@@ -81,7 +83,8 @@ fn finish_exchange<C: Client>(
         received,
         sent,
     });
-    // A fetch has been counted where it ended: its server may have sent more, or less, than this client got.
+    // A fetch has been counted where it ended: its server may have sent more, or less, than this
+    // client got.
     let fetched = cache.asked.take();
     let fetched = fetched.as_ref();
     let upstream = trail.upstream.or(fetched.map(|(upstream, ..)| *upstream));
@@ -157,8 +160,8 @@ pub(super) fn trace_attempt(trace: Option<&Trace>, of: &AttemptReport<'_>) {
     trace.note_attempt(number, took, AttemptSpan { upstream, server, outcome });
 }
 
-/// Returns what the request's own span says. Its name is from the configuration and a fixed set of methods, so that
-/// clients cannot make new ones.
+/// Returns what the request's own span says. Its name is from the configuration and a fixed set of
+/// methods, so that clients cannot make new ones.
 fn root_span(ex: &WalkContext<'_>, route: Option<&Route>, end: WalkEnd) -> Root {
     let text = |bytes: &[u8]| AttributeValue::Text(String::from_utf8_lossy(bytes).into_owned());
     let (head, identity) = (ex.head, &ex.identity);
@@ -190,7 +193,8 @@ fn root_span(ex: &WalkContext<'_>, route: Option<&Route>, end: WalkEnd) -> Root 
         attributes.push(("error.type", AttributeValue::Text(code.to_owned())));
     }
     let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {}", route.name));
-    // A client that leaves is no error of the service (OpenTelemetry, "Semantic conventions for HTTP spans").
+    // A client that leaves is no error of the service (OpenTelemetry, "Semantic conventions for
+    // HTTP spans").
     let cut = match end.outcome {
         Outcome::ServerCut(_) | Outcome::Timeout(_) | Outcome::ProxyCut(_) => true,
         Outcome::Whole | Outcome::ClientGone | Outcome::Refused(_) => false,

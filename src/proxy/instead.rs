@@ -37,8 +37,8 @@ impl MatchedRoute<'_, '_> {
         wanted.then_some(page)
     }
 
-    /// Returns what stands in for this answer of a server: a page for browsers, a problem document for others. Who wants JSON
-    /// gets what the server says.
+    /// Returns what stands in for this answer of a server: a page for browsers, a problem document
+    /// for others. Who wants JSON gets what the server says.
     pub(super) fn substitute_for(&self, head: &ResponseHead) -> Option<Substitute> {
         let page = self.route.pages.as_deref()?.instead_of(head)?;
         let (kind, body) = match ErrorForm::from_request(&self.ex.head.fields) {

@@ -9,8 +9,8 @@ use crate::upstream::KeySource;
 use crate::wire::Known;
 
 impl MatchedRoute<'_, '_> {
-    /// The first field of a name as the server will see it: what an authentication says stands in the place of what
-    /// the client says.
+    /// The first field of a name as the server will see it: what an authentication says stands in
+    /// the place of what the client says.
     pub(super) fn seen_header<'w>(
         &'w self,
         name: &[u8],

@@ -62,7 +62,8 @@ pub(crate) fn write_key<'b, 'v>(
     let host_sent = target.host();
     let routed =
         [Some(route.as_bytes()), (host_sent != *public_host).then_some(host_sent.as_bytes())];
-    // With their ports and as they are written: what servers are told ends up in redirects and links.
+    // With their ports and as they are written: what servers are told ends up in redirects and
+    // links.
     let told = cache.key.host.then(|| {
         let (sent, public) = (target.sent_host(), public_host.as_bytes());
         let other = identity.host.filter(|told| *told != public);

@@ -1,9 +1,9 @@
 //! The walk of a request, from its head to the end of its response. The page to read first.
 //!
 //! It does not know who parsed the request: the client is a [`Client`], whatever it speaks. In
-//! order: who sends it (`door`); admit (`admit`); route (`lookup`); policies (`policies`); cache (`cached`);
-//! forward (`forward`), or another action of the route (`actions`, `files`); finish (`finish`). Everything the
-//! proxy says itself goes through [`answer`].
+//! order: who sends it (`door`); admit (`admit`); route (`lookup`); policies (`policies`); cache
+//! (`cached`); forward (`forward`), or another action of the route (`actions`, `files`); finish
+//! (`finish`). Everything the proxy says itself goes through [`answer`].
 
 mod actions;
 pub mod admit;
@@ -54,7 +54,8 @@ use crate::telemetry::trace::Trace;
 use crate::wire::grpc;
 use crate::worker::Worker;
 
-/// One exchange, and what the walk handles it with. It is copied from step to step, and read like the exchange itself.
+/// One exchange, and what the walk handles it with. It is copied from step to step, and read like
+/// the exchange itself.
 #[derive(Clone, Copy)]
 pub(crate) struct WalkContext<'a> {
     /// The worker it runs on.
@@ -78,7 +79,8 @@ impl<'a> Deref for WalkContext<'a> {
 /// The end of an exchange, for accounting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalkEnd {
-    /// The status the client was sent; 499, as in nginx's logs, when it left before it had everything.
+    /// The status the client was sent; 499, as in nginx's logs, when it left before it had
+    /// everything.
     pub status: u16,
     /// The outcome.
     pub outcome: Outcome,
@@ -234,8 +236,8 @@ async fn walk<'a, C: Client>(
     }
 }
 
-/// Counts a request as one of its route's, and refuses it if it has been here before, or announces a longer body than
-/// the route takes. Returns how long its body may become.
+/// Counts a request as one of its route's, and refuses it if it has been here before, or announces
+/// a longer body than the route takes. Returns how long its body may become.
 #[inline]
 fn enter_route(
     ex: &WalkContext<'_>,

@@ -1,9 +1,10 @@
 //! A route's policies, asked one after the other before its action.
 //!
-//! The order: cross-origin preflights are answered; during maintenance nobody else is served but those who are
-//! excepted; limits that count `before` authentication;
-//! who is not known is refused; then the other rate limits, so that only clients that may use the route use theirs up; then concurrency, which holds a place until the
-//! response has been passed on; then faults, which stand for a server that fails.
+//! The order: cross-origin preflights are answered; during maintenance nobody else is served but
+//! those who are excepted; limits that count `before` authentication; who is not known is refused;
+//! then the other rate limits, so that only clients that may use the route use theirs up; then
+//! concurrency, which holds a place until the response has been passed on; then faults, which stand
+//! for a server that fails.
 
 mod answers;
 mod limits;
@@ -33,7 +34,8 @@ pub(super) enum PolicyVerdict {
     Gone,
 }
 
-/// Asks the policies of a route, and answers where one of them says so; `None` when the action follows.
+/// Asks the policies of a route, and answers where one of them says so; `None` when the action
+/// follows.
 pub(super) async fn pass_policies<'a, C: Client>(
     matched: &MatchedRoute<'a, '_>,
     policies: &'a Policies,

@@ -12,8 +12,8 @@ use crate::snapshot::rewrite::RouteRewrite;
 /// Appends the rewritten path to `out`. `raw` is a path that is sent as it came.
 ///
 /// # Errors
-/// An expression has made something of the path that leads elsewhere than it says, or more than `most` bytes of it,
-/// which is refused.
+/// An expression has made something of the path that leads elsewhere than it says, or more than
+/// `most` bytes of it, which is refused.
 pub fn rewrite_path<'a>(
     out: &mut Vec<u8>,
     rewrite: &RouteRewrite,
@@ -47,7 +47,8 @@ pub fn rewrite_path<'a>(
     bound_length(out, most)
 }
 
-/// The bytes that whatever is made of a target may have, at least: the text of a template is no client's fault.
+/// The bytes that whatever is made of a target may have, at least: the text of a template is no
+/// client's fault.
 const ALWAYS_FITS: usize = 16 << 10;
 
 /// The longest thing that may be made of a target, in bytes, where a head may have so many.
@@ -56,8 +57,8 @@ pub fn most_bytes(head: usize) -> usize {
     head.max(ALWAYS_FITS)
 }
 
-/// Refuses what is made of a target when it is longer than `most` bytes: a template may name what a client sent any
-/// number of times.
+/// Refuses what is made of a target when it is longer than `most` bytes: a template may name what a
+/// client sent any number of times.
 pub fn bound_length(made: &[u8], most: usize) -> Result<(), Refusal> {
     if made.len() > most { Err(Refusal::MadeTooLong) } else { Ok(()) }
 }
@@ -89,8 +90,8 @@ pub(super) fn strip_prefix<'p>(rewrite: &RouteRewrite, path: &'p [u8]) -> (&'p [
     divided.unwrap_or((b"", path))
 }
 
-/// Returns what an expression made, as a path that is acceptable: pieces of one that were harmless apart may lead above it
-/// together.
+/// Returns what an expression made, as a path that is acceptable: pieces of one that were harmless
+/// apart may lead above it together.
 fn check_path(mut path: Vec<u8>, raw: bool) -> Result<Vec<u8>, Refusal> {
     const REASON: Refusal = Refusal::BadRequest("the path cannot be rewritten safely");
     if !path.starts_with(b"/") {

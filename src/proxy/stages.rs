@@ -1,5 +1,6 @@
-//! The stages of a response that only the walk knows how to make: paths and hosts in the client's terms, pages in the
-//! stead of errors, purges of what a request has changed, and fields that name the server.
+//! The stages of a response that only the walk knows how to make: paths and hosts in the client's
+//! terms, pages in the stead of errors, purges of what a request has changed, and fields that name
+//! the server.
 
 use super::MatchedRoute;
 use super::fill::AskedServer;

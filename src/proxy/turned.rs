@@ -1,9 +1,10 @@
-//! Answers of servers turned back: where a path was shortened or a host replaced on the way in, what a response says of
-//! paths and hosts is brought into the client's terms on the way out, as with `ProxyPassReverse` and `proxy_redirect`.
+//! Answers of servers turned back: where a path was shortened or a host replaced on the way in,
+//! what a response says of paths and hosts is brought into the client's terms on the way out, as
+//! with `ProxyPassReverse` and `proxy_redirect`.
 //!
-//! Only what is known to be the server's own is touched: a path, a URL of the host that the server was sent, or of the
-//! server's address. What already begins with the prefix that was taken off was written by a server that heeds
-//! `X-Forwarded-Prefix`, and stays.
+//! Only what is known to be the server's own is touched: a path, a URL of the host that the server
+//! was sent, or of the server's address. What already begins with the prefix that was taken off was
+//! written by a server that heeds `X-Forwarded-Prefix`, and stays.
 
 mod way;
 
@@ -73,8 +74,9 @@ fn field_kind(name: &[u8]) -> Option<FieldKind> {
     }
 }
 
-/// Puts a dot segment in front of a path that browsers would read as another host: one that begins with two slashes,
-/// where they take `\` for a slash and leave control characters out (URL Standard, "relative slash state").
+/// Puts a dot segment in front of a path that browsers would read as another host: one that begins
+/// with two slashes, where they take `\` for a slash and leave control characters out (URL
+/// Standard, "relative slash state").
 pub(super) fn keep_on_host(path: &mut Vec<u8>) {
     if path.get(1).is_some_and(|byte| matches!(byte, b'/' | b'\\' | 0..=b' ')) {
         path.splice(0..0, *b"/.");

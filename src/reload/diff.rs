@@ -1,7 +1,7 @@
 //! What changes between two configurations, in the words of the file.
 //!
-//! It compares what is in effect, defaults filled in, so moving a table to another line or writing a
-//! default out is no change. Of secrets only fingerprints get here, and they do not leave it.
+//! It compares what is in effect, defaults filled in, so moving a table to another line or writing
+//! a default out is no change. Of secrets only fingerprints get here, and they do not leave it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -98,8 +98,8 @@ pub fn drained_servers(changes: &[ConfigChange]) -> Vec<String> {
     drained.map(|change| format!("{} {}", change.what, change.name)).collect()
 }
 
-/// A configuration with each server beside its upstream instead of in it, so that servers are compared one
-/// by one. All but the upstreams is borrowed: a file may have thousands of routes.
+/// A configuration with each server beside its upstream instead of in it, so that servers are
+/// compared one by one. All but the upstreams is borrowed: a file may have thousands of routes.
 type ServersApart<'a> = BTreeMap<&'a str, BTreeMap<Cow<'a, str>, Cow<'a, str>>>;
 
 fn take_apart(all: &Shown) -> ServersApart<'_> {

@@ -1,6 +1,7 @@
 //! From a changed file to a new snapshot, or to a clear refusal with the old one going on.
 //!
-//! This prepares and remembers; `server::control` opens and closes what has to be opened and closed.
+//! This prepares and remembers; `server::control` opens and closes what has to be opened and
+//! closed.
 
 pub mod diff;
 mod plan;
@@ -37,8 +38,8 @@ use crate::snapshot::weights::Weights;
 /// Configurations that can be gone back to.
 const HISTORY: usize = 10;
 
-/// The longest wait of a start or a reload for names that were not looked up before. Servers whose names take
-/// longer have no address until the answer is there.
+/// The longest wait of a start or a reload for names that were not looked up before. Servers whose
+/// names take longer have no address until the answer is there.
 pub const NAME_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The age of the last look-up of a name at which a reload looks it up again.
@@ -72,7 +73,8 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Remembers what runs and where it came from, and begins to look at its files and to follow names.
+    /// Remembers what runs and where it came from, and begins to look at its files and to follow
+    /// names.
     ///
     /// # Errors
     /// The threads that look cannot be started.
@@ -103,7 +105,8 @@ impl Reloader {
         })
     }
 
-    /// Returns whether the files have changed and are to be read for that; true once after each change.
+    /// Returns whether the files have changed and are to be read for that; true once after each
+    /// change.
     pub fn has_changed(&self) -> bool {
         let changed = self.watcher.as_ref().is_some_and(Watcher::has_changed);
         changed && self.running.runtime.reload == ReloadBy::Watch
@@ -268,7 +271,8 @@ impl Reloader {
             .map(|prepared| ReloadPlan::Switch(Box::new(prepared)))
     }
 
-    /// Remembers what is in these files: what was found before they were read, or what is in them now.
+    /// Remembers what is in these files: what was found before they were read, or what is in them
+    /// now.
     fn follow_files(&mut self, watched: Watched, found: Option<WatchedContent>) {
         self.content = found.unwrap_or_else(|| watched.read_content());
         if let Some(watcher) = &self.watcher {

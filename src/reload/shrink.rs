@@ -4,8 +4,9 @@ use super::plan::ReloadRefused;
 use crate::config::Config;
 use crate::config::schema::upstream::Servers;
 
-/// Refuses what would leave less than `shrink_guard` allows of the routes, of the servers, or of the servers of an
-/// upstream that stays. What others take the place of is not gone: deployments replace all servers of an upstream.
+/// Refuses what would leave less than `shrink_guard` allows of the routes, of the servers, or of
+/// the servers of an upstream that stays. What others take the place of is not gone: deployments
+/// replace all servers of an upstream.
 pub(super) fn guard_shrinking(old: &Config, new: &Config) -> Result<(), ReloadRefused> {
     let most = old.runtime.shrink_guard.fraction();
     let check = |what: String, from: usize, to: usize| {

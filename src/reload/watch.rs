@@ -1,11 +1,12 @@
 //! Whether the content of a configuration's files has changed.
 //!
-//! It looks at files instead of asking the system to be told: that works the same for an editor that writes in
-//! place, one that renames, a symbolic link that moves (as Kubernetes does with `..data`), and network file systems
-//! that tell nobody. How a file looks from outside only decides whether it is read; what counts is what is in it,
-//! so that a file that was touched, saved again or has a backup beside it is no change. A change counts once it has
-//! stood still for a look, so that a file caught half-way is not read. A thread of its own looks: a file system that
-//! does not answer holds up nothing else.
+//! It looks at files instead of asking the system to be told: that works the same for an editor
+//! that writes in place, one that renames, a symbolic link that moves (as Kubernetes does with
+//! `..data`), and network file systems that tell nobody. How a file looks from outside only decides
+//! whether it is read; what counts is what is in it, so that a file that was touched, saved again
+//! or has a backup beside it is no change. A change counts once it has stood still for a look, so
+//! that a file caught half-way is not read. A thread of its own looks: a file system that does not
+//! answer holds up nothing else.
 
 use std::collections::BTreeSet;
 use std::fs;

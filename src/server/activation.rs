@@ -1,9 +1,10 @@
-//! Sockets that a service manager opened before it started the process (`sd_listen_fds(3)`): connections wait in
-//! them while the process starts again, and ports below 1024 need no capability.
+//! Sockets that a service manager opened before it started the process (`sd_listen_fds(3)`):
+//! connections wait in them while the process starts again, and ports below 1024 need no
+//! capability.
 //!
-//! An address of the configuration that equals one of them uses it. They stay open as long as the process runs, as
-//! they do in the service manager, so that a reload may leave one and take it up again. All workers wait on the same
-//! socket: the one the kernel has.
+//! An address of the configuration that equals one of them uses it. They stay open as long as the
+//! process runs, as they do in the service manager, so that a reload may leave one and take it up
+//! again. All workers wait on the same socket: the one the kernel has.
 
 use std::io;
 use std::sync::OnceLock;
@@ -21,8 +22,8 @@ const FIRST: usize = 3;
 /// The number of descriptors that were promised, and the first that is not there.
 static MISSING: OnceLock<Option<(usize, usize)>> = OnceLock::new();
 
-/// Notes whether all descriptors are there that `LISTEN_FDS` promises to this process. Called before any other is opened, which
-/// would take the number of one that is missing.
+/// Notes whether all descriptors are there that `LISTEN_FDS` promises to this process. Called
+/// before any other is opened, which would take the number of one that is missing.
 pub fn note_missing() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
     // Where no process is named, or nothing, `ListenFd` takes them as well.
@@ -36,8 +37,8 @@ pub fn note_missing() {
     let _first = MISSING.set(missing.map(|missing| (promised, missing)));
 }
 
-/// Takes what was handed over. Called once, before anything is bound; of anything that is no listening socket of TCP
-/// or a Unix path the log says so.
+/// Takes what was handed over. Called once, before anything is bound; of anything that is no
+/// listening socket of TCP or a Unix path the log says so.
 ///
 /// # Errors
 /// `LISTEN_FDS` promises a descriptor that is not open.
@@ -79,7 +80,8 @@ pub(crate) fn take_over() -> Result<(), String> {
     Ok(())
 }
 
-/// Returns what a descriptor of this process is, as the kernel names it, such as `socket:[4711]`; `None` if it is not open.
+/// Returns what a descriptor of this process is, as the kernel names it, such as `socket:[4711]`;
+/// `None` if it is not open.
 fn find_descriptor(descriptor: usize) -> Option<String> {
     let named = std::fs::read_link(format!("/proc/self/fd/{descriptor}"));
     named.ok().map(|name| name.display().to_string())

@@ -16,7 +16,8 @@ use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::telemetry::history::{Exists, History};
 use crate::telemetry::ledger::{Interval, NO_ROUTE};
 
-/// The longest time for the workers to hand over what they have. One that takes longer is late, not lost.
+/// The longest time for the workers to hand over what they have. One that takes longer is late, not
+/// lost.
 const PATIENCE: Duration = Duration::from_millis(200);
 const SECOND: Duration = Duration::from_secs(1);
 /// Questions that may wait to be read out; whoever asks one more is told nothing.
@@ -38,8 +39,8 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Desk {
-    /// Reads something out of the history, after everything that has happened so far is in it. `None`
-    /// when the process is stopping, or too many ask.
+    /// Reads something out of the history, after everything that has happened so far is in it.
+    /// `None` when the process is stopping, or too many ask.
     pub async fn ask_history<T: Send + 'static>(
         &self,
         read: impl FnOnce(&History) -> T + Send + 'static,

@@ -2,8 +2,8 @@
 //! no request does.
 //!
 //! Reloads come from several sides (a changed file, a signal, the admin endpoint); here they happen
-//! one after the other. New sockets are opened before the snapshot is swapped, so that a failure leaves
-//! everything as it was; sockets that are not wanted any more are closed after it.
+//! one after the other. New sockets are opened before the snapshot is swapped, so that a failure
+//! leaves everything as it was; sockets that are not wanted any more are closed after it.
 
 use std::collections::HashSet;
 use std::io;
@@ -71,7 +71,8 @@ pub enum ControlCommand {
     },
     /// Open the files of logs anew.
     Reopen,
-    /// Look whether sources have sent anything. Whoever wants to know that it was done gets an answer.
+    /// Look whether sources have sent anything. Whoever wants to know that it was done gets an
+    /// answer.
     Follow {
         /// Who wants to know.
         reply: Option<oneshot::Sender<()>>,
@@ -94,8 +95,8 @@ pub(super) struct ControlParts {
     pub(super) own: Vec<Address>,
     /// The number of calls of [`ControlParts::forget_idle_keys`].
     pub(super) sweeps: u32,
-    /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of routes would
-    /// hold up a worker.
+    /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of
+    /// routes would hold up a worker.
     pub(super) retired: Vec<Arc<Snapshot>>,
     /// The same for the servers of upstreams.
     pub(super) past: Vec<Arc<Membership>>,
@@ -155,10 +156,12 @@ pub(super) fn command_line() -> (SyncSender<ControlCommand>, Receiver<ControlCom
 }
 
 impl Control {
-    /// Ends the thread, which removes the files of Unix sockets. One that hangs in a file system is not waited for.
+    /// Ends the thread, which removes the files of Unix sockets. One that hangs in a file system is
+    /// not waited for.
     pub(super) fn end_thread(mut self) {
         let deadline = clock::now() + FAREWELL;
-        // It may have other things to do first; that nobody listens means that it has ended already.
+        // It may have other things to do first; that nobody listens means that it has ended
+        // already.
         while let Err(TrySendError::Full(_)) = self.commands.try_send(ControlCommand::Stop)
             && clock::now() < deadline
         {
@@ -182,7 +185,8 @@ impl ControlParts {
         let mut looks = 0;
         loop {
             match commands.recv_timeout(LOOK) {
-                // Who was told that it takes too long, was not told that it will happen all the same.
+                // Who was told that it takes too long, was not told that it will happen all the
+                // same.
                 Ok(
                     ControlCommand::Reload { reply: Some(reply), .. }
                     | ControlCommand::Rollback { reply: Some(reply) },
@@ -443,8 +447,8 @@ impl ControlParts {
     }
 }
 
-/// Removes the file of a socket that nobody listens at any more. That of the service manager stays: it goes on listening,
-/// and nobody could connect.
+/// Removes the file of a socket that nobody listens at any more. That of the service manager stays:
+/// it goes on listening, and nobody could connect.
 fn remove_socket(address: &Address) {
     if let Address::Unix(path) = address
         && !activation::has_socket(address)

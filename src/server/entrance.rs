@@ -1,8 +1,9 @@
-//! Where connections come in: accepted, given a place or told that there is none, made secure, and served.
+//! Where connections come in: accepted, given a place or told that there is none, made secure, and
+//! served.
 //!
-//! When all places are taken, idle connections make room: those of this worker first, then those of others. Only when none
-//! is idle does the one that came in hear 503, and those beyond the few that may wait for that stay in the listening
-//! socket's queue.
+//! When all places are taken, idle connections make room: those of this worker first, then those of
+//! others. Only when none is idle does the one that came in hear 503, and those beyond the few that
+//! may wait for that stay in the listening socket's queue.
 
 use std::future::poll_fn;
 use std::io;
@@ -115,7 +116,8 @@ async fn admit_connection(
     counts.room.set_limit(settings.connections);
     let closing = door.closing.clone();
     let arrived = ArrivedClient { local: local.clone(), settings, closing, stream, from };
-    // Nobody else is accepted until this one has a place, or one among the few that wait for a place.
+    // Nobody else is accepted until this one has a place, or one among the few that wait for a
+    // place.
     let (full, waiting) = loop {
         let full = match counts.room.take_place() {
             Ok(inside) => {
@@ -145,8 +147,8 @@ async fn admit_connection(
 }
 
 impl Local {
-    /// Asks an idle client connection to go, of one listener or of all: one of this worker's own if there is any. Others
-    /// see to it otherwise.
+    /// Asks an idle client connection to go, of one listener or of all: one of this worker's own if
+    /// there is any. Others see to it otherwise.
     fn make_room(&self, listener: Option<&Listener>) {
         if self.worker.seats.make_room(listener.map(|listener| listener.id)) {
             return;
@@ -220,7 +222,8 @@ impl ArrivedClient {
         let _told = timeout(GOODBYE, self.identify_and_serve(Some(Refusal::Crowded), None)).await;
     }
 
-    /// Learns who this is, shakes hands, and serves. With `full`, each request is told that there is no room.
+    /// Learns who this is, shakes hands, and serves. With `full`, each request is told that there
+    /// is no room.
     async fn identify_and_serve(self, mut full: Option<Refusal>, _inside: Option<RoomPlace>) {
         let Self { local, settings, closing, mut stream, from } = self;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;

@@ -63,7 +63,8 @@ impl Errand {
         };
         let mut head = RequestHead::default();
         head.set(b"GET", target.as_bytes(), Version::Http11);
-        // What browsers accept, so that the variant that is stored is the one that they will ask for.
+        // What browsers accept, so that the variant that is stored is the one that they will ask
+        // for.
         let codings: &[u8] =
             if scheme == "https" { b"gzip, deflate, br, zstd" } else { b"gzip, deflate" };
         for (name, value) in [

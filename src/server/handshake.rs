@@ -1,5 +1,5 @@
-//! TLS handshakes: bounded in number and time, and taking turns, so that a flood of them cannot starve the
-//! connections that are there.
+//! TLS handshakes: bounded in number and time, and taking turns, so that a flood of them cannot
+//! starve the connections that are there.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -28,8 +28,8 @@ use crate::tls::{TlsInfo, TlsServer};
 
 /// Handshakes of a worker that have begun and not ended.
 const MOST: u32 = 2048;
-/// Handshakes that may compute before everybody else on the worker gets a turn: a signature takes tenths of a
-/// millisecond.
+/// Handshakes that may compute before everybody else on the worker gets a turn: a signature takes
+/// tenths of a millisecond.
 const TURNS: usize = 2;
 /// The longest time for somebody who does not speak TLS to read that.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -57,8 +57,8 @@ impl Drop for HandshakeUnderWay<'_> {
 }
 
 impl Handshakes {
-    /// Makes a connection secure; `None` when it comes to nothing, which has been counted and, where that helps,
-    /// answered.
+    /// Makes a connection secure; `None` when it comes to nothing, which has been counted and,
+    /// where that helps, answered.
     pub async fn secure_connection(
         &self,
         stream: Stream,
@@ -125,8 +125,8 @@ impl Handshakes {
     }
 }
 
-/// Tells why there was no handshake. Scanners cause most of those that fail, and they are nobody's fault; who is refused
-/// for a certificate wants to know why, and asks the operator.
+/// Tells why there was no handshake. Scanners cause most of those that fail, and they are nobody's
+/// fault; who is refused for a certificate wants to know why, and asks the operator.
 #[cold]
 fn log_failure(listener: &Listener, client: Option<IpAddr>, error: &io::Error, quotas: &Quotas) {
     let client = client.map(|ip| ip.to_string());

@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not for connections: listeners, logs, the admin endpoint, health checks, files to reload, and
-/// those who wait for a place. No more than half of all.
+/// Descriptors that are not for connections: listeners, logs, the admin endpoint, health checks,
+/// files to reload, and those who wait for a place. No more than half of all.
 const RESERVED: u64 = 128;
 /// Memory that there must be for each client connection: three times what an idle one of TLS takes.
 const MEMORY_OF_ONE: usize = 32 * 1024;
@@ -19,8 +19,9 @@ pub fn raise_descriptors() -> u64 {
     current.unwrap_or(u64::MAX)
 }
 
-/// Returns how many client connections all listeners may have open together so that descriptors never run out: each may need one
-/// more towards a server. Nor may they take most of the memory, even if all of them are idle.
+/// Returns how many client connections all listeners may have open together so that descriptors
+/// never run out: each may need one more towards a server. Nor may they take most of the memory,
+/// even if all of them are idle.
 #[must_use]
 pub fn connection_limit(descriptors: u64, memory: usize) -> u32 {
     let pairs = (descriptors - RESERVED.min(descriptors / 2)) / 2;

@@ -172,9 +172,9 @@ fn overlaps_open(at: SocketAddr, open: &Address) -> bool {
         && (at.ip() == open.ip() || at.ip().is_unspecified() || open.ip().is_unspecified())
 }
 
-/// Finds out whether somebody else listens there. Workers share an address by SO_REUSEPORT, and so would a second
-/// process of the same user: each would get a part of the connections. A socket that does not share finds out, and is
-/// gone before one that does is opened.
+/// Finds out whether somebody else listens there. Workers share an address by SO_REUSEPORT, and so
+/// would a second process of the same user: each would get a part of the connections. A socket that
+/// does not share finds out, and is gone before one that does is opened.
 fn check_alone(at: SocketAddr) -> io::Result<()> {
     if at.port() == 0 {
         return Ok(());

@@ -1,5 +1,5 @@
-//! What becomes of what sources tell about the servers of upstreams: it is believed as far as the guards
-//! allow, and upstreams get the servers that are known of now.
+//! What becomes of what sources tell about the servers of upstreams: it is believed as far as the
+//! guards allow, and upstreams get the servers that are known of now.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -128,7 +128,8 @@ fn answering_servers(snapshot: &Snapshot) -> impl Fn(&str, &str) -> bool {
     }
 }
 
-/// Gives an upstream the servers that are known of now; `None` when it has them, or cannot have them.
+/// Gives an upstream the servers that are known of now; `None` when it has them, or cannot have
+/// them.
 fn arrange_members(reloader: &Reloader, upstream: &Upstream) -> Option<MemberChange> {
     let config = reloader.running();
     let written = config.upstream.get(&*upstream.name)?;
@@ -210,7 +211,8 @@ impl ControlParts {
         entries.any(|entry| matches!(entry.address, ServerAddress::Name { .. }))
     }
 
-    /// Gives an upstream the servers that are known of now, unless it has them. Nothing else is touched.
+    /// Gives an upstream the servers that are known of now, unless it has them. Nothing else is
+    /// touched.
     pub(super) fn arrange_upstream(&mut self, upstream: &Arc<Upstream>) {
         if let Some(change) = arrange_members(&self.reloader, upstream) {
             self.health.change_members(upstream, &change);

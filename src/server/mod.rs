@@ -46,8 +46,8 @@ use crate::net::{Address, open, room};
 use crate::reload::Reloader;
 use crate::snapshot::{SnapshotStore, compile};
 
-/// The longest wait of a start for the first health checks. Servers that take longer are taken for unhealthy
-/// until they have answered.
+/// The longest wait of a start for the first health checks. Servers that take longer are taken for
+/// unhealthy until they have answered.
 const FIRST_ROUND: Duration = Duration::from_secs(3);
 /// The time beyond the drain that a worker may take to end before the process goes without it.
 const WORKER_GRACE: Duration = Duration::from_secs(1);
@@ -93,8 +93,8 @@ pub struct RunningServer {
 pub type OpenAdmin =
     fn(&Admin, Arc<Status>, SyncSender<ControlCommand>) -> Result<Address, BindError>;
 
-/// Starts a proxy with a configuration that was read from `file`, if it was. `open_admin` is called where the
-/// configuration has an admin endpoint.
+/// Starts a proxy with a configuration that was read from `file`, if it was. `open_admin` is called
+/// where the configuration has an admin endpoint.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running.
@@ -211,8 +211,8 @@ fn note_unused(config: &Config, sites: &[listener::ListenSite]) {
 }
 
 impl RunningServer {
-    /// Reports not to be ready, goes on for `runtime.drain_delay`, stops accepting, lets what is under
-    /// way finish for as long as `runtime.drain` allows, and ends.
+    /// Reports not to be ready, goes on for `runtime.drain_delay`, stops accepting, lets what is
+    /// under way finish for as long as `runtime.drain` allows, and ends.
     pub fn drain_and_stop(self) {
         let (allowed, delay) = {
             let snapshot = self.store.load();

@@ -1,5 +1,5 @@
-//! What becomes of what is found out about the names of servers: it is logged where it begins and ends,
-//! and servers whose name leads elsewhere are put in the place of those that were there.
+//! What becomes of what is found out about the names of servers: it is logged where it begins and
+//! ends, and servers whose name leads elsewhere are put in the place of those that were there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::snapshot::Snapshot;
 use crate::upstream::membership::{MemberChange, ServerChange};
 use crate::upstream::{Membership, Upstream};
 
-/// The pause between two look-ups of the name of a server that takes no connections: it may have moved.
+/// The pause between two look-ups of the name of a server that takes no connections: it may have
+/// moved.
 pub(super) const UNREACHABLE: Duration = Duration::from_secs(5);
 
 /// The fault of a name that leads to where the proxy listens.

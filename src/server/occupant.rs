@@ -1,4 +1,5 @@
-//! Who listens on an address that is taken: an operator who starts a second process wants to know which the first is.
+//! Who listens on an address that is taken: an operator who starts a second process wants to know
+//! which the first is.
 //!
 //! Asked only when binding has failed. Processes of other users stay unnamed.
 

@@ -17,8 +17,8 @@ use crate::telemetry::history::{BUCKETS, History, MethodReport};
 use crate::telemetry::process::unix_seconds;
 use crate::telemetry::trace::encode::{process_resource, program_scope, text_attribute};
 
-/// A request for `/v1/metrics`: requests and their duration by route, attempts and what is under way by
-/// server. `started` is when counting began.
+/// A request for `/v1/metrics`: requests and their duration by route, attempts and what is under
+/// way by server. `started` is when counting began.
 pub(super) fn encode_metrics(
     instance: &str,
     snapshot: &Snapshot,

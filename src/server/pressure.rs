@@ -1,5 +1,6 @@
-//! What is done when requests under way hold as much memory as they may: work that stands still makes room, that of this worker
-//! first, then that of others. Only when none does is a new request told so, with 503.
+//! What is done when requests under way hold as much memory as they may: work that stands still
+//! makes room, that of this worker first, then that of others. Only when none does is a new request
+//! told so, with 503.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -11,14 +12,16 @@ use super::worker::Local;
 use crate::clock;
 use crate::net::{MemoryReservation, held, stalls};
 
-/// Requests that may wait for memory, over all workers: they hold some themselves. Those beyond are refused at once.
+/// Requests that may wait for memory, over all workers: they hold some themselves. Those beyond are
+/// refused at once.
 const MOST_WAITING: u32 = 48;
 /// The longest wait while others make room, and for what other workers make.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(30);
 /// The pause between two looks when nobody here was asked to go.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// Turns that whoever was asked to go gets: to try once more, to have its connection try, and to end.
+/// Turns that whoever was asked to go gets: to try once more, to have its connection try, and to
+/// end.
 const TURNS: usize = 4;
 
 /// Requests that wait for memory.
@@ -41,8 +44,8 @@ impl Drop for WaitingRequest {
 }
 
 impl Local {
-    /// Takes so many of the `most` bytes of memory that requests may hold, once others have made room; `None`, and counted,
-    /// when nobody has.
+    /// Takes so many of the `most` bytes of memory that requests may hold, once others have made
+    /// room; `None`, and counted, when nobody has.
     #[cold]
     pub(super) async fn find_memory(&self, bytes: usize, most: usize) -> Option<MemoryReservation> {
         if let Some(_waiting) = WaitingRequest::new() {
@@ -75,7 +78,8 @@ impl Local {
         MemoryReservation::new(bytes, most)
     }
 
-    /// Makes the room in memory that other workers have asked for, as far as something stands still here.
+    /// Makes the room in memory that other workers have asked for, as far as something stands still
+    /// here.
     pub(super) async fn make_wanted_memory(&self) {
         stalls::heed_others();
         for_turns().await;

@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2 (HAProxy, `proxy-protocol.txt`): a trusted proxy in front tells who the client
-//! of a connection is, before anything else.
+//! The PROXY protocol, versions 1 and 2 (HAProxy, `proxy-protocol.txt`): a trusted proxy in front
+//! tells who the client of a connection is, before anything else.
 //!
-//! Only trusted proxies are listened to, and they have to say it. From anybody else such a header is an attempt to
-//! be somebody else.
+//! Only trusted proxies are listened to, and they have to say it. From anybody else such a header
+//! is an attempt to be somebody else.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -33,8 +33,8 @@ pub(super) struct ToldByProxy {
     pub tlvs: Vec<Tlv<'static>>,
 }
 
-/// Reads whose connection this is, if a trusted proxy speaks for somebody. An error when it has to be closed, which has been
-/// counted.
+/// Reads whose connection this is, if a trusted proxy speaks for somebody. An error when it has to
+/// be closed, which has been counted.
 ///
 /// Cancel safety: the connection is of no use afterwards.
 pub(super) async fn read_client(
@@ -70,7 +70,8 @@ impl From<io::Error> for ProxyHeaderFault {
     }
 }
 
-/// Reads a header and not a byte more. `None` is a connection of the proxy's own (`LOCAL`, `UNKNOWN`).
+/// Reads a header and not a byte more. `None` is a connection of the proxy's own (`LOCAL`,
+/// `UNKNOWN`).
 async fn read_header(stream: &mut TcpStream) -> Result<Option<ToldByProxy>, ProxyHeaderFault> {
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;

@@ -1,5 +1,5 @@
-//! What fuzz targets drive: a proxy on one thread whose connections are [`Memory`] and whose time passes when nothing
-//! else happens. Compiled for fuzzing alone.
+//! What fuzz targets drive: a proxy on one thread whose connections are [`Memory`] and whose time
+//! passes when nothing else happens. Compiled for fuzzing alone.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

@@ -37,10 +37,11 @@ impl StopSignals {
         Ok(Self { runtime, terminate, interrupt, hangup, rotated })
     }
 
-    /// Returns at the first SIGTERM or SIGINT, or when a call asks for a drain. From then on the next signal ends
-    /// the process without waiting for anything: an operator who asks twice means it. After a call the first signal
-    /// does not count: a supervisor sends it when its preStop hook has made the call.
-    /// Until then SIGHUP asks for a reload, and SIGUSR1 for log files to be opened anew.
+    /// Returns at the first SIGTERM or SIGINT, or when a call asks for a drain. From then on the
+    /// next signal ends the process without waiting for anything: an operator who asks twice means
+    /// it. After a call the first signal does not count: a supervisor sends it when its preStop
+    /// hook has made the call. Until then SIGHUP asks for a reload, and SIGUSR1 for log files to be
+    /// opened anew.
     pub fn wait_for_stop(mut self, commands: &SyncSender<ControlCommand>, status: &Status) {
         let asked = self.next(Some((commands, status)));
         std::thread::spawn(move || {

@@ -1,4 +1,5 @@
-//! A client's HTTP/2 connection: one task reads and writes its frames, and each stream has one that walks its request.
+//! A client's HTTP/2 connection: one task reads and writes its frames, and each stream has one that
+//! walks its request.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -29,8 +30,8 @@ use crate::snapshot::Listener;
 use crate::wire::frames::{self, ErrorCode};
 use crate::wire::{Fault, RequestHead};
 
-/// Bytes that a client may send ahead on one stream that has begun, and while it is taken: the first is what RFC 9113
-/// §6.5.2 begins with, so that no client has to be told.
+/// Bytes that a client may send ahead on one stream that has begun, and while it is taken: the
+/// first is what RFC 9113 §6.5.2 begins with, so that no client has to be told.
 const STREAM_WINDOW: u32 = frames::WINDOW;
 const STREAM_WINDOW_MOST: u32 = 256 * 1024;
 /// Bytes that the windows of a connection's streams may grow by together.
@@ -92,8 +93,8 @@ pub(super) async fn serve_streams(
     connection.close_connection(&mut life.timer).await;
 }
 
-/// Returns what a client may do: its streams never take each other's windows away, so that one whose server does not read holds
-/// up no other. With a hundred streams that is 7.4 MiB.
+/// Returns what a client may do: its streams never take each other's windows away, so that one
+/// whose server does not read holds up no other. With a hundred streams that is 7.4 MiB.
 fn stream_terms(listener: &Listener) -> H2Config {
     let streams = u32::from(listener.streams);
     let all = streams.saturating_mul(STREAM_WINDOW).saturating_add(GROWTH + SLACK);
@@ -110,7 +111,8 @@ fn stream_terms(listener: &Listener) -> H2Config {
 /// The progress of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StreamPhase {
-    /// A connection without a request yet, which is waited for as long as for the first one of HTTP/1.
+    /// A connection without a request yet, which is waited for as long as for the first one of
+    /// HTTP/1.
     Fresh,
     /// A connection that had one.
     Used,
@@ -151,7 +153,8 @@ impl StreamsLife {
             }
             let mut asked = false;
             if open.get() > 0 || connection.has_streams() {
-                // Whoever was told to end has a moment for it, whatever it has open and goes on opening.
+                // Whoever was told to end has a moment for it, whatever it has open and goes on
+                // opening.
                 if self.phase != StreamPhase::Ending {
                     self.idle_since = clock::now();
                 }
@@ -196,7 +199,8 @@ impl StreamsLife {
             self.idle_since = clock::now();
             self.phase = match self.phase {
                 StreamPhase::Fresh | StreamPhase::Used => {
-                    // What has begun goes on; the client is told to send nothing new (RFC 9113 §6.8).
+                    // What has begun goes on; the client is told to send nothing new (RFC 9113
+                    // §6.8).
                     connection.announce_end();
                     StreamPhase::Ending
                 }
@@ -277,7 +281,8 @@ impl BegunStream {
                 client.settle(&mut timer).await;
             }
             Some(fault) => {
-                // Its fields are freed already, and its answer waits for nobody: a flood of them piles up nothing.
+                // Its fields are freed already, and its answer waits for nobody: a flood of them
+                // piles up nothing.
                 client.become_impatient();
                 let refusal = Refusal::Malformed(fault);
                 // Boxed, so that other requests do not hold the memory of this.

@@ -129,8 +129,8 @@ async fn run_worker(context: WorkerContext, sockets: Vec<Listening>) -> Rc<Local
 }
 
 fn hand_over(local: &Local, reply: &SyncSender<Box<Interval>>) {
-    // There is room for one reply to each order that may be waiting. Nobody collects any more when the process is about to
-    // end.
+    // There is room for one reply to each order that may be waiting. Nobody collects any more when
+    // the process is about to end.
     let _gone = reply.try_send(local.worker.ledger.hand_over());
 }
 
@@ -202,8 +202,8 @@ impl Acceptors {
 }
 
 impl Accepting {
-    /// Stops accepting once nobody waits, then ends connections after their current response, and those that
-    /// stay idle within a third of the time that a drain may take.
+    /// Stops accepting once nobody waits, then ends connections after their current response, and
+    /// those that stay idle within a third of the time that a drain may take.
     async fn end_connections(self, local: &Local) {
         self.stop.send_replace(true);
         // A defect in the task has been reported by the panic itself.

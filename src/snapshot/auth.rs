@@ -1,4 +1,5 @@
-//! Compiles the ways in of a route, `[auth.NAME]`. Routes that name the same one share what it knows.
+//! Compiles the ways in of a route, `[auth.NAME]`. Routes that name the same one share what it
+//! knows.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -175,9 +176,9 @@ impl SharedPolicies<'_> {
     }
 }
 
-/// The fields by which any `[auth.NAME]` tells servers who a client is, in lower case: from clients they reach no server,
-/// on whatever route. Fields that clients have a use for of their own are not among them: such a field is only kept from
-/// servers on routes whose ways in tell it.
+/// The fields by which any `[auth.NAME]` tells servers who a client is, in lower case: from clients
+/// they reach no server, on whatever route. Fields that clients have a use for of their own are not
+/// among them: such a field is only kept from servers on routes whose ways in tell it.
 pub(super) fn identity_fields(config: &Config) -> Box<[Box<[u8]>]> {
     const OF_CLIENTS: [&str; 7] = [
         "accept",

@@ -195,8 +195,9 @@ fn webhook_secrets(written: &schema::WebhookConfig) -> Arc<WebhookSecrets> {
 /// The field of HTTP authentication (RFC 9110 §11.6.2).
 const AUTHORIZATION: &[u8] = b"authorization";
 
-/// Returns whether a part of the key is what clients of a route prove who they are by. It must be the only way in: where there are
-/// several, a client of another one has no such part, or chooses it, or has it from somebody else who may say the same.
+/// Returns whether a part of the key is what clients of a route prove who they are by. It must be
+/// the only way in: where there are several, a client of another one has no such part, or chooses
+/// it, or has it from somebody else who may say the same.
 fn tells_apart(input: &KeyInput, route: &route::RouteConfig, config: &Config) -> bool {
     let mut ways = route.policies.auth.iter().flat_map(AuthRef::names);
     let way = match (ways.next(), ways.next()) {

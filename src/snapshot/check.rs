@@ -1,5 +1,5 @@
-//! `check`: the findings of loading a configuration, and those that would keep it from running. One answer for the
-//! command, the admin endpoint and whoever else wants to know before a reload.
+//! `check`: the findings of loading a configuration, and those that would keep it from running. One
+//! answer for the command, the admin endpoint and whoever else wants to know before a reload.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ pub fn check_file(path: &Path) -> Result<Loaded, FindingReport> {
     Ok(Loaded { config, findings, sources })
 }
 
-/// Looks into the files that servers are read from. A proxy starts whatever is wrong with them, and goes on with what
-/// such a file said last, so all that is found is a warning.
+/// Looks into the files that servers are read from. A proxy starts whatever is wrong with them, and
+/// goes on with what such a file said last, so all that is found is a warning.
 fn read_server_files(
     config: &Config,
     mut sources: Sources,

@@ -48,7 +48,8 @@ pub fn compile_config(
     compile_for(Purpose::Run, config, (previous, nothing), connections)
 }
 
-/// All that keeps a configuration from running, as far as it shows without opening, starting or looking up anything.
+/// All that keeps a configuration from running, as far as it shows without opening, starting or
+/// looking up anything.
 #[must_use]
 pub fn inspect(config: &Config, files: bool) -> Vec<Finding> {
     let nothing = (&Found::default(), &Weights::default());

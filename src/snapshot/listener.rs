@@ -27,7 +27,8 @@ pub struct ListenerCounts {
     pub refused: AtomicU64,
     /// Connections told that their client has too many.
     pub refused_per_client: AtomicU64,
-    /// The number of times that none could be accepted, because the process or the system had no descriptors left.
+    /// The number of times that none could be accepted, because the process or the system had no
+    /// descriptors left.
     pub starved: AtomicU64,
     /// Connections closed because of their PROXY header, or for want of one.
     pub proxy_headers_refused: AtomicU64,
@@ -66,7 +67,8 @@ pub struct PerClient {
 /// One `[[listen]]`.
 #[derive(Debug)]
 pub struct Listener {
-    /// Unique among the listeners of the process for as long as its name stays in the configuration.
+    /// Unique among the listeners of the process for as long as its name stays in the
+    /// configuration.
     pub id: u16,
     /// The counters of the listener.
     pub counts: Arc<ListenerCounts>,

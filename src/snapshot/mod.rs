@@ -66,7 +66,8 @@ pub struct Snapshot {
     pub trace: Option<Tracing>,
     /// The query parameters that may hold tokens, which are not written down.
     pub masked_query: Box<[Box<[u8]>]>,
-    /// The fields by which servers are told who a client is, in lower case; clients cannot send them.
+    /// The fields by which servers are told who a client is, in lower case; clients cannot send
+    /// them.
     pub identity_fields: Box<[Box<[u8]>]>,
     /// The time that a shutdown waits for what is under way.
     pub drain: Duration,

@@ -90,7 +90,8 @@ impl<'p> SharedPolicies<'p> {
         })
     }
 
-    /// The state of a limit: that of another route with the same one, that from before, or a new one.
+    /// The state of a limit: that of another route with the same one, that from before, or a new
+    /// one.
     fn limit_state(&mut self, (own, name): (bool, &str), pace: Pace) -> Arc<LimitState> {
         let made =
             self.made.iter().find(|(LimitName(of, known), _)| *of == own && **known == *name);

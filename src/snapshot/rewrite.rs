@@ -1,4 +1,5 @@
-//! `rewrite` of a route: what a server sees instead of what was matched, and what of its answers is turned back.
+//! `rewrite` of a route: what a server sees instead of what was matched, and what of its answers is
+//! turned back.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +18,11 @@ pub struct RouteRewrite {
     pub prefix: Option<Template>,
     /// The whole path.
     pub path: Option<Template>,
-    /// The expression whose match in the path is replaced by a text, after `strip_prefix` and before `prefix`.
+    /// The expression whose match in the path is replaced by a text, after `strip_prefix` and
+    /// before `prefix`.
     pub regex: Option<(Regex, Box<str>)>,
-    /// The beginnings of the route's paths that end with `/*`, long ones first: what follows is the rest that `path` may
-    /// name.
+    /// The beginnings of the route's paths that end with `/*`, long ones first: what follows is the
+    /// rest that `path` may name.
     pub rests: Box<[PathStart]>,
     /// The `Host` field.
     pub host: Option<Box<[u8]>>,
@@ -31,7 +33,8 @@ pub struct RouteRewrite {
 /// The rules by which answers are turned back.
 #[derive(Debug)]
 pub struct AnswerRules {
-    /// Addresses of the route's servers, as URLs name them, in lower case: a server may call itself by its own.
+    /// Addresses of the route's servers, as URLs name them, in lower case: a server may call itself
+    /// by its own.
     pub servers: BTreeSet<Box<[u8]>>,
 }
 
@@ -55,7 +58,8 @@ enum RewritePart {
 }
 
 impl PathStart {
-    /// A beginning as written, with `{name}` for any segment; a slash at its end makes no difference.
+    /// A beginning as written, with `{name}` for any segment; a slash at its end makes no
+    /// difference.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut parts = Vec::new();
@@ -75,7 +79,8 @@ impl PathStart {
         Self(parts.into())
     }
 
-    /// Divides a path that begins like this, at the end of a segment; what follows is empty or begins with a slash.
+    /// Divides a path that begins like this, at the end of a segment; what follows is empty or
+    /// begins with a slash.
     #[must_use]
     pub fn divide_path<'p>(&self, path: &'p [u8]) -> Option<(&'p [u8], &'p [u8])> {
         let mut rest = path;
@@ -134,7 +139,8 @@ pub(super) fn compile_template(
     })
 }
 
-/// The beginnings of a route's paths that go on with anything, where a template says where the rest of a path goes.
+/// The beginnings of a route's paths that go on with anything, where a template says where the rest
+/// of a path goes.
 pub(super) fn rests_of(template: &str, route: &schema::RouteConfig) -> Box<[PathStart]> {
     if !template.ends_with("/*") {
         return Box::default();

@@ -28,7 +28,8 @@ pub struct Route {
     pub request_edits: HeaderEdits,
     /// Changes of the response's fields, the proxy's own answers included.
     pub response_edits: HeaderEdits,
-    /// The mark that tells its requests when they come back, which `request_edits` write; `None` where the field is taken away.
+    /// The mark that tells its requests when they come back, which `request_edits` write; `None`
+    /// where the field is taken away.
     pub mark: Option<Box<str>>,
     /// The policies between a match and the action; `None` costs nothing.
     pub policies: Option<Box<Policies>>,
@@ -118,7 +119,8 @@ pub struct Redirect {
     pub status: u16,
     /// The new location.
     pub to: Template,
-    /// The beginnings of the route's paths, longest first, where `to` ends with the rest of the path.
+    /// The beginnings of the route's paths, longest first, where `to` ends with the rest of the
+    /// path.
     pub rests: Box<[PathStart]>,
 }
 

@@ -13,7 +13,8 @@ use crate::discovery::{Entry, Found, Question};
 use crate::net::Address;
 use crate::upstream::membership::ServerSpec;
 
-/// The servers of an upstream: those that are written, or those that were found, where their names lead.
+/// The servers of an upstream: those that are written, or those that were found, where their names
+/// lead.
 #[must_use]
 pub fn server_specs(
     upstream: &str,
@@ -52,8 +53,8 @@ fn keep_usable(elsewhere: &Elsewhere, found: &Found, all: &mut Vec<ServerSpec>) 
 
 /// Puts an entry where it leads.
 ///
-/// A name with one address of a family at most is one server, which is tried at one after the other. A name with several is
-/// as many servers as there are addresses, and each gets its share.
+/// A name with one address of a family at most is one server, which is tried at one after the
+/// other. A name with several is as many servers as there are addresses, and each gets its share.
 fn place_entry(entry: &Entry, weight: NonZeroU16, found: &Found, all: &mut Vec<ServerSpec>) {
     let Entry { id, address, host, weight: _, labels, zone, priority, held } = entry;
     let (shown, tls_name, by_name) = match (host, address) {

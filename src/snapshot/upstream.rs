@@ -191,8 +191,8 @@ pub(super) fn subset_labels(route: &RouteConfig) -> Labels {
     route.subset.iter().map(|(label, value)| (label.value.clone(), value.clone())).collect()
 }
 
-/// Finds what cannot be among servers that are written: an address without a name to verify, a shard that belongs to
-/// nobody.
+/// Finds what cannot be among servers that are written: an address without a name to verify, a
+/// shard that belongs to nobody.
 fn check_listed(
     written: &schema::UpstreamConfig,
     servers: &[schema::ServerConfig],

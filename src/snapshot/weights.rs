@@ -1,7 +1,7 @@
 //! Weights that an operator has changed while the proxy runs.
 //!
-//! They last until the file says something else about the server: a reload for another reason must not
-//! undo them, and a file that was changed is the newer word.
+//! They last until the file says something else about the server: a reload for another reason must
+//! not undo them, and a file that was changed is the newer word.
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;

@@ -150,7 +150,8 @@ impl History {
         self.refusals.iter().map(|((route, code), count)| (*route, *code, *count))
     }
 
-    /// Counts the clients that were not let in, by the name of what they should be known by, and by reason.
+    /// Counts the clients that were not let in, by the name of what they should be known by, and by
+    /// reason.
     pub fn denied(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
         self.auth.iter().map(|((auth, reason), count)| (&**auth, *reason, *count))
     }

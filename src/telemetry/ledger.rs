@@ -1,7 +1,7 @@
 //! What a worker writes down about requests, and gives away once a second.
 //!
-//! A worker writes into memory of its own, so that counting costs neither a lock nor a cache line that
-//! others write to. A collector asks for the whole interval and adds it up elsewhere.
+//! A worker writes into memory of its own, so that counting costs neither a lock nor a cache line
+//! that others write to. A collector asks for the whole interval and adds it up elsewhere.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,7 +20,8 @@ const LONGEST: u64 = 3_600_000_000;
 /// Significant digits of a recorded time: it is at most 1 % off.
 pub(super) const DIGITS: u8 = 2;
 
-/// Methods that are counted apart; everything else is one group, because clients may make methods up.
+/// Methods that are counted apart; everything else is one group, because clients may make methods
+/// up.
 pub const METHODS: [&str; 8] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
 
@@ -47,7 +48,8 @@ impl Hasher for IdHasher {
     }
 
     fn write_u32(&mut self, id: u32) {
-        // Fibonacci hashing: spreads consecutive numbers over the high bits, which the map looks at first.
+        // Fibonacci hashing: spreads consecutive numbers over the high bits, which the map looks at
+        // first.
         self.0 = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
@@ -207,7 +209,8 @@ impl Ledger {
         }
     }
 
-    /// Notes a response that was fetched on the proxy's own behalf: it belongs to its server, and to no request.
+    /// Notes a response that was fetched on the proxy's own behalf: it belongs to its server, and
+    /// to no request.
     pub fn note_fetched(&self, server: u32, outcome: Outcome, sent: u64) {
         self.0.borrow_mut().servers.entry(server).or_default().note_delivered(outcome, (0, sent));
     }

@@ -1,7 +1,7 @@
 //! What the proxy says about itself: its logs, and what it counts.
 //!
-//! Workers write into a [`ledger`] of their own; a collector adds them up to a [`history`], which the
-//! admin endpoint reads.
+//! Workers write into a [`ledger`] of their own; a collector adds them up to a [`history`], which
+//! the admin endpoint reads.
 
 pub mod access;
 pub mod history;

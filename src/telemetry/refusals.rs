@@ -1,8 +1,8 @@
-//! What operators are told of exchanges that did not end well: a log line each, and the last ones of every code for
-//! `/refusals`.
+//! What operators are told of exchanges that did not end well: a log line each, and the last ones
+//! of every code for `/refusals`.
 //!
-//! A client can cause any number of them, so each worker writes a few lines per kind and second and counts the rest,
-//! and remembers a few per code and second.
+//! A client can cause any number of them, so each worker writes a few lines per kind and second and
+//! counts the rest, and remembers a few per code and second.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -53,12 +53,14 @@ impl Quota {
     }
 }
 
-/// The lines that a worker may still write, by their kind. Kinds are words of the program's own, so there are few.
+/// The lines that a worker may still write, by their kind. Kinds are words of the program's own, so
+/// there are few.
 #[derive(Debug, Default)]
 pub struct Quotas(RefCell<HashMap<&'static str, Quota>>);
 
 impl Quotas {
-    /// Returns whether one more line of this kind may be written; if so, how many were left out before it.
+    /// Returns whether one more line of this kind may be written; if so, how many were left out
+    /// before it.
     pub fn take_line(&self, kind: &'static str, now: Instant) -> Option<u64> {
         self.0.borrow_mut().entry(kind).or_default().take_line(now)
     }
@@ -236,7 +238,8 @@ struct SaidLine<'a> {
     path: Option<String>,
 }
 
-/// A text that somebody else chose: bounded, and without anything that could move a cursor or turn a line around.
+/// A text that somebody else chose: bounded, and without anything that could move a cursor or turn
+/// a line around.
 fn printable_text(text: &[u8]) -> Cow<'_, str> {
     let short = text.get(..LONGEST).unwrap_or(text);
     let plain = |c: char| c.is_ascii_graphic() || c == ' ' || c.is_alphanumeric();

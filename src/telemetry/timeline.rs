@@ -1,7 +1,8 @@
 //! The last six hours, in steps of ten seconds: what a dashboard shows to who has just opened it.
 //!
-//! The collector writes a sample per place and step out of what it has anyway, so the path of a request does not
-//! know about it. Memory is bounded: so many samples of so many places, each of a fixed size.
+//! The collector writes a sample per place and step out of what it has anyway, so the path of a
+//! request does not know about it. Memory is bounded: so many samples of so many places, each of a
+//! fixed size.
 
 mod report;
 

@@ -43,8 +43,8 @@ impl AlpnOffer {
     }
 }
 
-/// Connections that trust the system's certificate authorities, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
-/// They are read when they are first needed.
+/// Connections that trust the system's certificate authorities, or those of `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR`. They are read when they are first needed.
 ///
 /// # Errors
 /// There are none.

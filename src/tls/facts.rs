@@ -35,13 +35,15 @@ pub struct Certificate {
     pub fingerprint: Box<str>,
 }
 
-/// The rule for misdirected requests: those for another host than the client asked for in its handshake, if …
+/// The rule for misdirected requests: those for another host than the client asked for in its
+/// handshake, if …
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misdirected {
-    /// … the host's own certificate asks for client certificates, and not as the one that was shown does. Everything else
-    /// is let through: clients that ask for no name, as by address, are many.
+    /// … the host's own certificate asks for client certificates, and not as the one that was shown
+    /// does. Everything else is let through: clients that ask for no name, as by address, are many.
     ClientAuth,
-    /// … the certificate that was shown is not good for it, or something else is asked of its clients.
+    /// … the certificate that was shown is not good for it, or something else is asked of its
+    /// clients.
     Always,
     /// None.
     Never,
@@ -72,7 +74,8 @@ impl TlsInfo {
         }
     }
 
-    /// Returns whether requests for this host, in lower case, belong here (RFC 9110 §7.4, §15.5.20).
+    /// Returns whether requests for this host, in lower case, belong here (RFC 9110 §7.4,
+    /// §15.5.20).
     #[must_use]
     pub fn belongs_here(&self, host: &str, misdirected: Misdirected) -> bool {
         let shown = (self.name.as_deref(), self.profile);
@@ -80,7 +83,8 @@ impl TlsInfo {
     }
 }
 
-/// Returns whether requests for a host belong on a connection that was made for a name, and so with a profile.
+/// Returns whether requests for a host belong on a connection that was made for a name, and so with
+/// a profile.
 #[must_use]
 pub fn host_belongs(
     server: &TlsServer,

@@ -1,4 +1,5 @@
-//! Transport security by rustls, with the primitives of aws-lc-rs: one provider for everything here.
+//! Transport security by rustls, with the primitives of aws-lc-rs: one provider for everything
+//! here.
 
 pub mod client;
 pub mod facts;

@@ -1,7 +1,7 @@
 //! PEM files (RFC 7468), and what a file is that was taken for one.
 //!
-//! Certificates come in many forms, and a tool that says "not a PEM file" sends its user to a search engine. So
-//! whatever can be recognised is named, with the command that makes PEM of it.
+//! Certificates come in many forms, and a tool that says "not a PEM file" sends its user to a
+//! search engine. So whatever can be recognised is named, with the command that makes PEM of it.
 
 use std::path::Path;
 

@@ -1,9 +1,10 @@
 //! Certificates that are trusted themselves, because a file of authorities lists them.
 //!
-//! `openssl req -x509` makes a certificate that signs itself and is shown by its server. Path validation knows
-//! authorities and those they sign for (RFC 5280 §6), and refuses one that is both; OpenSSL, and with it nginx and
-//! curl, trusts what is listed. So a certificate that is byte for byte one of the list is taken, in its time and
-//! for its name. Its signature in the handshake still proves that the other side has the key.
+//! `openssl req -x509` makes a certificate that signs itself and is shown by its server. Path
+//! validation knows authorities and those they sign for (RFC 5280 §6), and refuses one that is
+//! both; OpenSSL, and with it nginx and curl, trusts what is listed. So a certificate that is byte
+//! for byte one of the list is taken, in its time and for its name. Its signature in the handshake
+//! still proves that the other side has the key.
 
 use std::sync::Arc;
 
@@ -48,8 +49,8 @@ impl Authorities {
         Ok(Self { roots: Arc::new(roots), listed: listed.into() })
     }
 
-    /// The same without those that a list of what was revoked names: the path of a certificate ends at what is listed here,
-    /// and nobody looks there any more.
+    /// The same without those that a list of what was revoked names: the path of a certificate ends
+    /// at what is listed here, and nobody looks there any more.
     ///
     /// # Errors
     /// One of them cannot be read, or none is left.
@@ -68,8 +69,8 @@ impl Authorities {
         Self::new(listed).map_err(|error| error.to_string())
     }
 
-    /// Returns whether a list says that it is one of these authorities', and none of them has signed it: it would refuse
-    /// everybody whom that authority has signed for.
+    /// Returns whether a list says that it is one of these authorities', and none of them has
+    /// signed it: it would refuse everybody whom that authority has signed for.
     pub(super) fn disown(&self, list: &RevocationList) -> bool {
         let listed = self.listed.iter().filter_map(|one| X509Certificate::from_der(one).ok());
         let mut own = listed.map(|(_, read)| read).filter(|read| list.is_of(read)).peekable();
@@ -98,8 +99,8 @@ impl Authorities {
     }
 }
 
-/// Returns whether a certificate is for this server. One without alternative names is for its common name, as with OpenSSL:
-/// most of those that people make for themselves have nothing else.
+/// Returns whether a certificate is for this server. One without alternative names is for its
+/// common name, as with OpenSSL: most of those that people make for themselves have nothing else.
 fn is_for(certificate: &X509Certificate<'_>, server: &ServerName<'_>) -> bool {
     let host = server.to_str().to_ascii_lowercase();
     let own = alternative_names(certificate);
@@ -193,8 +194,8 @@ pub(super) struct PinnedClients {
 }
 
 impl PinnedClients {
-    /// With `required`, a client without a certificate is refused. With any lists of what was `revoked`, all authorities of
-    /// a chain need one that has not expired.
+    /// With `required`, a client without a certificate is refused. With any lists of what was
+    /// `revoked`, all authorities of a chain need one that has not expired.
     ///
     /// # Errors
     /// What rustls does not accept.
@@ -269,7 +270,8 @@ fn signature_algorithms() -> WebPkiSupportedAlgorithms {
     crypto_provider().signature_verification_algorithms
 }
 
-/// A certificate of X.509 version 1 or 2, which webpki reads nothing from: the key in it is as good as any.
+/// A certificate of X.509 version 1 or 2, which webpki reads nothing from: the key in it is as good
+/// as any.
 fn parse_old<'c>(certificate: &'c CertificateDer<'_>) -> Option<X509Certificate<'c>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     (certificate.version() != X509Version::V3).then_some(certificate)

@@ -1,7 +1,8 @@
-//! Certificate revocation lists (RFC 5280 §5): what an authority says about certificates that count no more.
+//! Certificate revocation lists (RFC 5280 §5): what an authority says about certificates that count
+//! no more.
 //!
-//! Whether a certificate is on a list is decided by rustls. Here is read what a file has, and refused what rustls
-//! would not use: a list that nobody looks at would let in whom it names.
+//! Whether a certificate is on a list is decided by rustls. Here is read what a file has, and
+//! refused what rustls would not use: a list that nobody looks at would let in whom it names.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,7 +29,8 @@ pub struct RevocationList {
     pub issuer: String,
     /// The same as it is signed: reading a list again takes a second where it is a large one.
     issuer_der: Box<[u8]>,
-    /// When the next one should have come, in seconds since 1970; from then on nobody passes by this one.
+    /// When the next one should have come, in seconds since 1970; from then on nobody passes by
+    /// this one.
     pub next_update: Option<i64>,
     /// When it was made, in seconds since 1970, and its number.
     made: (i64, Option<BigUint>),
@@ -37,7 +39,8 @@ pub struct RevocationList {
 }
 
 impl RevocationList {
-    /// Returns whether it is signed with the key of this certificate, which says that it is the list's authority.
+    /// Returns whether it is signed with the key of this certificate, which says that it is the
+    /// list's authority.
     pub(super) fn is_signed_by(&self, authority: &X509Certificate<'_>) -> bool {
         let Ok((_, read)) = CertificateRevocationList::from_der(&self.der) else { return false };
         let signed = read.signature_algorithm.algorithm.as_bytes();
@@ -45,7 +48,8 @@ impl RevocationList {
         let (text, signature) = (read.tbs_cert_list.as_ref(), &*read.signature_value.data);
         let provider = crypto_provider();
         let mut algorithms = provider.signature_verification_algorithms.all.iter();
-        // An algorithm is named by an OBJECT IDENTIFIER (tag 6) and parameters; one name may stand for several curves.
+        // An algorithm is named by an OBJECT IDENTIFIER (tag 6) and parameters; one name may stand
+        // for several curves.
         algorithms.any(|algorithm| {
             let named = algorithm.signature_alg_id();
             let named = named.as_ref().strip_prefix(&[6]).and_then(|rest| rest.split_first());
@@ -70,8 +74,8 @@ impl RevocationList {
     }
 }
 
-/// The lists that count of those of several files: of those of one authority the newest. rustls asks the first one that it
-/// finds, which in a file that lists are added to is the oldest.
+/// The lists that count of those of several files: of those of one authority the newest. rustls
+/// asks the first one that it finds, which in a file that lists are added to is the oldest.
 #[must_use]
 pub fn keep_newest(mut lists: Vec<RevocationList>) -> Vec<RevocationList> {
     // Of two that say the same of themselves, the one that was written last.
@@ -91,7 +95,8 @@ pub fn keep_newest(mut lists: Vec<RevocationList>) -> Vec<RevocationList> {
 /// The lists of a file, in its order: PEM, or one in DER.
 ///
 /// # Errors
-/// It cannot be read, has none, or has one that cannot be used. One that has expired is none of these.
+/// It cannot be read, has none, or has one that cannot be used. One that has expired is none of
+/// these.
 pub fn read_lists(path: &Path) -> Result<Vec<RevocationList>, String> {
     let name = path.display();
     let said = |why: String| format!("{name}: {why}");

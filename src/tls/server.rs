@@ -46,8 +46,9 @@ struct NameIndex {
 }
 
 impl TlsServer {
-    /// A listener with these certificates, the first of which is shown to clients that ask for no name or an unknown
-    /// one; each goes with one of `rules`. `protocols` are offered, the best first (RFC 7301).
+    /// A listener with these certificates, the first of which is shown to clients that ask for no
+    /// name or an unknown one; each goes with one of `rules`. `protocols` are offered, the best
+    /// first (RFC 7301).
     ///
     /// # Errors
     /// What rustls does not accept.
@@ -76,7 +77,8 @@ impl TlsServer {
         self.names.all.iter().map(|(identity, _)| identity)
     }
 
-    /// Returns whether the certificate of a host asks for client certificates in another way than this profile.
+    /// Returns whether the certificate of a host asks for client certificates in another way than
+    /// this profile.
     pub(super) fn asks_more(&self, host: &str, profile: TlsProfile) -> bool {
         let own = self.names.candidates_for(Some(host)).next().map(|(_, own)| own);
         own.is_some_and(|own| own != profile && self.asks.get(own).is_some_and(|asks| *asks))
@@ -159,7 +161,8 @@ fn server_config(
             let roots = &authorities.roots.roots;
             let subjects: Vec<_> =
                 roots.iter().map(|root| root.subject_public_key_info.to_vec()).collect();
-            // Who resumes a session shows no certificate: with other lists, tickets of before count no more.
+            // Who resumes a session shows no certificate: with other lists, tickets of before count
+            // no more.
             let lists = revoked.iter().map(|list| list.der.as_ref());
             let rule = tickets::ticket_rule(subjects.iter().map(|s| &**s).chain(lists), *required);
             (builder.with_client_cert_verifier(verifier), rule)
@@ -170,7 +173,8 @@ fn server_config(
     // Of what both sides have, the server's first: a client cannot choose the weakest.
     config.ignore_client_order = true;
     config.ticketer = tickets::tickets_for(rule)?;
-    // Tickets keep what is needed at the client; memory here would be shared between workers, behind a lock.
+    // Tickets keep what is needed at the client; memory here would be shared between workers,
+    // behind a lock.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }

@@ -1,8 +1,9 @@
-//! Session tickets (RFC 5077, RFC 8446 §4.6.1). Their keys change every few hours and are shared by all workers and
-//! by all configurations of the process, so that neither a reload nor another worker costs a full handshake.
+//! Session tickets (RFC 5077, RFC 8446 §4.6.1). Their keys change every few hours and are shared by
+//! all workers and by all configurations of the process, so that neither a reload nor another
+//! worker costs a full handshake.
 //!
-//! A ticket carries who the client was. So what is issued by one rule for client certificates must not be
-//! good for another one: each has keys of its own.
+//! A ticket carries who the client was. So what is issued by one rule for client certificates must
+//! not be good for another one: each has keys of its own.
 
 use std::sync::{Arc, Weak};
 

@@ -1,8 +1,9 @@
-//! Affinity: a client stays with the server it first got, by a cookie of the proxy's own or by what the server itself
-//! calls the session.
+//! Affinity: a client stays with the server it first got, by a cookie of the proxy's own or by what
+//! the server itself calls the session.
 //!
-//! A session is learned from a field of the server's answer and belongs to that server until nobody has used it for a
-//! while. What is known of sessions is bounded, shared by all workers and kept over reloads; of each only a hash is kept.
+//! A session is learned from a field of the server's answer and belongs to that server until nobody
+//! has used it for a while. What is known of sessions is bounded, shared by all workers and kept
+//! over reloads; of each only a hash is kept.
 
 mod learned;
 
@@ -14,7 +15,8 @@ use crate::upstream::sticky::{Bond, Sticky};
 
 /// Sessions that an upstream knows at a time.
 pub const SESSIONS: usize = 200_000;
-/// Bits of a value that are the number of a server; the others are the second in which the session was last used.
+/// Bits of a value that are the number of a server; the others are the second in which the session
+/// was last used.
 const NUMBER_BITS: u32 = 16;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 /// The second wraps after 194 days.

@@ -44,7 +44,8 @@ pub struct Check {
 }
 
 impl Check {
-    /// Compiles what all servers of an upstream are asked; [`Check::for_host`] makes it the check of one of them.
+    /// Compiles what all servers of an upstream are asked; [`Check::for_host`] makes it the check
+    /// of one of them.
     #[must_use]
     pub fn new(written: &HealthTable, offer: AlpnOffer, announce: Option<Announce>) -> Self {
         let HealthTable {
@@ -86,7 +87,8 @@ impl Check {
         }
     }
 
-    /// The same check of the server that goes by the name of `host`, unless a name is written in `health`.
+    /// The same check of the server that goes by the name of `host`, unless a name is written in
+    /// `health`.
     #[must_use]
     pub fn for_host(&self, host: &str, secured: Option<TlsTarget>) -> Self {
         let mut check = Self { secured, ..self.clone() };

@@ -1,5 +1,5 @@
-//! Finds a server for an attempt: asks the pool, waits in the queue when all are full, and says what
-//! is wrong when there is none.
+//! Finds a server for an attempt: asks the pool, waits in the queue when all are full, and says
+//! what is wrong when there is none.
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +19,8 @@ use crate::exchange::queue::{Freed, Unserved};
 use crate::exchange::{Client, NoServerReason, Refusal};
 use crate::net::Timer;
 
-/// Times that a server is looked for again when another worker took its last place, or its breaker is
-/// open.
+/// Times that a server is looked for again when another worker took its last place, or its breaker
+/// is open.
 const ROUNDS: usize = 16;
 
 /// A server that expects a request.
@@ -51,7 +51,8 @@ pub enum Unchosen {
     Gone,
 }
 
-/// Finds a server for a request's first attempt. None is free for a request that comes while others wait.
+/// Finds a server for a request's first attempt. None is free for a request that comes while others
+/// wait.
 ///
 /// # Errors
 /// [`Unchosen`].
@@ -68,7 +69,8 @@ pub fn choose_first<'a>(
     }
 }
 
-/// Counts a request whose session leads nowhere. Asked once for each request, not for each look at the servers.
+/// Counts a request whose session leads nowhere. Asked once for each request, not for each look at
+/// the servers.
 pub fn note_unbound(job: &ForwardRequest<'_>, target: TargetMembers<'_>) {
     let Some(learned) = target.members.sticky.as_ref().and_then(Affinity::as_learned) else {
         return;
@@ -83,7 +85,8 @@ pub fn note_unbound(job: &ForwardRequest<'_>, target: TargetMembers<'_>) {
     }
 }
 
-/// A client that waits for something else than its own connection, with the timer that ends the wait.
+/// A client that waits for something else than its own connection, with the timer that ends the
+/// wait.
 pub struct WaitingClient<'c, C> {
     /// The client; it may leave meanwhile.
     pub client: &'c mut C,
@@ -125,8 +128,8 @@ pub async fn in_turn<'a, C: Client>(
     }
 }
 
-/// Finds a server without waiting. A permit of the upstream's breaker that is `carried` from an attempt
-/// which came to nothing is used up instead of another one.
+/// Finds a server without waiting. A permit of the upstream's breaker that is `carried` from an
+/// attempt which came to nothing is used up instead of another one.
 ///
 /// # Errors
 /// [`Unchosen`].

@@ -1,5 +1,6 @@
-//! A connection for an attempt: one at rest, a stream of a shared one, or a fresh one. The requests that wait for streams
-//! are in the queues of [`crate::endpoint::links`]; how a connection is made is [`crate::endpoint::connect`]'s.
+//! A connection for an attempt: one at rest, a stream of a shared one, or a fresh one. The requests
+//! that wait for streams are in the queues of [`crate::endpoint::links`]; how a connection is made
+//! is [`crate::endpoint::connect`]'s.
 
 mod lack;
 mod way;
@@ -38,8 +39,8 @@ pub struct ConnectionNeeds {
     pub body: bool,
 }
 
-/// A connection for an attempt, and whether it is on probation: the server has to ask for the body first. An exchange that
-/// was repaired gets none that was at rest.
+/// A connection for an attempt, and whether it is on probation: the server has to ask for the body
+/// first. An exchange that was repaired gets none that was at rest.
 ///
 /// # Errors
 /// [`AttemptError`].
@@ -84,7 +85,8 @@ struct Connector<'a, 'j> {
     deadline: Option<Instant>,
 }
 
-/// The thing that is free first for a request that holds the right to connect, at the limit of connections.
+/// The thing that is free first for a request that holds the right to connect, at the limit of
+/// connections.
 enum StreamFreed {
     Stream(Origin),
     Connection(Opened),
@@ -131,7 +133,8 @@ impl<'a, 'j> Connector<'a, 'j> {
         }
         let opened = match Opened::new(&self.endpoint.open, self.limit) {
             Some(opened) => opened,
-            // Boxed, so that requests that find a place do not hold the memory of those that wait for one.
+            // Boxed, so that requests that find a place do not hold the memory of those that wait
+            // for one.
             None => match Box::pin(self.await_freed(dialing.is_some(), &waiters, timer)).await {
                 Some(StreamFreed::Connection(opened)) => opened,
                 Some(StreamFreed::Stream(stream)) => {
@@ -141,7 +144,8 @@ impl<'a, 'j> Connector<'a, 'j> {
                 None => return Err(self.classify_error(&ConnectError::Timeout { taken: false })),
             },
         };
-        // Boxed, so that requests which find a connection do not hold the memory of those that make one.
+        // Boxed, so that requests which find a connection do not hold the memory of those that make
+        // one.
         let connected = Box::pin(connect::connect_endpoint(
             self.endpoint,
             self.way,
@@ -164,7 +168,8 @@ impl<'a, 'j> Connector<'a, 'j> {
         }
     }
 
-    /// A stream or the right to connect, in the order of arrival; `None` if the deadline passes first.
+    /// A stream or the right to connect, in the order of arrival; `None` if the deadline passes
+    /// first.
     async fn await_turn(&self, waiters: &Rc<Waiters>, timer: &mut Timer) -> Option<DialTurn> {
         let Self { connections, endpoint, made_with, most, .. } = *self;
         let look = || connections.borrow_mut().links.take_turn(endpoint, made_with, most);
@@ -177,8 +182,8 @@ impl<'a, 'j> Connector<'a, 'j> {
         }
     }
 
-    /// Leave to open a connection, once another one is closed. Until then a stream of one may end, which `dialing` requests
-    /// can take as well. `None` if the deadline passes first.
+    /// Leave to open a connection, once another one is closed. Until then a stream of one may end,
+    /// which `dialing` requests can take as well. `None` if the deadline passes first.
     async fn await_freed(
         &self,
         dialing: bool,
@@ -225,8 +230,8 @@ impl<'a, 'j> Connector<'a, 'j> {
         }
     }
 
-    /// Reads a connection that did not come about. A server that is down, and a proxy that has run out of something,
-    /// look alike to clients: the log tells them apart.
+    /// Reads a connection that did not come about. A server that is down, and a proxy that has run
+    /// out of something, look alike to clients: the log tells them apart.
     #[cold]
     fn classify_error(&self, error: &ConnectError) -> AttemptError {
         let Self { job, endpoint, .. } = *self;

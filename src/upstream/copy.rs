@@ -1,5 +1,5 @@
-//! After the response head: the body on its way to the client, what is left of the upload meanwhile,
-//! and tunnels.
+//! After the response head: the body on its way to the client, what is left of the upload
+//! meanwhile, and tunnels.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -29,11 +29,12 @@ pub struct CopyLimits {
     pub end: (Option<Instant>, Deadline),
 }
 
-/// Passes on the response whose head is already queued at the client, through the stages that wrap it, and
-/// goes on sending the request for as long as the server takes it. How that ended is never
+/// Passes on the response whose head is already queued at the client, through the stages that wrap
+/// it, and goes on sending the request for as long as the server takes it. How that ended is never
 /// [`Outcome::Refused`].
 ///
-/// Cancel safety: dropping the future leaves both connections in an unknown state; they must be closed.
+/// Cancel safety: dropping the future leaves both connections in an unknown state; they must be
+/// closed.
 pub async fn copy_response<C: Client>(
     upload: &mut Upload<'_, C>,
     origin: &mut Origin,
@@ -85,9 +86,8 @@ pub async fn copy_response<C: Client>(
     .await
 }
 
-/// Copies a body that is kept, or on its way into a store, to a client, with those of its trailers whose names pass
-/// `trailer`. The source's own side has
-/// its deadlines where it is fetched.
+/// Copies a body that is kept, or on its way into a store, to a client, with those of its trailers
+/// whose names pass `trailer`. The source's own side has its deadlines where it is fetched.
 ///
 /// Cancel safety: the client's connection must be closed.
 pub async fn copy_stored<C: Client>(
@@ -116,8 +116,8 @@ pub async fn copy_stored<C: Client>(
     .await
 }
 
-/// Ready when a response has waited for its client for so long that it makes room for others. So many bytes have been moved,
-/// in either direction: who goes on sending does not stand still.
+/// Ready when a response has waited for its client for so long that it makes room for others. So
+/// many bytes have been moved, in either direction: who goes on sending does not stand still.
 fn poll_stall<C: Client>(
     stall: &mut Stall,
     waiting: Waiting,

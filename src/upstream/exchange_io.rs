@@ -82,7 +82,8 @@ pub struct AttemptPlan<'a> {
 /// Sends the request whose head is already queued at `origin`, and waits for the final response
 /// head, passing on informational ones.
 ///
-/// Cancel safety: dropping the future leaves both connections in an unknown state; they must be closed.
+/// Cancel safety: dropping the future leaves both connections in an unknown state; they must be
+/// closed.
 ///
 /// # Errors
 /// [`AttemptError`].

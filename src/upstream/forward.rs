@@ -59,7 +59,8 @@ pub async fn forward_request<'t, C: Client>(
         progress.trail.members = Some(members.clone());
         progress.trail.asked = None;
         let aim = TargetMembers::new(target, &members);
-        // Pinned where it stays, as everywhere here: it is large, and awaiting it by value copies it.
+        // Pinned where it stays, as everywhere here: it is large, and awaiting it by value copies
+        // it.
         let answered =
             pin!(ask_upstream(job, aim, &mut progress, &mut replay, client, timer)).await;
         return match answered {
@@ -83,8 +84,9 @@ pub async fn forward_request<'t, C: Client>(
     }
 }
 
-/// The upstream that answers instead. One that cannot be used, or did not process the request, may be
-/// replaced for any request; one that failed only for requests that ask for nothing but an answer.
+/// The upstream that answers instead. One that cannot be used, or did not process the request, may
+/// be replaced for any request; one that failed only for requests that ask for nothing but an
+/// answer.
 fn choose_fallback<'a>(
     job: &ForwardRequest<'_>,
     target: &'a UpstreamTarget,
@@ -165,7 +167,8 @@ async fn ask_upstream<C: Client>(
         } else {
             let failed = FailedAttempt { chosen: &chosen, failure, decision };
             let caller = WaitingClient { client, timer };
-            // Boxed, so that requests that are answered at once do not hold the memory of those that are not.
+            // Boxed, so that requests that are answered at once do not hold the memory of those
+            // that are not.
             Box::pin(plan_next(job, target, failed, progress, &mut carried, caller)).await
         };
         log_attempt(job, &target, &chosen, failure, (progress, next.is_some()));

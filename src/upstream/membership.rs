@@ -1,11 +1,12 @@
 //! The servers of an upstream as one value, which is replaced as a whole when one of them changes.
 //!
 //! # Why
-//! Servers come and go far more often than configuration changes, and a weight is no reason to compile
-//! a thousand routes. A [`Membership`] is everything that depends on who the servers are: the servers with their
-//! checks and the names that their certificates must bear, the tables that strategies look up, the views
-//! that routes with a `subset` have, and the tags of sticky cookies. The upstream keeps the newest one in a
-//! cell of its own; a request reads it once and works on it to its end.
+//! Servers come and go far more often than configuration changes, and a weight is no reason to
+//! compile a thousand routes. A [`Membership`] is everything that depends on who the servers are:
+//! the servers with their checks and the names that their certificates must bear, the tables that
+//! strategies look up, the views that routes with a `subset` have, and the tags of sticky cookies.
+//! The upstream keeps the newest one in a cell of its own; a request reads it once and works on it
+//! to its end.
 //!
 //! # What stays
 //! What is known about a server (health, ejections, breaker, latency, connections) belongs to its
@@ -14,8 +15,8 @@
 //! without anybody noticing.
 //!
 //! # Who builds
-//! One thread, off the path of requests, from a list of [`ServerSpec`]s. Whoever finds out about servers
-//! writes such a list; nothing here knows from where.
+//! One thread, off the path of requests, from a list of [`ServerSpec`]s. Whoever finds out about
+//! servers writes such a list; nothing here knows from where.
 
 mod arrangement;
 mod build;
@@ -177,8 +178,8 @@ impl Upstream {
         self.current.newest_members()
     }
 
-    /// Has other servers from now on. Requests under way go on with those that they began with; servers that
-    /// left finish what they have.
+    /// Has other servers from now on. Requests under way go on with those that they began with;
+    /// servers that left finish what they have.
     pub fn replace_members(&self, next: Membership) -> MemberChange {
         let before = self.current.newest_members();
         let mut left: HashMap<u32, &Arc<ServerChange>> =
@@ -199,7 +200,8 @@ impl Upstream {
         MemberChange { before, joined, rechecked, left }
     }
 
-    /// A server that is no longer one of the upstream's does not count as ejected, and keeps no idle connections.
+    /// A server that is no longer one of the upstream's does not count as ejected, and keeps no
+    /// idle connections.
     pub fn dismiss_server(&self, server: &ServerChange) {
         server.endpoint.record.end_early(&self.state.ejections);
         server.endpoint.open.close_idle();
@@ -221,7 +223,8 @@ impl<'a> TargetMembers<'a> {
     /// The servers of a target.
     #[must_use]
     pub fn new(target: &'a UpstreamTarget, members: &'a Membership) -> Self {
-        // A view that is none of the membership's would be a defect; nothing is worse than no answer.
+        // A view that is none of the membership's would be a defect; nothing is worse than no
+        // answer.
         let pool = members.pool(target.view).unwrap_or(&NOBODY);
         Self { target, members, pool }
     }

@@ -1,5 +1,6 @@
-//! `route.mirror`: copies of requests for another upstream. They are sent when the client has its answer, by tasks
-//! of their own, and what comes back is thrown away, so they neither delay nor fail anything.
+//! `route.mirror`: copies of requests for another upstream. They are sent when the client has its
+//! answer, by tasks of their own, and what comes back is thrown away, so they neither delay nor
+//! fail anything.
 
 use std::io;
 use std::rc::Rc;
@@ -47,7 +48,8 @@ pub struct MirrorCounts {
     pub answered: AtomicU64,
     /// Copies that were not.
     pub failed: AtomicU64,
-    /// Requests that were not copied: too many copies were under way, or the body was too long or incomplete.
+    /// Requests that were not copied: too many copies were under way, or the body was too long or
+    /// incomplete.
     pub dropped: AtomicU64,
 }
 

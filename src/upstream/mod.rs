@@ -66,7 +66,8 @@ pub struct Upstream {
     pub breaker: Option<Breaking>,
     /// With nothing healthy, all servers are tried.
     pub fail_open: bool,
-    /// The share of the traffic that may be retries; shared by the routes that set no budget of their own.
+    /// The share of the traffic that may be retries; shared by the routes that set no budget of
+    /// their own.
     pub budget: Arc<retry::Budget>,
     /// The protocols that are offered to its servers.
     pub offer: AlpnOffer,
@@ -151,7 +152,8 @@ pub struct Supply {
 pub struct UpstreamTarget {
     /// The upstream that answers.
     pub upstream: Arc<Upstream>,
-    /// The choice among its servers: 0 for all, or the place of the route's `subset` in the membership.
+    /// The choice among its servers: 0 for all, or the place of the route's `subset` in the
+    /// membership.
     pub view: usize,
     /// The part of a request that it is hashed or looked up by.
     pub key: Option<KeySource>,

@@ -1,8 +1,8 @@
 //! What the end of an attempt says about its server: nothing, that it works, or that it fails.
 //!
-//! A failure is an attempt without a usable response, or a response of 500 to 599 other than 501 and
-//! 505, which depend on the request alone (HAProxy's `observe layer7` draws the same line), and 508, which tells of
-//! the way that it took.
+//! A failure is an attempt without a usable response, or a response of 500 to 599 other than 501
+//! and 505, which depend on the request alone (HAProxy's `observe layer7` draws the same line), and
+//! 508, which tells of the way that it took.
 
 use std::sync::atomic::Ordering;
 
@@ -22,8 +22,8 @@ pub enum OutlierVerdict {
     Good,
     /// The server fails.
     Bad,
-    /// A kept-alive connection had been closed meanwhile, as it may be; the request was not looked at;
-    /// the proxy could not ask; or the client waited no longer.
+    /// A kept-alive connection had been closed meanwhile, as it may be; the request was not looked
+    /// at; the proxy could not ask; or the client waited no longer.
     Neutral,
 }
 

@@ -1,8 +1,8 @@
 //! The servers a request may go to, in the order in which groups of them are asked.
 //!
-//! The lowest `priority` that has a server to spare answers; the next one is asked when it has none,
-//! which also is how a retry gets from one level to the next. Within a level the servers of the
-//! proxy's own zone come first, as long as enough of them are well.
+//! The lowest `priority` that has a server to spare answers; the next one is asked when it has
+//! none, which also is how a retry gets from one level to the next. Within a level the servers of
+//! the proxy's own zone come first, as long as enough of them are well.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use crate::balance::{self, Balance, Member, PickContext, Strategy};
 use crate::endpoint::standing;
 use crate::exchange::NoServerReason;
 
-/// The factor by which a zone may carry more than its share of the usable servers before requests spill over to
-/// the others: with 140 %, nothing does until less than 72 % of it are well (Envoy's overprovisioning
-/// factor).
+/// The factor by which a zone may carry more than its share of the usable servers before requests
+/// spill over to the others: with 140 %, nothing does until less than 72 % of it are well (Envoy's
+/// overprovisioning factor).
 const OVERPROVISION: f64 = 1.4;
 
 /// Servers by priority and zone.
@@ -86,8 +86,8 @@ impl Pool {
         if picked.is_some() { picked } else { self.pick_unreachable(ask) }
     }
 
-    /// A server that refused its last connection, when nothing better is left. Servers that are only
-    /// full are better: it is worth waiting for them.
+    /// A server that refused its last connection, when nothing better is left. Servers that are
+    /// only full are better: it is worth waiting for them.
     #[cold]
     fn pick_unreachable<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
         let reasons = ask.rules.reasons;
@@ -107,8 +107,8 @@ impl Pool {
 
     /// Tells why [`Pool::pick_server`] found none. `keyed` says that the strategy goes by a key.
     ///
-    /// Servers go on meanwhile: one that was full when it was looked at for choosing may be free by now. Who goes by no
-    /// key is told that they are full, and looks again.
+    /// Servers go on meanwhile: one that was full when it was looked at for choosing may be free by
+    /// now. Who goes by no key is told that they are full, and looks again.
     #[must_use]
     pub fn explain_miss(&self, ask: &PickContext<'_>, keyed: bool) -> NoServerReason {
         if self.members.is_empty() {

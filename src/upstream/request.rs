@@ -1,5 +1,5 @@
-//! The words in which a request is forwarded: what is asked, where the loop over attempts stands, and how it all ended.
-//! Everything else here builds on them.
+//! The words in which a request is forwarded: what is asked, where the loop over attempts stands,
+//! and how it all ended. Everything else here builds on them.
 
 use std::cell::RefCell;
 

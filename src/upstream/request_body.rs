@@ -1,5 +1,6 @@
 //! The request body as an attempt sees it: what an earlier attempt already took, then the rest from
-//! the client. Bodies are remembered only while a second attempt is possible, and only up to a limit.
+//! the client. Bodies are remembered only while a second attempt is possible, and only up to a
+//! limit.
 
 use std::cell::RefCell;
 use std::task::{Context, Poll};
@@ -25,7 +26,8 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Remembers up to `limit` bytes, if all requests hold no more than `memory` with them; 0 remembers nothing.
+    /// Remembers up to `limit` bytes, if all requests hold no more than `memory` with them; 0
+    /// remembers nothing.
     #[must_use]
     pub fn new(limit: usize, memory: usize) -> Self {
         // Requests come before what some of them might need again.
@@ -67,8 +69,8 @@ pub struct Upload<'a, C> {
 }
 
 impl<'a, C: Client> Upload<'a, C> {
-    /// Starts an attempt. A body of more than the job's limit is an error. What is taken from the client is kept for
-    /// a copy, if there will be one.
+    /// Starts an attempt. A body of more than the job's limit is an error. What is taken from the
+    /// client is kept for a copy, if there will be one.
     pub fn new<'j: 'a>(
         client: &'a mut C,
         replay: &'a mut Replay,

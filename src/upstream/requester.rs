@@ -10,8 +10,8 @@ use crate::endpoint::Endpoint;
 use crate::net::BodyFraming;
 use crate::policy::stages::ResponseStages;
 
-/// Whoever has a request forwarded: the walk for a client, a mirror, the cache. What depends on the attempt, or on the
-/// answer, is asked of it.
+/// Whoever has a request forwarded: the walk for a client, a mirror, the cache. What depends on the
+/// attempt, or on the answer, is asked of it.
 pub trait Requester {
     /// Writes the head of the request for an attempt. Returns which body it announces.
     fn write_head(&self, out: &mut Vec<u8>, attempt: &AttemptHead<'_>) -> BodyFraming;

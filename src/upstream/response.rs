@@ -19,7 +19,8 @@ use crate::net::{Fill, Timer};
 use crate::policy::stages::{ResponseStages, SetCookie};
 use crate::wire::{Fields, Known, grpc};
 
-/// The most that is read of a body that nobody will see so that its connection can be kept, in bytes.
+/// The most that is read of a body that nobody will see so that its connection can be kept, in
+/// bytes.
 const SKIPPED: usize = 256 << 10;
 
 /// A server that has answered.
@@ -190,14 +191,15 @@ async fn skip_body(origin: &mut Origin) -> bool {
     .await
 }
 
-/// Ends a response that was broken off with these trailers; `false` when they cannot be sent at once.
+/// Ends a response that was broken off with these trailers; `false` when they cannot be sent at
+/// once.
 async fn finish_at_once<C: Client>(client: &mut C, trailers: &Fields) -> bool {
     poll_fn(|cx| Poll::Ready(matches!(client.poll_finish(cx, Some(trailers)), Poll::Ready(Ok(())))))
         .await
 }
 
-/// Ends a trial of a breaker as soon as a server has answered well: it holds up others, and the answer
-/// may take hours. How a call of gRPC went is known at its end only.
+/// Ends a trial of a breaker as soon as a server has answered well: it holds up others, and the
+/// answer may take hours. How a call of gRPC went is known at its end only.
 fn end_trial(job: &ForwardRequest<'_>, chosen: &mut Chosen<'_>, ended: Failure) {
     if !job.request.grpc
         && OutlierVerdict::from_failure(ended) == OutlierVerdict::Good
@@ -234,8 +236,9 @@ struct AnswerEnd {
     broken_off: bool,
 }
 
-/// Notes what the end of an answer says about its server. One that breaks off has failed, unless the client
-/// broke off first; whose doing it is that the time for the exchange is over, nobody knows.
+/// Notes what the end of an answer says about its server. One that breaks off has failed, unless
+/// the client broke off first; whose doing it is that the time for the exchange is over, nobody
+/// knows.
 fn note_end(
     job: &ForwardRequest<'_>,
     target: &UpstreamTarget,

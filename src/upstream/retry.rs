@@ -72,7 +72,8 @@ pub struct RetryFacts {
     pub retries: u32,
     /// True if it was already repaired once after a stale connection.
     pub repaired: bool,
-    /// True if its server was chosen by a key or a cookie, and is asked once more before another one.
+    /// True if its server was chosen by a key or a cookie, and is asked once more before another
+    /// one.
     pub keyed: bool,
 }
 
@@ -115,8 +116,8 @@ impl Retry {
     }
 }
 
-/// Returns whether sending a request twice does no harm: its method is idempotent (RFC 9110 §9.2.2) or its
-/// client says how repetitions are recognised.
+/// Returns whether sending a request twice does no harm: its method is idempotent (RFC 9110 §9.2.2)
+/// or its client says how repetitions are recognised.
 #[must_use]
 pub fn is_repeatable(head: &RequestHead) -> bool {
     matches!(head.method(), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")

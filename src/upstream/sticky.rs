@@ -1,8 +1,9 @@
 //! Affinity by a cookie that the proxy sets: a client stays with the server it first got.
 //!
 //! The cookie holds a tag that stands for the server, when it ends, and a signature over both, so
-//! that a client can neither choose a server nor learn its address. The key is made once per process,
-//! so cookies survive reloads; instances that are given the same secret honour each other's.
+//! that a client can neither choose a server nor learn its address. The key is made once per
+//! process, so cookies survive reloads; instances that are given the same secret honour each
+//! other's.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -44,7 +45,8 @@ pub struct Bond {
 }
 
 impl Sticky {
-    /// Affinity for the servers of an upstream. Without a secret, a key of the process's own is used.
+    /// Affinity for the servers of an upstream. Without a secret, a key of the process's own is
+    /// used.
     #[must_use]
     pub fn new(
         (upstream, cookie): (&str, &str),
@@ -90,7 +92,8 @@ impl Sticky {
         Self { attributes, ..self }
     }
 
-    /// Reads a cookie's value; `None` unless it was made here, is still valid, and its server exists.
+    /// Reads a cookie's value; `None` unless it was made here, is still valid, and its server
+    /// exists.
     #[must_use]
     pub fn read(&self, value: &[u8], unix_now: u64) -> Option<Bond> {
         if value.len() > TEXT {
@@ -112,8 +115,8 @@ impl Sticky {
         Some(Bond { id, fresh: left > self.ttl.as_secs() / 2 })
     }
 
-    /// The value of the `Set-Cookie` field that binds a client to a server. A server that is not one
-    /// of the upstream's gets none.
+    /// The value of the `Set-Cookie` field that binds a client to a server. A server that is not
+    /// one of the upstream's gets none.
     #[must_use]
     pub fn write_cookie(&self, id: u32, unix_now: u64) -> Option<Vec<u8>> {
         let (tag, _) = self.servers.iter().find(|(_, server)| *server == id)?;
@@ -140,7 +143,8 @@ struct Signer {
 
 impl Signer {
     fn new(key: &[u8]) -> Self {
-        // A block of zeros takes the place of a key that cannot be one; HMAC takes keys of any length.
+        // A block of zeros takes the place of a key that cannot be one; HMAC takes keys of any
+        // length.
         let mac = Hmac::new_from_slice(key);
         let mac = mac.unwrap_or_else(|_| Hmac::new(&[0_u8; 64].into()));
         let mark = mac.clone().finalize().into_bytes().into();

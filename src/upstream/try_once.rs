@@ -57,7 +57,8 @@ pub async fn try_once<C: Client>(
     let reused = origin.is_reused();
     let begun = if reused { now } else { clock::now() };
     progress.trail.connect = begun.saturating_duration_since(now);
-    // The end of an HTTP/2 stream may have come in a frame of its own, or while a connection was made.
+    // The end of an HTTP/2 stream may have come in a frame of its own, or while a connection was
+    // made.
     let empty = !body || !probation && upload.is_empty();
     let (upstream, server, attempt) = (&target.upstream.name, &endpoint.name, progress.attempt);
     let opening = AttemptHead { upstream, server, attempt, ask: probation, empty };
@@ -118,8 +119,8 @@ pub async fn try_once<C: Client>(
     }
 }
 
-/// Returns whether the start of a response's body, as far as it came with the head, is none. The client has been sent nothing
-/// yet, so that it gets an answer; and another server may do better.
+/// Returns whether the start of a response's body, as far as it came with the head, is none. The
+/// client has been sent nothing yet, so that it gets an answer; and another server may do better.
 async fn is_broken(origin: &mut Origin) -> bool {
     // What follows 101 is no body.
     origin.response_head().status != 101

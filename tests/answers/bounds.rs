@@ -1,5 +1,5 @@
-//! Bounds of connections and waits that operators set: how many a client may have, how old and how much used one may
-//! become, and how long tunnels, streams and idle connections to servers last.
+//! Bounds of connections and waits that operators set: how many a client may have, how old and how
+//! much used one may become, and how long tunnels, streams and idle connections to servers last.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Answers of the proxy's own, and what it changes in those of servers: pages, maintenance, rewriting, files.
+//! Answers of the proxy's own, and what it changes in those of servers: pages, maintenance,
+//! rewriting, files.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

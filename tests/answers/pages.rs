@@ -1,4 +1,5 @@
-//! `errors` and `maintenance`: pages for browsers, problem+json for programs, nothing for calls of gRPC.
+//! `errors` and `maintenance`: pages for browsers, problem+json for programs, nothing for calls of
+//! gRPC.
 
 use std::process::Command;
 

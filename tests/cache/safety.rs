@@ -1,4 +1,5 @@
-//! What a cache must not do: share what is one client's, take a header for part of a URL, be fooled.
+//! What a cache must not do: share what is one client's, take a header for part of a URL, be
+//! fooled.
 
 use crate::{answer, ask, counting, get, proxy, status};
 use support::{Origin, Step};

@@ -269,7 +269,8 @@ fn a_failover_that_lost_a_purge_is_noticed_behind_newer_ones() {
     send_signal(b.pid(), Signal::STOP);
     cut_connections();
     wait_until(SOON, "all are told", || purge(&a, &json!({"path": "/x"})).status == 200);
-    // Nobody hears of anything until the replica has taken over, without that purge and with a later one.
+    // Nobody hears of anything until the replica has taken over, without that purge and with a
+    // later one.
     send_signal(a.pid(), Signal::STOP);
     cut_connections();
     let stream = "tidegate:cache:1:purges";
@@ -302,7 +303,8 @@ fn what_others_write_among_the_purges_stops_none() {
     };
     let (before, began) = (calls(), Instant::now());
     wait_until(SOON, "the stream is waited for again and again", || calls() >= before + 3);
-    // Each of them waits for up to 200 ms when there is nothing new; one that is answered at once takes microseconds.
+    // Each of them waits for up to 200 ms when there is nothing new; one that is answered at once
+    // takes microseconds.
     assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
     let old = get_stored(&a, "/x").text();
     assert_eq!(purge(&a, &json!({"path": "/x"})).status, 200);

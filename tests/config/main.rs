@@ -1,7 +1,7 @@
 //! The configuration as its users meet it: files in, findings out.
 //!
-//! `cases/bad/X.toml` must print exactly `cases/bad/X.stderr`; run with `BLESS=1` to write the expected
-//! texts anew, and read the difference before committing it.
+//! `cases/bad/X.toml` must print exactly `cases/bad/X.stderr`; run with `BLESS=1` to write the
+//! expected texts anew, and read the difference before committing it.
 
 #![allow(missing_docs, reason = "tests document themselves by their names")]
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
@@ -393,7 +393,8 @@ proptest! {
         for (kind, at, other) in mutations {
             text = mutate(text, kind, at, other);
         }
-        // Nothing that was changed by a character or a line is a question of luck: it loads, or it is said why not.
+        // Nothing that was changed by a character or a line is a question of luck: it loads, or it
+        // is said why not.
         if let Err(report) = config::load_bytes("fuzz", text.as_bytes()) {
             prop_assert!(!report.findings.is_empty());
             prop_assert!(report.text(TextColour::Plain).contains("fuzz"));
@@ -461,7 +462,8 @@ fn i5_no_header_of_ours_names_framing_or_a_connection() {
             assert_eq!(codes(&text), ["framing_header"], "{text}");
         }
     }
-    // What the proxy itself tells servers is nobody else's to tell; other fields of the families are.
+    // What the proxy itself tells servers is nobody else's to tell; other fields of the families
+    // are.
     for name in ["host", "x-forwarded-for", "x-real-ip", "x-client-cert-subject", "x-request-id"] {
         assert_eq!(codes(&jwt(name)), ["framing_header"], "{name}");
         assert_eq!(codes(&copy(name)), ["framing_header"], "{name}");

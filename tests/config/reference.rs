@@ -1,4 +1,5 @@
-//! The reference and the schema that come along are those of this program. `BLESS=1` writes them anew.
+//! The reference and the schema that come along are those of this program. `BLESS=1` writes them
+//! anew.
 
 use std::fs;
 

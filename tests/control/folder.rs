@@ -30,7 +30,8 @@ impl Folder {
         self.path(name)
     }
 
-    /// Writes a configuration, in which `{dir}` is this folder, and runs a command on it until it ends.
+    /// Writes a configuration, in which `{dir}` is this folder, and runs a command on it until it
+    /// ends.
     pub fn run(&self, command: &str, text: &str) -> (i32, String) {
         let text = text.replace("{dir}", &self.0.path().display().to_string());
         let file = self.write("tidegate.toml", text);

@@ -1,4 +1,5 @@
-//! The control plane under hostile and careless input: files, the admin endpoint, orders (cases of 2026-11-26).
+//! The control plane under hostile and careless input: files, the admin endpoint, orders (cases of
+//! 2026-11-26).
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

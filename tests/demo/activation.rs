@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
 
-/// Starts the proxy as systemd does: the sockets are descriptors 3 and 4, and the environment says so.
+/// Starts the proxy as systemd does: the sockets are descriptors 3 and 4, and the environment says
+/// so.
 fn start(folder: &Path, tcp: &TcpListener, unix: &UnixListener) -> Child {
     // By way of standard input and output, which the shell moves to where they belong.
     let script = "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" run -c tidegate.toml";
@@ -172,7 +173,8 @@ fn a_socket_that_the_file_does_not_name_is_said() {
     assert!(said.contains("key=\"listen.address\""), "{said}");
 }
 
-/// A promise that is not kept would leave an address closed, or another descriptor of the process taken for a socket.
+/// A promise that is not kept would leave an address closed, or another descriptor of the process
+/// taken for a socket.
 #[test]
 fn fewer_sockets_than_promised_are_an_error_that_says_so() {
     let folder = tempfile::tempdir().unwrap();

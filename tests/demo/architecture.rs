@@ -52,6 +52,28 @@ fn code(folder: &str) -> String {
 }
 
 #[test]
+fn comments_end_at_the_hundredth_column() {
+    let mut files = Vec::new();
+    for folder in ["src", "crates", "tests", "benches"] {
+        collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+    }
+    let (mut comments, mut long) = (0, Vec::new());
+    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        for (n, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("//") {
+                comments += 1;
+                if line.chars().count() > 100 {
+                    long.push(format!("{}:{}", file.display(), n + 1));
+                }
+            }
+        }
+    }
+    assert!(comments > 10_000, "only {comments} were read");
+    assert!(long.is_empty(), "longer: {}", long.join(", "));
+}
+
+#[test]
 fn there_is_no_lock() {
     let code = code("src") + &code("crates");
     for lock in ["Mutex", "RwLock"] {
@@ -102,7 +124,8 @@ fn there_is_one_clock() {
 #[test]
 fn there_is_no_unbounded_channel() {
     let wrong = |_: &str, line: &str| {
-        // `sync_channel` and tokio's `channel(n)` say how much may wait; `oneshot` and `watch` hold one.
+        // `sync_channel` and tokio's `channel(n)` say how much may wait; `oneshot` and `watch` hold
+        // one.
         let std =
             line.contains("channel()") && !line.contains("oneshot::") && !line.contains("fn ");
         std || line.contains("unbounded")
@@ -113,7 +136,8 @@ fn there_is_no_unbounded_channel() {
     assert!(!wrong("", "let (a, b) = oneshot::channel();") && !wrong("", "sync_channel(64)"));
 }
 
-/// Keys of the configuration are for people who read a log: a branch on one breaks when it is renamed.
+/// Keys of the configuration are for people who read a log: a branch on one breaks when it is
+/// renamed.
 #[test]
 fn no_text_decides() {
     let key = |text: &str| {

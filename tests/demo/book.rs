@@ -1,11 +1,13 @@
 //! The book does what it says: its files load, and its commands print what stands below them.
 //!
-//! A page is a session in a folder and a network of its own, in which `127.0.0.1:3000` to `:3003` are servers that
-//! say their port. A block after `<!-- file: NAME -->` is that file; a `console` block is run, line by line: `$ `
-//! begins a command, what follows is its output. `…` stands for anything within a line, and as a line of its own
-//! for any lines. `BLESS=1` writes what was printed instead of comparing; read the difference.
+//! A page is a session in a folder and a network of its own, in which `127.0.0.1:3000` to `:3003`
+//! are servers that say their port. A block after `<!-- file: NAME -->` is that file; a `console`
+//! block is run, line by line: `$ ` begins a command, what follows is its output. `…` stands for
+//! anything within a line, and as a line of its own for any lines. `BLESS=1` writes what was
+//! printed instead of comparing; read the difference.
 //!
-//! A block that is another file (`{{#include …}}`) is run where that file is: under `tests/migrations`.
+//! A block that is another file (`{{#include …}}`) is run where that file is: under
+//! `tests/migrations`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -45,7 +47,8 @@ fn servers() -> String {
     format!("{SERVERS}{routes}")
 }
 
-/// What comes before the commands of a page. A command in the background is given the time it takes to listen.
+/// What comes before the commands of a page. A command in the background is given the time it takes
+/// to listen.
 const PRELUDE: &str = r#"
 exec 2>&1 </dev/null
 ip link set lo up
@@ -259,7 +262,8 @@ fn try_page(path: &Path) -> (usize, usize, Vec<String>) {
             wrong.clear();
         }
     }
-    // Whatever is a whole configuration loads, after the commands that may have made its certificates.
+    // Whatever is a whole configuration loads, after the commands that may have made its
+    // certificates.
     for block in all.iter().filter(|block| block.language == "toml") {
         let text = &page[block.start..block.end];
         let file = block.file.clone().unwrap_or_else(|| "block.toml".to_owned());

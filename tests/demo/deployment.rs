@@ -1,5 +1,5 @@
-//! What `docker/` deploys: manifests that can be put together, configurations that load, rules and boards that ask for
-//! metrics there are.
+//! What `docker/` deploys: manifests that can be put together, configurations that load, rules and
+//! boards that ask for metrics there are.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,6 @@
-//! Rooms stand on floors, and a room names only rooms below its own floor. `ARCHITECTURE.md` has the list; what is read
-//! here are the tokens of the code, so that comments and texts count for nothing and nothing else is overlooked.
+//! Rooms stand on floors, and a room names only rooms below its own floor. `ARCHITECTURE.md` has
+//! the list; what is read here are the tokens of the code, so that comments and texts count for
+//! nothing and nothing else is overlooked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -251,7 +252,8 @@ fn siblings_named_in(code: &str, own: &str) -> BTreeSet<String> {
     siblings.collect()
 }
 
-/// Takes away files that name no other one until none is left, or only circles and what leads to them.
+/// Takes away files that name no other one until none is left, or only circles and what leads to
+/// them.
 fn circle(mut arrows: BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
     loop {
         let free = |(file, to): (&String, &BTreeSet<String>)| {

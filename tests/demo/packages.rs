@@ -1,4 +1,5 @@
-//! What `dist/build` makes, installed and started: the same program packs itself, so no other build is needed.
+//! What `dist/build` makes, installed and started: the same program packs itself, so no other build
+//! is needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

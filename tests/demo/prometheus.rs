@@ -1,5 +1,5 @@
-//! A real Prometheus scrapes a proxy and evaluates the alert rules that come along: what the rules ask for is what
-//! the proxy says, by name, label and type.
+//! A real Prometheus scrapes a proxy and evaluates the alert rules that come along: what the rules
+//! ask for is what the proxy says, by name, label and type.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,4 +1,5 @@
-//! The recipes of `CONTRIBUTING.md` list the files that have to be opened: those that name the example.
+//! The recipes of `CONTRIBUTING.md` list the files that have to be opened: those that name the
+//! example.
 
 use std::collections::BTreeSet;
 use std::fs;

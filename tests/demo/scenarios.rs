@@ -60,7 +60,8 @@ fn every_scenario_starts_on_loopback() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said.lines().count(), names().len(), "{said}");
     for line in said.lines() {
-        // Nobody is behind them, so most answer 502 or 503; those without a route for `/` answer 404.
+        // Nobody is behind them, so most answer 502 or 503; those without a route for `/` answer
+        // 404.
         let code = line.rsplit(' ').next().unwrap();
         assert!(
             ["404", "502", "503"].contains(&code),

@@ -34,7 +34,8 @@ fn systemd_understands_every_line() {
         fs::write(at("tidegate.socket"), document("dist/systemd/tidegate.socket")).unwrap();
         let files = [at("tidegate.service"), at("tidegate.socket")];
         let said = analyze(&["verify", "--man=no", &files[0], &files[1]]);
-        // A kind of service that systemd knows from version 253 on; the line before is for older ones.
+        // A kind of service that systemd knows from version 253 on; the line before is for older
+        // ones.
         let meant = |line: &&str| !line.ends_with("ignoring: notify-reload");
         said.lines().filter(meant).map(str::to_owned).collect()
     };
@@ -114,7 +115,8 @@ fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Under systemd a call that is not allowed ended the process: threads whose work can wait lower their own priority.
+/// Under systemd a call that is not allowed ended the process: threads whose work can wait lower
+/// their own priority.
 #[test]
 fn the_program_makes_no_call_that_the_unit_forbids() {
     let folder = tempfile::tempdir().unwrap();

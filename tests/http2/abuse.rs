@@ -10,8 +10,9 @@ const STREAMS: u32 = 100;
 /// How often the same is sent to one process.
 const ROUNDS: usize = 4;
 
-/// Opens twenty connections that take no answers, sends `STREAMS` heads of `fields` references to `field` over each of
-/// them, and returns what was sent and by how much the proxy grew meanwhile, in KiB.
+/// Opens twenty connections that take no answers, sends `STREAMS` heads of `fields` references to
+/// `field` over each of them, and returns what was sent and by how much the proxy grew meanwhile,
+/// in KiB.
 fn bomb(proxy: &Tidegate, field: &[u8], fields: usize) -> (usize, u64) {
     // What connections cost is not what this is about.
     let mut clients: Vec<Wire> = (0..CONNECTIONS)
@@ -38,7 +39,8 @@ fn bomb(proxy: &Tidegate, field: &[u8], fields: usize) -> (usize, u64) {
         }
         most = most.max(resident_kib(proxy.pid()));
     }
-    // Whatever was sent has been read once the last connection knows what became of its last stream.
+    // Whatever was sent has been read once the last connection knows what became of its last
+    // stream.
     for client in &mut clients {
         client.verdict(2 * STREAMS + 3);
         most = most.max(resident_kib(proxy.pid()));
@@ -53,8 +55,9 @@ fn many_small_fields_are_refused_before_they_grow() {
         let proxy = proxy(origin.server(), "");
         let mut rounds: Vec<_> = (0..ROUNDS).map(|_| bomb(&proxy, field, 400)).collect();
         println!("{name}: KiB sent, and by how much it grew: {rounds:?}");
-        // The allocator is given pages for the first round: 0.2 to 1.7 MiB have been seen, and once 4; in the later ones
-        // buffers of what was sent. Kept fields would take 48 MiB in each round.
+        // The allocator is given pages for the first round: 0.2 to 1.7 MiB have been seen, and once
+        // 4; in the later ones buffers of what was sent. Kept fields would take 48 MiB in each
+        // round.
         let (sent, grown) = rounds.remove(0);
         assert!(grown <= 8 * sent as u64, "{name}: {sent} KiB sent, {grown} KiB more");
         let sent: usize = rounds.iter().map(|(sent, _)| sent).sum();

@@ -1,5 +1,6 @@
-//! Heads whose announcement and whose body are two things (RFC 9110 §9.3.6, RFC 9113 §8.1.1, §8.5): what a tunnel may not
-//! announce, to a server of HTTP/1 and to one of HTTP/2, and whose request comes next on the server's connection.
+//! Heads whose announcement and whose body are two things (RFC 9110 §9.3.6, RFC 9113 §8.1.1, §8.5):
+//! what a tunnel may not announce, to a server of HTTP/1 and to one of HTTP/2, and whose request
+//! comes next on the server's connection.
 
 use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Verdict, Wire, block, frame, get};
 use crate::{Peer, proxy};

@@ -1,5 +1,5 @@
-//! What clients of HTTP/1.0, HTTP/1.1 and HTTP/2 make of the same bytes of a server: an answer that was cut is whole to
-//! nobody, compressed or not, and one that is odd but whole is whole to all.
+//! What clients of HTTP/1.0, HTTP/1.1 and HTTP/2 make of the same bytes of a server: an answer that
+//! was cut is whole to nobody, compressed or not, and one that is odd but whole is whole to all.
 
 use crate::frames::{END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Wire, block, frame};
 use crate::listening;
@@ -172,7 +172,8 @@ fn s6_what_has_no_body_gets_none() {
                 let seen = look(&proxy, speaks, method, zip);
                 assert_eq!(seen, Look::Whole(status, Vec::new()), "{status}, {speaks:?}");
             }
-            // A body that comes later than its head changes nothing, and its connection is found out.
+            // A body that comes later than its head changes nothing, and its connection is found
+            // out.
             let pause = Step::Pause(std::time::Duration::from_millis(20));
             let (origin, proxy) = in_front_of(vec![send(&*head), pause, send(body)]);
             assert_eq!(look(&proxy, speaks, method, false), Look::Whole(status, Vec::new()));

@@ -1,5 +1,5 @@
-//! HPACK between the codec and another implementation of it, the Python library hpack, in both directions: what only reads
-//! its own writing could be wrong about both.
+//! HPACK between the codec and another implementation of it, the Python library hpack, in both
+//! directions: what only reads its own writing could be wrong about both.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -21,7 +21,8 @@ impl Draw {
         (self.0 >> 33) % n
     }
 
-    /// Fields of a head: some of the static table, some that come again, some that never do, short, long and empty.
+    /// Fields of a head: some of the static table, some that come again, some that never do, short,
+    /// long and empty.
     fn fields(&mut self) -> Vec<Pair> {
         const NAMES: [&str; 8] = [
             ":method",

@@ -1,4 +1,5 @@
-//! Floods of frames (reliability.md §2, H30 to H42): the connection goes, the process stays, and its memory too.
+//! Floods of frames (reliability.md §2, H30 to H42): the connection goes, the process stays, and
+//! its memory too.
 
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM,
@@ -131,8 +132,8 @@ fn heads_without_end_are_cut_off() {
     is_well(&proxy);
 }
 
-/// A field of four thousand bytes is put into the table once and named four thousand times: sixteen megabytes of fields
-/// in four kilobytes.
+/// A field of four thousand bytes is put into the table once and named four thousand times: sixteen
+/// megabytes of fields in four kilobytes.
 #[test]
 fn a_table_does_not_multiply_what_was_sent() {
     let origin = Origin::ok("fine");

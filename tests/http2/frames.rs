@@ -1,4 +1,5 @@
-//! HTTP/2 byte by byte: frames that are written as they should be or as they must not be, and read without a library.
+//! HTTP/2 byte by byte: frames that are written as they should be or as they must not be, and read
+//! without a library.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -141,7 +142,8 @@ impl Wire {
         Self { stream, unread: Vec::new() }
     }
 
-    /// A client that has said hello with these settings, and that wants no references to a table in answers.
+    /// A client that has said hello with these settings, and that wants no references to a table in
+    /// answers.
     pub fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let mut wire = Self::new(TcpStream::connect(address).unwrap());
         let mut payload = Vec::new();
@@ -220,7 +222,8 @@ impl Wire {
         std::iter::from_fn(|| self.frame()).find(wanted)
     }
 
-    /// What the other side says about a stream in the end: the status of its response, or how it was broken off.
+    /// What the other side says about a stream in the end: the status of its response, or how it
+    /// was broken off.
     pub fn verdict(&mut self, stream: u32) -> Verdict {
         let said = self.next(|frame| {
             frame.kind == GOAWAY && frame.number(4) != 0
@@ -259,8 +262,8 @@ impl Wire {
         (verdict.unwrap_or(Verdict::Closed), Ending::Lost)
     }
 
-    /// The proxy's own answer on a stream: its status, the `detail` of its body, and the code of the reset behind it if it is
-    /// reset.
+    /// The proxy's own answer on a stream: its status, the `detail` of its body, and the code of
+    /// the reset behind it if it is reset.
     pub fn refusal(&mut self, stream: u32) -> (u16, String, Option<u32>) {
         let (mut status, mut body) = (0, Vec::new());
         let detail = |status: u16, body: &[u8]| {

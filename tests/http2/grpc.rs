@@ -180,8 +180,8 @@ fn v2_a_call_that_is_cut_or_times_out_ends_with_a_grpc_status() {
         log.lines().any(|line| parts.iter().all(|part| line.contains(part)))
     });
 
-    // RST_STREAM with INTERNAL_ERROR, once the beginning has been passed on: the answer to a PING says so. Before that
-    // there would be an answer of the proxy's own.
+    // RST_STREAM with INTERNAL_ERROR, once the beginning has been passed on: the answer to a PING
+    // says so. Before that there would be an answer of the proxy's own.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! HTTP/2 on both sides, gRPC, and what attackers do with frames. The peers are grpcio, the Python library h2, nginx,
-//! HAProxy, curl, and frames written by hand.
+//! HTTP/2 on both sides, gRPC, and what attackers do with frames. The peers are grpcio, the Python
+//! library h2, nginx, HAProxy, curl, and frames written by hand.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

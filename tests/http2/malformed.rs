@@ -1,4 +1,5 @@
-//! Requests of HTTP/2 that are none (reliability.md §2, H1 to H20): each on its own stream, none of them reaches a server.
+//! Requests of HTTP/2 that are none (reliability.md §2, H1 to H20): each on its own stream, none of
+//! them reaches a server.
 
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PUSH_PROMISE,

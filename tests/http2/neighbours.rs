@@ -18,7 +18,8 @@ struct Chain {
 impl Chain {
     fn start(nginx: &Nginx) -> Self {
         for _ in 0..5 {
-            // Another process may take a port between this and HAProxy's bind: then all of it once more.
+            // Another process may take a port between this and HAProxy's bind: then all of it once
+            // more.
             let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let (entrance, exit) = (free(), free());
             let proxy = proxy(exit, "protocol = 'h2c'");

@@ -1,5 +1,5 @@
-//! Full is not down: when requests hold as much memory as they may, responses make room whose clients take nothing, and
-//! nobody else does.
+//! Full is not down: when requests hold as much memory as they may, responses make room whose
+//! clients take nothing, and nobody else does.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, ScopedJoinHandle};
@@ -13,7 +13,8 @@ use support::{Gate, Origin, RawClient, Response, SOON, Step, Tidegate, ok, wait_
 const CALM: u32 = 11;
 /// SETTINGS_INITIAL_WINDOW_SIZE.
 const WINDOW: u16 = 4;
-/// The longest time until those that stand still have made room: 1 s and 20 s, twice, and what a busy machine takes.
+/// The longest time until those that stand still have made room: 1 s and 20 s, twice, and what a
+/// busy machine takes.
 const ROOM: Duration = Duration::from_secs(60);
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n";
 const REST: &str = "4\r\nrest\r\n0\r\n\r\n";
@@ -53,8 +54,8 @@ fn origin(gate: &Gate) -> Origin {
     })
 }
 
-/// A proxy whose requests may hold 1 MiB together: a few connections fill it, which are another worker's for half of the
-/// others.
+/// A proxy whose requests may hold 1 MiB together: a few connections fill it, which are another
+/// worker's for half of the others.
 fn frugal_proxy(origin: &Origin) -> Tidegate {
     let listen = "timeout = { write_gap = '120s', body_gap = '120s' }";
     let lines = format!(
@@ -93,7 +94,8 @@ fn crowd(proxy: &Tidegate, settings: &[(u16, u32)], begin: impl Fn(&mut Wire, u3
     still
 }
 
-/// A request with a body that takes its server three seconds, over both protocols: whether they were let in.
+/// A request with a body that takes its server three seconds, over both protocols: whether they
+/// were let in.
 fn are_uploads_served(proxy: &Tidegate) -> bool {
     let mut second = Wire::connect(proxy.address(), &[]);
     second.send(&frame(HEADERS, END_HEADERS, 1, &fields_of("POST", "/slow")));
@@ -106,7 +108,8 @@ fn are_uploads_served(proxy: &Tidegate) -> bool {
     (first, second) == (200, Verdict::Status(200))
 }
 
-/// New clients of both protocols are answered once those that stand still have done so for long enough.
+/// New clients of both protocols are answered once those that stand still have done so for long
+/// enough.
 fn honest_clients_are_served(proxy: &Tidegate) {
     let is_served = || {
         let mut client = Wire::connect(proxy.address(), &[]);
@@ -119,8 +122,8 @@ fn honest_clients_are_served(proxy: &Tidegate) {
 
 /// Clients that do nothing wrong, and that somebody waits for while there is no memory.
 struct Honest {
-    /// An upload over HTTP/1 that has been taken, and whose server says nothing yet; one over HTTP/2; and one of each whose
-    /// body goes on.
+    /// An upload over HTTP/1 that has been taken, and whose server says nothing yet; one over
+    /// HTTP/2; and one of each whose body goes on.
     taken: RawClient,
     streams: Wire,
     open: RawClient,
@@ -176,7 +179,8 @@ impl Honest {
     }
 }
 
-/// Reads a large response little by little over HTTP/2, with a window that is opened for each part. Says how much.
+/// Reads a large response little by little over HTTP/2, with a window that is opened for each part.
+/// Says how much.
 fn read_stream(proxy: &Tidegate, done: &AtomicBool) -> usize {
     let mut slow = Wire::connect(proxy.address(), &[(WINDOW, 1000)]);
     ask_for_large(&mut slow, 1);
@@ -216,7 +220,8 @@ fn joined(reader: ScopedJoinHandle<'_, usize>) -> usize {
     reader.join().unwrap()
 }
 
-/// Streams that nobody reads make room, and nobody else does. `takes_nothing`: it is their sockets that are full.
+/// Streams that nobody reads make room, and nobody else does. `takes_nothing`: it is their sockets
+/// that are full.
 fn streams_make_room(settings: &[(u16, u32)], takes_nothing: bool, begin: impl Fn(&mut Wire, u32)) {
     let gate = Gate::default();
     let origin = origin(&gate);
@@ -253,7 +258,8 @@ fn streams_make_room(settings: &[(u16, u32)], takes_nothing: bool, begin: impl F
     });
     let text = RawClient::connect(proxy.admin()).ask("/metrics").text();
     assert!(text.contains(&format!("tidegate_request_memory_reclaimed_total {reclaimed}\n")));
-    // Whoever was cut is told so on its stream. A connection of which nothing is left but what nobody reads is broken off.
+    // Whoever was cut is told so on its stream. A connection of which nothing is left but what
+    // nobody reads is broken off.
     let cut = still[0].next(|frame| frame.kind == RST_STREAM);
     assert!(cut.map_or(takes_nothing, |cut| cut.number(0) == CALM));
     drop(still);

@@ -1,5 +1,5 @@
-//! How a request of HTTP/2 is written to a server: what is known of its body when its head is, and what belongs to it when
-//! it is sent again or copied.
+//! How a request of HTTP/2 is written to a server: what is known of its body when its head is, and
+//! what belongs to it when it is sent again or copied.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -13,8 +13,8 @@ use crate::server::fine;
 use crate::{config, listening, proxy};
 use support::{Origin, Request, SOON, Step, Tidegate, ok, wait_until};
 
-/// A server of HTTP/2 that writes down the HEADERS and DATA it gets, and answers what has ended with the next of these
-/// statuses, and with 200 after the last.
+/// A server of HTTP/2 that writes down the HEADERS and DATA it gets, and answers what has ended
+/// with the next of these statuses, and with 200 after the last.
 struct Recorder {
     address: SocketAddr,
     frames: Arc<Mutex<Vec<Frame>>>,

@@ -13,9 +13,10 @@ use support::{RawClient, SOON, Tidegate, wait_until};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 const REQUESTS: usize = 440;
 
-/// Asks so many times at once, of a server that allows 50 streams and goes away from its first connection after
-/// `leaves` requests. With one connection of one worker the first request is answered last, so that the connection is never
-/// idle. All are answered, each by one stream that the server processed.
+/// Asks so many times at once, of a server that allows 50 streams and goes away from its first
+/// connection after `leaves` requests. With one connection of one worker the first request is
+/// answered last, so that the connection is never idle. All are answered, each by one stream that
+/// the server processed.
 fn ask_all(connections: usize, workers: usize, leaves: usize) {
     let answered = Arc::new(AtomicUsize::new(0));
     let count = answered.clone();
@@ -79,7 +80,8 @@ fn w14_whoever_waits_is_not_forgotten_when_the_server_goes_away() {
 
 #[test]
 fn w14_whoever_finds_a_fresh_connection_full_connects() {
-    // Two streams at a time; only the first request is answered, and none of the others waits for one of them.
+    // Two streams at a time; only the first request is answered, and none of the others waits for
+    // one of them.
     let server = H2Server::start(&[(3, 2)], |Asked { connection, nth, stream }| {
         let first = connection == 0 && nth == 0;
         Some(if first { fine(stream, "first") } else { Vec::new() })

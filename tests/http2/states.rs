@@ -1,5 +1,5 @@
-//! A stream's end is one state (RFC 9113 §5.1): what was cut never passes for whole, and what comes after an end is an
-//! error that costs its sender something.
+//! A stream's end is one state (RFC 9113 §5.1): what was cut never passes for whole, and what comes
+//! after an end is an error that costs its sender something.
 
 use crate::frames::{
     DATA, END_HEADERS, END_STREAM, Ending, GOAWAY, HEADERS, RST_STREAM, Verdict, WINDOW_UPDATE,
@@ -298,8 +298,8 @@ fn s13_such_errors_are_charged() {
 /// What a client does to the proxy on a stream with this number.
 type Abuse<'a> = &'a dyn Fn(u32) -> Vec<u8>;
 
-/// Sends so many streams made of what `abuse` says, and returns how many of them were answered before the connection was
-/// ended, and with which code.
+/// Sends so many streams made of what `abuse` says, and returns how many of them were answered
+/// before the connection was ended, and with which code.
 fn endless(proxy: &Tidegate, streams: u32, abuse: impl Fn(u32) -> Vec<u8>) -> (usize, Option<u32>) {
     let mut client = Wire::connect(proxy.address(), &[]);
     let mut ended = 0;

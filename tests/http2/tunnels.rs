@@ -1,4 +1,5 @@
-//! WebSocket over HTTP/2 (RFC 8441), from clients and to servers; the peer is the Python library h2.
+//! WebSocket over HTTP/2 (RFC 8441), from clients and to servers; the peer is the Python library
+//! h2.
 
 use crate::frames::{END_HEADERS, HEADERS, Wire, block, frame};
 use crate::{Peer, ask, proxy};

@@ -127,7 +127,8 @@ const NOT_COMPARED: [&str; 8] = [
 const UNLIKE: [&str; 6] =
     ["retry-after", "etag", "x-request-id", "traceparent", "ratelimit", "cdn-loop"];
 
-/// Status, fields and body of an answer; of one that tells what the server saw, that instead of the body.
+/// Status, fields and body of an answer; of one that tells what the server saw, that instead of the
+/// body.
 pub(crate) fn aspects(response: &Response, ports: &[u16]) -> Vec<Aspect> {
     let neutral = |text: &str| without_ports(text, ports);
     let mut all = vec![("status".to_owned(), response.status.to_string())];

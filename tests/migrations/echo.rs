@@ -17,7 +17,8 @@ pub(crate) const SORRY: &str = "<h1>Back in a minute</h1>\n";
 /// Names the server that answered.
 pub(crate) const SERVED_BY: &str = "x-served-by";
 
-/// A server that can be stopped and started again at the same address. What it does depends on the last words of the path:
+/// A server that can be stopped and started again at the same address. What it does depends on the
+/// last words of the path:
 ///
 /// * `/healthz`: `200`, and is not counted;
 /// * `/status/NNN`: that status;
@@ -29,8 +30,9 @@ pub(crate) const SERVED_BY: &str = "x-served-by";
 /// * `/ws`: a WebSocket that sends back what it gets;
 /// * all else: the request;
 ///
-/// and one with the name `auth` lets in who has the cookie `session=s1`, one with the name `bad` fails always, one with the
-/// name `pages` has a page for whoever cannot be answered, with the status that `X-Code` asks for.
+/// and one with the name `auth` lets in who has the cookie `session=s1`, one with the name `bad`
+/// fails always, one with the name `pages` has a page for whoever cannot be answered, with the
+/// status that `X-Code` asks for.
 pub(crate) struct Server {
     name: &'static str,
     address: SocketAddr,
@@ -59,7 +61,8 @@ impl Server {
     pub(crate) fn stop(&mut self) {
         let origin = self.origin.take().unwrap();
         origin.stop();
-        // Its listener is closed by the thread that accepts, a kept connection by a thread of its own.
+        // Its listener is closed by the thread that accepts, a kept connection by a thread of its
+        // own.
         support::wait_until(support::SOON, "a stopped server is gone", || {
             std::net::TcpStream::connect(self.address).is_err() && origin.open_connections() == 0
         });

@@ -20,7 +20,8 @@ pub(crate) struct Original {
 }
 
 impl Original {
-    /// Starts it with `count` ports that were free. `command` writes its files into `folder` and says how it is run.
+    /// Starts it with `count` ports that were free. `command` writes its files into `folder` and
+    /// says how it is run.
     pub(crate) fn start(
         folder: &Path,
         count: usize,
@@ -101,7 +102,8 @@ pub(crate) fn program(name: &str, from: &str) -> Command {
     command
 }
 
-/// Starts nginx with this configuration, of which it is told by `replaced` what to put in for ports.
+/// Starts nginx with this configuration, of which it is told by `replaced` what to put in for
+/// ports.
 pub(crate) fn nginx(folder: &Path, ports: usize, text: impl Fn(&[u16]) -> String) -> Original {
     Original::start(folder, ports, |folder, ports| {
         let dir = folder.display();

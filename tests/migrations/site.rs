@@ -19,7 +19,8 @@ pub(crate) struct Plan {
     names: Vec<(String, String)>,
 }
 
-/// Where clients come in: the name of tidegate's listener, and whether it speaks TLS. The originals' ports are in this order.
+/// Where clients come in: the name of tidegate's listener, and whether it speaks TLS. The
+/// originals' ports are in this order.
 pub(crate) type Door = (&'static str, bool);
 
 pub(crate) struct Site {
@@ -150,12 +151,14 @@ impl Site {
         self.clients(self.host)
     }
 
-    /// Sends the request to both and compares; tidegate's status has to be this one, whatever the original says.
+    /// Sends the request to both and compares; tidegate's status has to be this one, whatever the
+    /// original says.
     pub(crate) fn ask(&mut self, name: &str, ask: &Ask, status: u16) -> Both {
         self.ask_each(name, [ask, ask], status)
     }
 
-    /// As [`Self::ask`], with a request of its own for the original, and one for tidegate: each has given its own cookie.
+    /// As [`Self::ask`], with a request of its own for the original, and one for tidegate: each has
+    /// given its own cookie.
     pub(crate) fn ask_each(&mut self, name: &str, asks: [&Ask; 2], status: u16) -> Both {
         let [left, right] = asks.map(|ask| self.ask_with_host(ask));
         let (mut original, mut tidegate) = self.clients(&left.host);
@@ -196,7 +199,8 @@ impl Site {
         self.differences.compare(name, what, Some(original), Some(tidegate));
     }
 
-    /// Sends the request so many times, one after the other, and compares how many got which status, in order.
+    /// Sends the request so many times, one after the other, and compares how many got which
+    /// status, in order.
     pub(crate) fn burst(&mut self, name: &str, ask: &Ask, count: usize, tidegate: &str) {
         let ask = self.ask_with_host(ask);
         let mut statuses = [Vec::new(), Vec::new()];
@@ -214,7 +218,8 @@ impl Site {
         self.same(name, "statuses", &original, &ours);
     }
 
-    /// A handshake and a message that comes back, by both; then the answers to the handshake are compared.
+    /// A handshake and a message that comes back, by both; then the answers to the handshake are
+    /// compared.
     pub(crate) fn websocket(&mut self, name: &str, ask: &Ask) {
         // The example of RFC 6455 §1.3, and a masked text frame.
         const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -235,8 +240,8 @@ impl Site {
         }
     }
 
-    /// Waits until the original answers this with a success, with the certificate that it is to have: some listen before
-    /// they have read all of their files.
+    /// Waits until the original answers this with a success, with the certificate that it is to
+    /// have: some listen before they have read all of their files.
     pub(crate) fn wait_for_original(&self, path: &str) {
         let (original, _, tls) = self.addresses();
         let scheme = if tls { "https" } else { "http" };

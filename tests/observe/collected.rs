@@ -1,4 +1,5 @@
-//! The access log where it leaves the machine, what its lines say besides, and the forms in which a trace goes on.
+//! The access log where it leaves the machine, what its lines say besides, and the forms in which a
+//! trace goes on.
 
 use std::net::UdpSocket;
 

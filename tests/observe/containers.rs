@@ -1,5 +1,5 @@
-//! What `docker/` and the image run, without an engine: the files of the composition, read as they are and started with
-//! the program itself, with names that lead to loopback.
+//! What `docker/` and the image run, without an engine: the files of the composition, read as they
+//! are and started with the program itself, with names that lead to loopback.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -71,7 +71,8 @@ fn swarm_opens_no_port_but_that_of_the_proxy() {
     let services = all["services"].as_object().unwrap().iter();
     let open = services.filter(|(_, of)| !of["ports"].is_null());
     assert_eq!(open.map(|(name, _)| &**name).collect::<Vec<_>>(), ["tidegate"]);
-    // Who wants to see the others on one machine adds a file, which opens them to that machine alone.
+    // Who wants to see the others on one machine adds a file, which opens them to that machine
+    // alone.
     let local = composition_of("docker/compose.local.yaml");
     let mut seen = 0;
     for (name, of) in local["services"].as_object().unwrap() {

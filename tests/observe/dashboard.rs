@@ -63,7 +63,8 @@ fn origins() -> Vec<Origin> {
 const CELL: &str = "const cell = (table, row, column) => [...document.querySelectorAll('#' + table + ' tbody tr')]\
                     .find(line => line.innerText.includes(row))?.cells[column].innerText;";
 
-/// Without the token nothing changes; and nothing is asked of the process before it was asked for twice.
+/// Without the token nothing changes; and nothing is asked of the process before it was asked for
+/// twice.
 fn it_asks_twice_and_needs_the_token(browser: &Browser) {
     browser.run("document.querySelector('[data-server=shop-2]').click(); return true");
     browser.wait("it asks again", "return document.getElementById('sure').open");
@@ -505,7 +506,8 @@ fn believable(proxy: &str, seconds: u64) {
 }
 
 /// Makes the pictures of the README and the book out of some minutes of `tidegate demo`:
-/// `cargo test --test observe pictures -- --ignored`. `TIDEGATE_PICTURE_SECONDS` says how many seconds instead.
+/// `cargo test --test observe pictures -- --ignored`. `TIDEGATE_PICTURE_SECONDS` says how many
+/// seconds instead.
 #[test]
 #[ignore = "it takes six minutes and changes files of the repository"]
 fn the_pictures() {

@@ -1,4 +1,5 @@
-//! What an operator sees of a running proxy: its access log, its statistics and metrics, its dashboard.
+//! What an operator sees of a running proxy: its access log, its statistics and metrics, its
+//! dashboard.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

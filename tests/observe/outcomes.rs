@@ -1,5 +1,5 @@
-//! Every exchange ends in one way, and everything that tells of it tells the same: the access log, the log, the
-//! counters, and `/refusals`.
+//! Every exchange ends in one way, and everything that tells of it tells the same: the access log,
+//! the log, the counters, and `/refusals`.
 
 use serde_json::Value;
 

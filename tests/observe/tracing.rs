@@ -19,7 +19,8 @@ struct Collector {
 
 impl Collector {
     fn start() -> Self {
-        // It takes no port 0, so a port that is free now has to do; another one when it is taken meanwhile.
+        // It takes no port 0, so a port that is free now has to do; another one when it is taken
+        // meanwhile.
         (0..10).find_map(|_| Self::try_start()).expect("rotel-agent starts")
     }
 

@@ -134,7 +134,8 @@ fn a_head_request_is_told_the_same_of_a_response_in_chunks() {
         let kind = if request.target == "/text" { "text/html" } else { "image/png" };
         let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nETag: \"1\"\r\n");
         let rest = match (request.method.as_str(), request.target.as_str()) {
-            // A server may leave away what it only knows once it makes the content (RFC 9110 §9.3.2).
+            // A server may leave away what it only knows once it makes the content (RFC 9110
+            // §9.3.2).
             ("HEAD", "/text") => "\r\n",
             ("HEAD", _) => "Transfer-Encoding: chunked\r\n\r\n",
             _ => "Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n",

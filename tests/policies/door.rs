@@ -1,4 +1,5 @@
-//! What clients say about themselves: nothing of it gets past the door, and everybody is told the same.
+//! What clients say about themselves: nothing of it gets past the door, and everybody is told the
+//! same.
 
 use support::{
     Configuration, Origin, RawClient, Request, Response, SOON, Step, Tidegate, ok, wait_until,
@@ -363,7 +364,8 @@ fn identity_is_told_by_the_proxy_or_by_nobody_on_every_route() {
     let key = crate::tokens::Key::new("ES256", "e");
     let jwks = crate::tokens::file(directory.path(), &crate::tokens::set(&[&key]));
     let more = ways_and_routes(&judge, &shadow, &jwks);
-    // The word of a trusted proxy is about addresses, not about users: what its clients send it may pass on.
+    // The word of a trusted proxy is about addresses, not about users: what its clients send it may
+    // pass on.
     for listen in ["", TRUSTED] {
         let listen = format!("strict = {{ underscores = 'keep' }}\n{listen}");
         let proxy = door(&origin, &listen, "", &more);
@@ -390,7 +392,8 @@ fn identity_is_told_by_the_proxy_or_by_nobody_on_every_route() {
             assert_eq!(requests.len(), before + 1, "{path}");
             told(requests.last().unwrap())
         };
-        // What is a field of clients, too, is kept from servers only where the route's own way in tells it.
+        // What is a field of clients, too, is kept from servers only where the route's own way in
+        // tells it.
         assert_eq!(seen("/open", ""), nothing("own"));
         assert_eq!(seen("/any/1", "X-Api-Key: letmein\r\n"), nothing(""));
         assert_eq!(seen("/judged/1", "X-Ticket: 1\r\n")[0], "anna");

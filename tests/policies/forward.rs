@@ -146,7 +146,8 @@ fn pages(request: &Request) -> Vec<Step> {
     })
 }
 
-/// Holds to conditions, as a server of files does: of what the client has it says 304, of a part 206, and 412.
+/// Holds to conditions, as a server of files does: of what the client has it says 304, of a part
+/// 206, and 412.
 fn conditional(request: &Request) -> Vec<Step> {
     let conditions = ["if-none-match", "if-match", "if-modified-since", "if-range", "range"];
     match conditions.into_iter().find_map(|name| request.header(name)) {

@@ -107,7 +107,8 @@ fn what_redis_refuses_is_an_error_and_not_a_verdict() {
     assert!(!wrong.log().contains("wonderland"));
 }
 
-/// `config/scenarios/s5.2-shared-rate-limit.toml`: a hundred a minute, whichever of two instances is asked.
+/// `config/scenarios/s5.2-shared-rate-limit.toml`: a hundred a minute, whichever of two instances
+/// is asked.
 #[test]
 fn s5_2_a_hundred_a_minute_over_all_instances() {
     let (redis, origin) = (Redis::with_password("wonderland"), Origin::ok("fine"));

@@ -1,5 +1,5 @@
-//! A Redis that says more than anybody has asked for: how much of it is read, for how long it holds requests up, and how
-//! much of it is told.
+//! A Redis that says more than anybody has asked for: how much of it is read, for how long it holds
+//! requests up, and how much of it is told.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,8 +20,8 @@ struct Script {
     pause: Duration,
 }
 
-/// A server that greets as a Redis does and then follows the script; the bytes that could be sent are told when a
-/// connection is over.
+/// A server that greets as a Redis does and then follows the script; the bytes that could be sent
+/// are told when a connection is over.
 fn fake(script: Script) -> (String, Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -12,7 +12,8 @@ use support::{
     Signal, Tidegate, Watched, assert_problem, wait_until,
 };
 
-/// An instance whose clients are counted in a Redis: the keys of `[redis]`, and the rate of each client.
+/// An instance whose clients are counted in a Redis: the keys of `[redis]`, and the rate of each
+/// client.
 pub(crate) fn instance(origin: &Origin, redis: &str, rate: &str) -> Tidegate {
     let rate = format!("{rate}\nkey = 'header:x-api-key'\nstore = 'redis'");
     let base = Configuration::of(origin).runtime("workers = 2").within("redis", redis);
@@ -125,7 +126,8 @@ fn a_self_signed_certificate_that_is_named_is_trusted_and_a_new_authority_counts
     assert!(left(&ask(&mut client, "k")) < 99);
 }
 
-/// Asks without a pause in two threads while `change` is made; returns what was answered and the longest wait.
+/// Asks without a pause in two threads while `change` is made; returns what was answered and the
+/// longest wait.
 fn under_load(proxy: &Tidegate, change: impl FnOnce()) -> (Vec<u16>, Duration) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -253,7 +255,8 @@ fn a_cluster_keeps_the_count_of_a_key_whose_slot_moves() {
         let answer = redis.0[at].command(&[&["CLUSTER", "SETSLOT", &slot], words].concat());
         assert_eq!(answer, "OK", "{words:?}");
     };
-    // While it moves, the old server has the key, then the new one, to which the old one sends those who ask.
+    // While it moves, the old server has the key, then the new one, to which the old one sends
+    // those who ask.
     set(to, &["IMPORTING", &redis.id(from)]);
     set(from, &["MIGRATING", &redis.id(to)]);
     assert_eq!(left(&ask(&mut clients[1], "k")), 98);

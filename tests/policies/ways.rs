@@ -165,7 +165,8 @@ fn the_answer_is_that_of_who_knows_most() {
     let refused = ask(&proxy, "/", &weak);
     assert_problem(&refused, 403, "not_allowed");
     assert_eq!((refused.all("www-authenticate"), refused.all("set-cookie")), (vec![], vec![]));
-    // and a server that cannot tell is no reason to send the client away for good, nor to let it in.
+    // and a server that cannot tell is no reason to send the client away for good, nor to let it
+    // in.
     assert_problem(&ask(&proxy, "/", "X-Ticket: shut\r\n"), 503, "auth_unavailable");
     assert!(setting.origin.requests().is_empty());
     // What a refusal would have said is not said to who gets in.

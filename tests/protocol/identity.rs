@@ -92,8 +92,8 @@ fn the_client_is_the_first_untrusted_address_from_the_right() {
     assert!(chain.ends_with("203.0.113.7, 127.0.0.9, 127.0.0.1"), "the chain is {chain}");
 }
 
-/// Sends a request that is refused, with hostile bytes wherever they may stand, and returns what the
-/// proxy logs about it.
+/// Sends a request that is refused, with hostile bytes wherever they may stand, and returns what
+/// the proxy logs about it.
 fn log_of_hostile_request(format: &str) -> String {
     let logging = Configuration::default().log(&format!("format = '{format}'\nlevel = 'debug'"));
     let proxy = logging.route("path = '/only'\nrespond = { status = 200 }").start();

@@ -173,7 +173,8 @@ pub fn method_rows() -> Vec<Row> {
             "\x16\x03\x01\x00\u{a5}\x01\x00\x00\u{a1}\x03\x03random bytes of a hello\x00\x20",
             Expect::Closed(BAD),
         ),
-        // What HTTP/2 begins with is tried in tests/http2: it is spoken. Anything else of that version is not.
+        // What HTTP/2 begins with is tried in tests/http2: it is spoken. Anything else of that
+        // version is not.
         row(
             "C27",
             "a request line of HTTP/2",

@@ -209,8 +209,8 @@ impl World {
         self.proxy.client().patience(PATIENCE)
     }
 
-    /// Waits until the origin has seen all that the row before has caused: a request that was broken off may
-    /// have been answered before the origin has even accepted its connection.
+    /// Waits until the origin has seen all that the row before has caused: a request that was
+    /// broken off may have been answered before the origin has even accepted its connection.
     fn settle(&self) {
         wait_until(SOON, "the row before is over", || {
             let body = RawClient::connect(self.proxy.admin()).ask("/upstreams/app").body;

@@ -14,8 +14,8 @@ fn naps(pid: u32, thread: &str) -> u64 {
     line.split_whitespace().last().unwrap().parse().unwrap()
 }
 
-/// Whoever looks for servers that are back has nothing to do where none is away. The thread that looks at files, twice a
-/// second, is the clock.
+/// Whoever looks for servers that are back has nothing to do where none is away. The thread that
+/// looks at files, twice a second, is the clock.
 #[test]
 fn without_a_server_that_is_away_nobody_looks_for_one_ten_times_a_second() {
     let origin = Origin::ok("fine");

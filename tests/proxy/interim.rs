@@ -1,4 +1,5 @@
-//! Informational answers (RFC 9110 §15.2): each reaches the client that may wait for it, whatever the proxy itself asked for.
+//! Informational answers (RFC 9110 §15.2): each reaches the client that may wait for it, whatever
+//! the proxy itself asked for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -9,7 +10,8 @@ use support::{Origin, RawClient, Step, ok};
 /// Answers on fresh connections after which a server is tried (`src/endpoint/reuse.rs`).
 const CANDIDATE_AFTER: usize = 1000;
 
-/// A server that ends its first connections and keeps the others, and that asks for bodies when it is to.
+/// A server that ends its first connections and keeps the others, and that asks for bodies when it
+/// is to.
 fn asking() -> Origin {
     let count = Arc::new(AtomicUsize::new(0));
     Origin::on_head(move |request| {

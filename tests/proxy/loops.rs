@@ -209,8 +209,9 @@ fn sixteen_proxies_are_more_than_a_request_may_pass() {
     assert_eq!(origin.requests().len(), 1);
 }
 
-/// A client that knows the second proxy's mark, because a server shows it, has its own requests refused there.
-/// Neither the first proxy's opinion of the second nor its cache may suffer from that.
+/// A client that knows the second proxy's mark, because a server shows it, has its own requests
+/// refused there. Neither the first proxy's opinion of the second nor its cache may suffer from
+/// that.
 #[test]
 fn a_forged_mark_denies_nobody_else() {
     let origin = Origin::start(|request| vec![Step::Send(ok(request.all("cdn-loop").join(",")))]);

@@ -1,4 +1,5 @@
-//! Full is not down: when requests hold as much memory as they may, responses make room whose clients take nothing.
+//! Full is not down: when requests hold as much memory as they may, responses make room whose
+//! clients take nothing.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use support::{
 
 /// More clients than any test needs to fill the memory.
 const CROWD: usize = 3000;
-/// The longest time until those that stand still have made room: 1 s and 20 s, twice, and what a busy machine takes.
+/// The longest time until those that stand still have made room: 1 s and 20 s, twice, and what a
+/// busy machine takes.
 const ROOM: Duration = Duration::from_secs(60);
 
 /// A server with a large body, with a length and without.
@@ -45,7 +47,8 @@ fn memory(proxy: &Tidegate, name: &str) -> u64 {
     proxy.stats()["request_memory"][name].as_u64().unwrap()
 }
 
-/// Clients that have asked for something and take nothing of it, until there is no memory for another request, and stays none.
+/// Clients that have asked for something and take nothing of it, until there is no memory for
+/// another request, and stays none.
 fn crowd(proxy: &Tidegate, begin: impl Fn() -> RawClient) -> Vec<RawClient> {
     let mut still = Vec::new();
     let mut is_served = || proxy.client().get("/").status == 200;
@@ -59,7 +62,8 @@ fn crowd(proxy: &Tidegate, begin: impl Fn() -> RawClient) -> Vec<RawClient> {
     still
 }
 
-/// New clients are answered, one after the other, once those that stand still have done so for long enough.
+/// New clients are answered, one after the other, once those that stand still have done so for long
+/// enough.
 fn honest_clients_are_served(proxy: &Tidegate) {
     let is_served = || {
         let answer = proxy.client().get("/");
@@ -87,7 +91,8 @@ fn downloads_make_room(path: &str) {
         client
     };
     let mut still = Vec::new();
-    // Memory that is full for a while only, because sockets are being filled, needs nobody to make room.
+    // Memory that is full for a while only, because sockets are being filled, needs nobody to make
+    // room.
     wait_until(3 * ROOM, "somebody makes room", || {
         still.extend(crowd(&proxy, begin));
         honest_clients_are_served(&proxy);

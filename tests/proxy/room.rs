@@ -1,4 +1,5 @@
-//! Full is not down: when all places are taken, idle connections make room, and who finds none is told so.
+//! Full is not down: when all places are taken, idle connections make room, and who finds none is
+//! told so.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ fn memory(proxy: &Tidegate, name: &str) -> u64 {
     proxy.stats()["request_memory"][name].as_u64().unwrap()
 }
 
-/// Two workers and these limits on the first listener, which is one of several in front of `origin`.
+/// Two workers and these limits on the first listener, which is one of several in front of
+/// `origin`.
 fn proxy(origin: &Origin, limits: &str, listeners: usize, descriptors: Option<u32>) -> Tidegate {
     let mut all = Configuration::of(origin).runtime("workers = 2");
     for at in 0..listeners {
@@ -75,7 +77,8 @@ fn w16_idle_connections_make_room_for_those_who_ask() {
 fn w16_whoever_got_a_place_by_waiting_does_not_wait_any_more() {
     let origin = Origin::ok("fine");
     let proxy = proxy(&origin, "limits = { connections = 50 }", 1, None);
-    // Twice as many as there are places, each of which makes one go that is idle, and more than may wait at a time.
+    // Twice as many as there are places, each of which makes one go that is idle, and more than may
+    // wait at a time.
     let mut idle = Vec::new();
     for n in 0..100 {
         idle.push(proxy.client());
@@ -281,7 +284,8 @@ fn w16_idle_connections_to_servers_make_room_for_those_to_others() {
     assert!(!proxy.log().contains("WARN"), "{}", proxy.log());
 }
 
-/// Many clients that stall; what the proxy holds for them is bounded, the others are told so, and it ends with them.
+/// Many clients that stall; what the proxy holds for them is bounded, the others are told so, and
+/// it ends with them.
 fn stalls(origin: &Origin, begin: impl Fn(&mut RawClient)) {
     const CLIENTS: usize = 1_600;
     let proxy = frugal(origin);
@@ -303,9 +307,11 @@ fn stalls(origin: &Origin, begin: impl Fn(&mut RawClient)) {
         }
     }
     let grown = resident_kib(proxy.pid()).saturating_sub(before);
-    // What is counted, twice that for what walks it and its sockets, and what workers keep of buffers for later.
+    // What is counted, twice that for what walks it and its sockets, and what workers keep of
+    // buffers for later.
     assert!(grown < 20 * 1024, "{grown} KiB for 4 MiB: {}", proxy.stats()["request_memory"]);
-    // Who was let in before it was full may take one of the smallest buffers for each direction afterwards.
+    // Who was let in before it was full may take one of the smallest buffers for each direction
+    // afterwards.
     assert!(memory(&proxy, "held") < 8 << 20, "{}", proxy.stats()["request_memory"]);
     drop(stalled);
     wait_until(2 * SOON, "all of it is given back", || memory(&proxy, "held") == 0);

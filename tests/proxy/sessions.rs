@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::setup::among;
 use support::{Origin, RawClient, Step, Tidegate, wait_until};
 
-/// A server that begins a session where none is named, knows its own ones, and answers with its name.
+/// A server that begins a session where none is named, knows its own ones, and answers with its
+/// name.
 fn server(name: &'static str) -> Origin {
     let count = AtomicUsize::new(0);
     Origin::start(move |request| {
@@ -107,7 +108,8 @@ fn a_session_that_nobody_uses_is_forgotten() {
     wait_until(Duration::from_secs(30), "all are forgotten", || {
         proxy.stats()["upstreams"][0]["sessions"]["known"] == 0
     });
-    // Each goes to either server, and only its own one knows it: chance leads all of them home once in a thousand million.
+    // Each goes to either server, and only its own one knows it: chance leads all of them home once
+    // in a thousand million.
     let statuses: Vec<u16> =
         sessions.iter().map(|session| go_on(&mut client, "GET", session).0).collect();
     assert!(statuses.contains(&404), "{statuses:?}");

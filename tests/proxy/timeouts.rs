@@ -14,10 +14,12 @@ fn upstream(timeout: &str) -> String {
     format!("{NO_RETRY}timeout = {{ {timeout} }}")
 }
 
-/// The timeouts that are set here, in milliseconds: three of them leave room for what a busy machine adds.
+/// The timeouts that are set here, in milliseconds: three of them leave room for what a busy
+/// machine adds.
 const SET: u64 = 500;
 
-/// Runs `story`, in which a time-out of [`SET`] passes, and checks that it took so long and not three times as long.
+/// Runs `story`, in which a time-out of [`SET`] passes, and checks that it took so long and not
+/// three times as long.
 fn takes<T>(story: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = story();

@@ -1,4 +1,5 @@
-//! Programs that developers have, against servers that they are meant for: git, npm, skopeo with a registry.
+//! Programs that developers have, against servers that they are meant for: git, npm, skopeo with a
+//! registry.
 
 use std::fs;
 use std::io::Write as _;
@@ -204,7 +205,8 @@ fn image(folder: &Path) -> PathBuf {
     blobs.join(layer)
 }
 
-/// A registry answers uploads with where they go on: a Location of its own making, which has to lead through the proxy.
+/// A registry answers uploads with where they go on: a Location of its own making, which has to
+/// lead through the proxy.
 #[test]
 fn skopeo_pushes_an_image_to_a_registry_and_pulls_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Protocols other than WebSocket, asked for by a request with a body: Docker's `attach` and `exec` do so.
+//! Protocols other than WebSocket, asked for by a request with a body: Docker's `attach` and `exec`
+//! do so.
 
 use crate::setup::{one, plain};
 use support::{End, Nginx, Origin, SOON, Step, wait_until};

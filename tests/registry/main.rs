@@ -1,4 +1,5 @@
-//! Servers that register themselves: what is let in, what is refused, and what becomes of those that go.
+//! Servers that register themselves: what is let in, what is refused, and what becomes of those
+//! that go.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

@@ -1,7 +1,8 @@
-//! What goes into the proxy comes out of it: random exchanges, sound and broken, between clients and servers of HTTP/1 and
-//! HTTP/2, of which both ends are read by Python's h11 and h2.
+//! What goes into the proxy comes out of it: random exchanges, sound and broken, between clients
+//! and servers of HTTP/1 and HTTP/2, of which both ends are read by Python's h11 and h2.
 //!
-//! `TIDEGATE_SEEDS` says how many connections of clients are tried, `TIDEGATE_SEED` names a single one.
+//! `TIDEGATE_SEEDS` says how many connections of clients are tried, `TIDEGATE_SEED` names a single
+//! one.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -17,7 +18,8 @@ use serde_json::{Value, json};
 
 use support::Tidegate;
 
-/// How many connections of clients are tried unless the environment says otherwise; each has one to five exchanges.
+/// How many connections of clients are tried unless the environment says otherwise; each has one to
+/// five exchanges.
 const SEEDS: u64 = 300;
 
 const CONFIG: &str = r#"

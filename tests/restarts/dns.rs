@@ -8,7 +8,8 @@ use crate::server::Server;
 use support::name_server::{A, AAAA, NameServer, Reply, alias, ip};
 use support::{Configuration, RawClient, Tidegate, refused_address, wait_until};
 
-/// How long something may take that is looked up again within two seconds, on a machine that has other things to do.
+/// How long something may take that is looked up again within two seconds, on a machine that has
+/// other things to do.
 const SOON: Duration = Duration::from_secs(8);
 
 fn proxy(names: &NameServer, hosts: &str, port: u16, listen: &str) -> Tidegate {
@@ -86,7 +87,8 @@ fn a_name_is_looked_up_again_when_its_time_is_over_and_every_failure_keeps_what_
             AAAA,
             if let Reply::Records(_) = reply { Reply::NoName(None) } else { reply },
         );
-        // What is wrong is asked for again after five seconds, so each of these is seen after another.
+        // What is wrong is asked for again after five seconds, so each of these is seen after
+        // another.
         wait_until(Duration::from_secs(20), expected, || fault(&proxy) == expected);
         assert_eq!(places(&proxy), one, "{expected}");
         assert_eq!(proxy.client().ask("/").status, 200, "{expected}");

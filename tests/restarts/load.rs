@@ -38,7 +38,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Four clients that ask for something every so often, three for GET and one for something else.
+    /// Four clients that ask for something every so often, three for GET and one for something
+    /// else.
     pub fn start(proxy: &Tidegate, other: Kind, pause: Duration) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let stop = Arc::new(AtomicBool::new(false));

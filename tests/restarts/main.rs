@@ -1,4 +1,5 @@
-//! Servers that go away, come back, hang and break off: who loses an answer, and what is sent twice.
+//! Servers that go away, come back, hang and break off: who loses an answer, and what is sent
+//! twice.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

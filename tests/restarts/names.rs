@@ -9,8 +9,8 @@ use crate::load::{Kind, Load};
 use crate::server::{Mode, Server};
 use support::{Configuration, RawClient, SOON, Tidegate, assert_problem, wait_until};
 
-/// How long a name that leads nowhere may stay unnoticed once it leads somewhere: five seconds, a tenth
-/// more, and the time for it.
+/// How long a name that leads nowhere may stay unnoticed once it leads somewhere: five seconds, a
+/// tenth more, and the time for it.
 const APPEARS: Duration = Duration::from_secs(9);
 /// The same for one that moves: thirty seconds and a tenth.
 const MOVES: Duration = Duration::from_secs(38);
@@ -175,7 +175,8 @@ fn r7_no_reload_is_refused_for_a_name_or_takes_an_address_away() {
     assert_eq!(server(&proxy, 0)["connects"], 1, "it is the same server still");
     assert_eq!(server(&proxy, 1)["state"], "unresolved");
     assert_eq!(proxy.client().ask("/").status, 200);
-    // A name that can be looked up is looked up before it is used: no request finds it without an address.
+    // A name that can be looked up is looked up before it is used: no request finds it without an
+    // address.
     reload(&format!("'other.test:{port}'"), 8);
     assert_eq!(proxy.client().ask("/").status, 200);
     assert_eq!(other.requests(), 1);

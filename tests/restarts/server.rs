@@ -121,8 +121,8 @@ impl Server {
         self.inner.arrived.lock().unwrap().clone()
     }
 
-    /// How many requests arrived on a connection while it was being closed. Nobody but the server knows
-    /// what became of them.
+    /// How many requests arrived on a connection while it was being closed. Nobody but the server
+    /// knows what became of them.
     pub fn crossed(&self) -> usize {
         self.inner.crossed.load(Ordering::SeqCst)
     }

@@ -155,7 +155,8 @@ fn a_client_that_leaves_the_queue_makes_room() {
 fn who_waits_longest_is_served_first() {
     let gate = Gate::default();
     let origin = held(&gate);
-    // One worker and one place, so that the order of arrival at the server is the order of the queue.
+    // One worker and one place, so that the order of arrival at the server is the order of the
+    // queue.
     let proxy = scenario("s5.4-prefetch")
         .with("[admin]", "[runtime]\nworkers = 1\n[admin]")
         .with(", \"10.0.0.2:8080\"", "")

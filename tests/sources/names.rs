@@ -1,5 +1,5 @@
-//! `servers = { dns = "…" }`: all addresses of a name are the servers, and nothing but a good answer
-//! changes them.
+//! `servers = { dns = "…" }`: all addresses of a name are the servers, and nothing but a good
+//! answer changes them.
 
 use std::time::Duration;
 
@@ -137,7 +137,8 @@ fn a_hundred_addresses_over_tcp_aliases_and_one_family_alone() {
     assert_eq!(upstream(&v6)["supply"]["ttl"], json!(3600.0));
 }
 
-/// A name server that sends as much as it likes over UDP: what does not fit is lost on the way, and nothing says so.
+/// A name server that sends as much as it likes over UDP: what does not fit is lost on the way, and
+/// nothing says so.
 #[test]
 fn a_datagram_that_has_lost_its_end_is_asked_for_over_tcp() {
     let server = NameServer::start();

@@ -1,5 +1,5 @@
-//! Real name servers whose records change under load: dnsmasq, which is told by a file and a signal,
-//! and BIND, which is told by dynamic updates (RFC 2136).
+//! Real name servers whose records change under load: dnsmasq, which is told by a file and a
+//! signal, and BIND, which is told by dynamic updates (RFC 2136).
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, UdpSocket};

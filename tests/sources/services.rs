@@ -1,4 +1,5 @@
-//! `servers = { srv = "…" }`: SRV records say where servers are, in which order, and by which share.
+//! `servers = { srv = "…" }`: SRV records say where servers are, in which order, and by which
+//! share.
 
 use serde_json::json;
 

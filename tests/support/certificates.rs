@@ -81,7 +81,8 @@ impl Authority {
         Self::of(issuer)
     }
 
-    /// A list of these as revoked, good for so long from now, as PEM. One that is made later has a higher number.
+    /// A list of these as revoked, good for so long from now, as PEM. One that is made later has a
+    /// higher number.
     pub fn revoke(&self, file: &str, revoked: &[&Certificate], time: Duration) -> PathBuf {
         self.revoke_many(file, 0, revoked, time)
     }

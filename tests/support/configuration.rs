@@ -10,9 +10,10 @@ use toml::{Table, Value};
 
 use super::process::Tidegate;
 
-/// Put together out of pieces of TOML. What no piece says is said at the end: an admin endpoint on a port that the kernel
-/// chooses, `log.access = "off"`, `runtime.drain = "3s"`; a listener where there is none, and an address for each without
-/// one; a route where there is none, and the first upstream for each that neither names one nor answers itself.
+/// Put together out of pieces of TOML. What no piece says is said at the end: an admin endpoint on
+/// a port that the kernel chooses, `log.access = "off"`, `runtime.drain = "3s"`; a listener where
+/// there is none, and an address for each without one; a route where there is none, and the first
+/// upstream for each that neither names one nor answers itself.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Configuration {
@@ -119,7 +120,8 @@ impl Configuration {
     }
 }
 
-/// Adds what is said to what has been said: tables are put together, listeners and routes come one after the other.
+/// Adds what is said to what has been said: tables are put together, listeners and routes come one
+/// after the other.
 fn merge(into: &mut Table, from: Table, path: &str) {
     for (key, value) in from {
         let place = format!("{path}{key}");
@@ -159,7 +161,8 @@ fn tables<'t>(whole: &'t mut Table, name: &str) -> impl Iterator<Item = &'t mut 
 /// A configuration written as text, with `{dir}` and these values put in.
 ///
 /// # Panics
-/// When a value is put in nowhere, or when something in braces is neither one of them nor known to the program.
+/// When a value is put in nowhere, or when something in braces is neither one of them nor known to
+/// the program.
 pub(crate) fn fill_in(text: &str, directory: &Path, values: &[(&str, &dyn Display)]) -> String {
     let mut text = text.replace("{dir}", &directory.display().to_string());
     for (name, value) in values {

@@ -7,8 +7,9 @@
 //! assert_eq!(proxy.client().get("/x/y").text(), "fine");
 //! ```
 //!
-//! A [`Configuration`] says what a test is about; a listener, an admin endpoint and a route come by themselves. Where the
-//! text is the subject, [`Tidegate::with`] takes it as it is, with `{name}` for ports and addresses.
+//! A [`Configuration`] says what a test is about; a listener, an admin endpoint and a route come by
+//! themselves. Where the text is the subject, [`Tidegate::with`] takes it as it is, with `{name}`
+//! for ports and addresses.
 //!
 //! Plain threads and `std::net`, on purpose: the parties of a test must not share a library with
 //! the program under test, or one bug would hide behind the other. Every read has a deadline, every

@@ -41,8 +41,9 @@ impl Tidegate {
         Self::with(toml, &[])
     }
 
-    /// As [`Self::start`]; every `{name}` of `values` is replaced first, and `{dir}` by a
-    /// directory of this process alone. A value that stands nowhere, and a name without a value, is a mistake.
+    /// As [`Self::start`]; every `{name}` of `values` is replaced first, and `{dir}` by a directory
+    /// of this process alone. A value that stands nowhere, and a name without a value, is a
+    /// mistake.
     pub fn with(toml: &str, values: &[(&str, &dyn Display)]) -> Self {
         Self::in_directory(tempfile::tempdir().unwrap(), toml, values)
     }
@@ -76,8 +77,9 @@ impl Tidegate {
         Self::by(command, directory, toml, values)
     }
 
-    /// As [`Self::with`], in a place where the only names there are stand in the file `hosts` of the
-    /// process's directory, with this text to begin with. It may be written again, but not replaced.
+    /// As [`Self::with`], in a place where the only names there are stand in the file `hosts` of
+    /// the process's directory, with this text to begin with. It may be written again, but not
+    /// replaced.
     pub fn with_hosts(hosts: &str, toml: &str, values: &[(&str, &dyn Display)]) -> Self {
         const INSIDE: &str = r#"
             set -e

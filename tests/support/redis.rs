@@ -33,7 +33,8 @@ impl Redis {
         Self::with(|port| own(&["--port", &port, "--requirepass", password]), own(login))
     }
 
-    /// One that speaks TLS alone, with this certificate, and asks for those of clients where these are `required`.
+    /// One that speaks TLS alone, with this certificate, and asks for those of clients where these
+    /// are `required`.
     pub fn with_tls(ca: &Path, server: &Certificate, required: bool) -> Self {
         let [ca, cert, key] = [ca, &server.cert, &server.key].map(|path| path.to_str().unwrap());
         let asks = if required { "yes" } else { "no" };
@@ -47,7 +48,8 @@ impl Redis {
 
     /// One with these options for a port.
     pub fn with(options: impl Fn(String) -> Vec<String>, login: Vec<String>) -> Self {
-        // It takes no port 0, so a port that is free now has to do; another one when it is taken meanwhile.
+        // It takes no port 0, so a port that is free now has to do; another one when it is taken
+        // meanwhile.
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let started = (0..10).find_map(|_| {
             let address = free();

@@ -5,7 +5,8 @@ use std::process::Command;
 use super::redis::{Redis, own};
 use super::{SOON, wait_until};
 
-/// A primary and a replica, watched by Sentinels that replace the primary half a second after it was last heard of.
+/// A primary and a replica, watched by Sentinels that replace the primary half a second after it
+/// was last heard of.
 pub struct Watched {
     pub servers: [Redis; 2],
     pub sentinels: Vec<Redis>,

@@ -75,7 +75,8 @@ fn w16_who_stops_in_the_middle_of_a_handshake_makes_room() {
     let silent: Vec<RawClient> = (0..16).map(|_| proxy.client()).collect();
     let open = || proxy.stats()["listeners"][0]["connections"].as_u64();
     wait_until(SOON, "all are there", || open() == Some(16));
-    // Until some of them have been silent for long enough, there is no room, and that is said in TLS.
+    // Until some of them have been silent for long enough, there is no room, and that is said in
+    // TLS.
     let mut refused = 0;
     wait_until(SOON, "one has gone", || match &*ask(&proxy, &authority, "a.test", &[]).text() {
         "fine\n200" => true,

@@ -271,7 +271,8 @@ fn what_is_listed_as_trusted_is_not_trusted_once_it_is_revoked() {
     assert_eq!(passes(&cara), [true, false], "listed itself");
 }
 
-/// The lists that people have: written by `openssl ca`, in PEM and in DER, for clients of HTTP/1.1 and HTTP/2.
+/// The lists that people have: written by `openssl ca`, in PEM and in DER, for clients of HTTP/1.1
+/// and HTTP/2.
 #[test]
 fn lists_of_openssl_count_in_both_forms_and_for_both_protocols() {
     let (authority, origin) = (Authority::new("ca"), Origin::ok("fine"));
@@ -353,7 +354,8 @@ fn a_list_of_several_mebibytes_counts_and_is_watched() {
     assert!(!passes(&anna) && passes(&bert));
 }
 
-/// Whoever is on no list would be refused as well: nobody passes by a list that its authority has not signed.
+/// Whoever is on no list would be refused as well: nobody passes by a list that its authority has
+/// not signed.
 #[test]
 fn a_list_that_its_authority_has_not_signed_is_an_error() {
     let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));

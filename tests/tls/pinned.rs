@@ -1,4 +1,5 @@
-//! Certificates that sign themselves and are listed as trusted, as with nginx and curl; and very old ones.
+//! Certificates that sign themselves and are listed as trusted, as with nginx and curl; and very
+//! old ones.
 
 use std::path::Path;
 use std::process::Command;

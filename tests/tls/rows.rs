@@ -205,7 +205,8 @@ fn t14_a_client_certificate_that_is_over_is_refused_and_an_endless_chain_does_no
         ask(&proxy, &authority, "a.test", &["--cert", &cert, "--key", &key])
     };
     assert_ne!(with(&over.cert, &over.key).exit, Some(0));
-    // A chain that is a hundred times as long as it has to be: refused or taken for what it begins with.
+    // A chain that is a hundred times as long as it has to be: refused or taken for what it begins
+    // with.
     let answer = with(&endless, &good.key);
     assert!(answer.exit != Some(0) || answer.text() == "fine\n200", "{}", answer.text());
     assert_eq!(with(&good.cert, &good.key).text(), "fine\n200");

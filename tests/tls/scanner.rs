@@ -13,7 +13,8 @@ fn nothing_above_low_is_found_on_the_defaults() {
     let authority = Authority::new("ca");
     let proxy = proxy(&origin, &entry(&authority.certificate("a", &["a.test"]), ""), "");
     let report = proxy.path("report.json");
-    // Protocols, ciphers, forward secrecy, the server's preferences and vulnerabilities; the certificate is the test's own.
+    // Protocols, ciphers, forward secrecy, the server's preferences and vulnerabilities; the
+    // certificate is the test's own.
     let output = Command::new("timeout")
         .args(["240", "testssl", "--quiet", "--color", "0", "--warnings", "off"])
         .args(["--openssl-timeout", "5", "--nodns", "none", "-p", "-s", "-f", "-P", "-U"])

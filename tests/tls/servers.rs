@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use support::{Authority, Nginx, RawClient, SOON, Tidegate, assert_problem, wait_until};
 
-/// What nginx learns of a connection: its number, whether the session is an old one, the name, the certificate.
+/// What nginx learns of a connection: its number, whether the session is an old one, the name, the
+/// certificate.
 const FACTS: &str = "location = /facts { \
     return 200 \"$connection $ssl_session_reused [$ssl_server_name] [$ssl_client_s_dn] $ssl_protocol\"; }";
 

@@ -155,7 +155,8 @@ impl Drop for HaproxyInFront {
     }
 }
 
-/// `proxy_pass https://…` of nginx and `ssl verify none` of HAProxy send no name unless they are told to.
+/// `proxy_pass https://…` of nginx and `ssl verify none` of HAProxy send no name unless they are
+/// told to.
 #[test]
 fn p1_nginx_and_haproxy_in_front_are_answered() {
     let authority = Authority::new("ca");
@@ -243,7 +244,8 @@ fn large_bodies_arrive_whole_in_both_directions() {
     let upload = format!("@{}", file.display());
     let sent = ask(&proxy, &authority, "a.test", &["--data-binary", &upload, "-H", "Expect:"]);
     assert_eq!(sent.text(), "3000000\n200", "{}", sent.stderr);
-    // An old client knows the end of a body by the end of the connection, which TLS tells apart from a cut.
+    // An old client knows the end of a body by the end of the connection, which TLS tells apart
+    // from a cut.
     let old = ask(&proxy, &authority, "a.test", &["--http1.0", "-H", "Host:"]);
     assert_eq!(
         (old.exit, old.stdout.len()),

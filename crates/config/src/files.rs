@@ -1,7 +1,7 @@
 //! The files of a configuration: reading, `include`, and putting several files together.
 //!
-//! Whoever may write an included file may be wrong or hostile, so only regular files are read, up to
-//! a size, up to a number, and never twice.
+//! Whoever may write an included file may be wrong or hostile, so only regular files are read, up
+//! to a size, up to a number, and never twice.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -13,7 +13,8 @@ use super::substitute::{self, OutsideValue};
 use super::tree::{self, TableEntry, Value};
 use machine::files;
 
-/// The largest file that is read: 40 000 routes of a hundred bytes. What is read of it takes forty times as much.
+/// The largest file that is read: 40 000 routes of a hundred bytes. What is read of it takes forty
+/// times as much.
 pub const FILE_LIMIT: u64 = 4 << 20;
 
 /// The most bytes all files may have together.
@@ -203,8 +204,8 @@ impl<'a> GatheredFiles<'a> {
     }
 }
 
-/// Puts right, and reports, tables whose header has one bracket too few or too many, so that what is in them is
-/// looked at all the same.
+/// Puts right, and reports, tables whose header has one bracket too few or too many, so that what
+/// is in them is looked at all the same.
 fn brackets(entries: &mut [TableEntry], findings: &mut Vec<Finding>) {
     let mut wrong = |place, found: String, right: String| {
         let message = format!("{found} is written {right}");

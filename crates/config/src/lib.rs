@@ -1,5 +1,5 @@
-//! The configuration: from TOML text to a typed, checked [`Config`] or a [`FindingReport`] of everything
-//! that is wrong with it.
+//! The configuration: from TOML text to a typed, checked [`Config`] or a [`FindingReport`] of
+//! everything that is wrong with it.
 //!
 //! Files become trees with places (`files`, `tree`), `${…}` is replaced inside their values
 //! (`substitute`), the merged tree becomes structs (`read`, `schema`), and `check` looks at what
@@ -48,7 +48,8 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// Loads a file and all it includes, with variables of this process. The certificates that it names are not looked at.
+/// Loads a file and all it includes, with variables of this process. The certificates that it names
+/// are not looked at.
 ///
 /// # Errors
 /// All findings, if one of them is an error.
@@ -56,7 +57,8 @@ pub fn load(path: &Path) -> Result<Loaded, FindingReport> {
     load_and_inspect(path, |_| Vec::new())
 }
 
-/// As [`load`], with what `inspect` finds in a configuration that can be read: for whoever runs it, what its files hold.
+/// As [`load`], with what `inspect` finds in a configuration that can be read: for whoever runs it,
+/// what its files hold.
 ///
 /// # Errors
 /// All findings, if one of them is an error.
@@ -87,7 +89,8 @@ pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<Loaded, FindingReport> {
     load_from(name, bytes, &substitute::process_variable)
 }
 
-/// As [`load_bytes`], for whoever may not know the variables of this process: they are put in only with `may_read`.
+/// As [`load_bytes`], for whoever may not know the variables of this process: they are put in only
+/// with `may_read`.
 ///
 /// # Errors
 /// All findings, if one of them is an error.
@@ -137,8 +140,8 @@ fn settle(
     inspect: impl FnOnce(&Config) -> Vec<Finding>,
 ) -> Result<Loaded, FindingReport> {
     let (root, sources, findings) = gathering.finish();
-    // A file that could not be read is missing from the tree, and what the others refer to may be in
-    // it. What is left is read, for its own mistakes, but not checked.
+    // A file that could not be read is missing from the tree, and what the others refer to may be
+    // in it. What is left is read, for its own mistakes, but not checked.
     let broken = findings.iter().any(|finding| {
         matches!(finding.code, "syntax" | "not_utf8" | "unreadable_file" | "too_large")
     });

@@ -60,8 +60,8 @@ impl ServerFile {
         }
     }
 
-    /// Reads such a text and tells all that is wrong with it. The text is added to `sources`, which are part of the
-    /// report.
+    /// Reads such a text and tells all that is wrong with it. The text is added to `sources`, which
+    /// are part of the report.
     #[must_use]
     pub fn read_text(
         name: &str,

@@ -44,7 +44,8 @@ pub fn specs(
     written.path.iter().map(one).collect()
 }
 
-/// The captures of a route that `{name}` can stand for: those that each of its paths has, or the groups of its expression.
+/// The captures of a route that `{name}` can stand for: those that each of its paths has, or the
+/// groups of its expression.
 #[must_use]
 pub fn captures(written: &schema::RouteConfig) -> Vec<&str> {
     let mut paths = written.path.iter().map(|path| path.value.as_str());
@@ -56,7 +57,8 @@ pub fn captures(written: &schema::RouteConfig) -> Vec<&str> {
     capture_names(first).filter(|name| rest.iter().all(|path| path.contains(name))).collect()
 }
 
-/// The location of a redirect with groups of the route's expression, `$1`, as other captures are written, `{1}`.
+/// The location of a redirect with groups of the route's expression, `$1`, as other captures are
+/// written, `{1}`.
 #[must_use]
 pub fn location<'c>(
     written: &'c schema::RouteConfig,
@@ -125,8 +127,8 @@ fn spec(written: &schema::RouteConfig, name: &str, config: &Config) -> RouteSpec
     }
 }
 
-/// The names of all routes, in their order: as written, or all that the route matches on. What a route has counted is
-/// kept under its name, so no two of them are equal.
+/// The names of all routes, in their order: as written, or all that the route matches on. What a
+/// route has counted is kept under its name, so no two of them are equal.
 #[must_use]
 pub fn names(routes: &[schema::RouteConfig]) -> Vec<String> {
     let mut taken: HashMap<String, usize> =
@@ -160,7 +162,8 @@ fn derived(written: &schema::RouteConfig) -> String {
         name.push_str(&of);
     };
     let condition = |written: &schema::ConditionConfig| match written {
-        // Names are in logs and metrics, and a value may be a secret between a proxy and those before it.
+        // Names are in logs and metrics, and a value may be a secret between a proxy and those
+        // before it.
         schema::ConditionConfig::Equals(text) => format!("={}", digest(text)),
         schema::ConditionConfig::Present => "=true".to_owned(),
         schema::ConditionConfig::Absent => "=false".to_owned(),

@@ -28,7 +28,8 @@ pub use self::table::{KeyGroup, TableReader};
 /// Collects findings while values are read.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// The first of them: nobody reads thousands, and words for each would take minutes and gigabytes.
+    /// The first of them: nobody reads thousands, and words for each would take minutes and
+    /// gigabytes.
     pub(crate) findings: Vec<Finding>,
     /// The number of further findings.
     pub(crate) dropped: usize,
@@ -36,7 +37,8 @@ pub struct Reader {
     patterns: usize,
     /// The text that places point into.
     pub(crate) sources: Sources,
-    /// Tables of which a value could not be read: what seems to be missing there may have been that.
+    /// Tables of which a value could not be read: what seems to be missing there may have been
+    /// that.
     pub(crate) broken: BTreeSet<Place>,
     /// Tables that a key belongs to which is written in another one.
     pub(crate) deserted: BTreeSet<Place>,
@@ -78,7 +80,8 @@ pub trait WordReader: Sized {
     /// What is wrong with it, and advice if there is some.
     fn parse_word(text: &str) -> Result<Self, WrongValue>;
 
-    /// Returns what a bare number was probably meant to be, without quotes. `None` where no number can be.
+    /// Returns what a bare number was probably meant to be, without quotes. `None` where no number
+    /// can be.
     fn from_number(_number: i64) -> Option<String> {
         None
     }
@@ -160,7 +163,8 @@ impl Reader {
         self.above.pop();
     }
 
-    /// Notes where a key belongs that is written below a sub-table and meant for the table around it.
+    /// Notes where a key belongs that is written below a sub-table and meant for the table around
+    /// it.
     fn belongs(&mut self, key: &str, table: Place) -> Option<String> {
         let level = self.above.iter().rev().find(|level| level.keys.contains(&key))?;
         let text = self.sources.file(table).and_then(|file| file.text.get(table.span()));

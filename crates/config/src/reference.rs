@@ -1,7 +1,7 @@
 //! The reference of the configuration file, in Markdown, out of the JSON schema.
 //!
-//! A section for each table, in the order in which the schema leads to them; a row for each key, so that
-//! two changes of the schema seldom meet in the same line of the committed text.
+//! A section for each table, in the order in which the schema leads to them; a row for each key, so
+//! that two changes of the schema seldom meet in the same line of the committed text.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -188,7 +188,8 @@ fn definition(reference: &str) -> &str {
     reference.rsplit('/').next().unwrap_or_default()
 }
 
-/// Returns how a key is written below a path. Only a table of tables has names of the operator's own.
+/// Returns how a key is written below a path. Only a table of tables has names of the operator's
+/// own.
 fn place_of(property: &Json, path: &str, key: &str) -> String {
     let dot = if path.is_empty() { "" } else { "." };
     let named = if property["additionalProperties"].is_object() { ".NAME" } else { "" };

@@ -44,8 +44,8 @@ impl FindingReport {
         out
     }
 
-    /// The first findings, each with its place, words and advice and without the text it is about: for logs and
-    /// for those who may not know what a file contains.
+    /// The first findings, each with its place, words and advice and without the text it is about:
+    /// for logs and for those who may not know what a file contains.
     #[must_use]
     pub fn lines(&self) -> String {
         let mut out = String::new();
@@ -72,8 +72,8 @@ impl FindingReport {
         format!("{}, {}", count(self.errors(), "error"), count(self.warnings(), "warning"))
     }
 
-    /// All findings as JSON: `errors`, `warnings`, and `findings` with `severity`, `code`, `message`,
-    /// `file`, `line`, `column`, `label`, `help` and `related`. The counts are of all
+    /// All findings as JSON: `errors`, `warnings`, and `findings` with `severity`, `code`,
+    /// `message`, `file`, `line`, `column`, `label`, `help` and `related`. The counts are of all
     /// findings, of which the first [`MOST_FINDINGS`] are listed.
     #[must_use]
     pub fn json(&self) -> Json {
@@ -153,8 +153,8 @@ fn excerpt<'a>(
     let line_end = line_start + line.len();
     let (mut start, mut end, mut origin) = (line_start, line_end, None);
     if line.len() > LONGEST_LINE {
-        // A line of a megabyte: the value alone, cut at characters. The renderer would count columns
-        // from the cut, so the position is said apart.
+        // A line of a megabyte: the value alone, cut at characters. The renderer would count
+        // columns from the cut, so the position is said apart.
         start = char_start(&file.text, span.start.min(line_end));
         end = char_start(&file.text, (start + LONGEST_LINE).min(line_end));
         let at = Origin::path(file.name.as_str()).line(position.line);

@@ -1,9 +1,10 @@
 //! What is in effect, as it is compared and shown: JSON by table and name, without secrets.
 //!
-//! What is secret is decided by what a value is and where it came from, not by a list of keys: everything that was
-//! put in by `${…}`, passwords in URLs, values of fields that servers get, tokens and keys. In the place of each stands
-//! a mask with a fingerprint that is keyed anew in every process, so that a change of a secret is a difference;
-//! [`masked`] takes the fingerprints off before anybody sees them.
+//! What is secret is decided by what a value is and where it came from, not by a list of keys:
+//! everything that was put in by `${…}`, passwords in URLs, values of fields that servers get,
+//! tokens and keys. In the place of each stands a mask with a fingerprint that is keyed anew in
+//! every process, so that a change of a secret is a difference; [`masked`] takes the fingerprints
+//! off before anybody sees them.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,13 +19,14 @@ use super::tree::{TableEntry, TreeNode, Value};
 use crate::matching;
 use machine::pace;
 
-/// A configuration as it is compared: by what, then by name. JSON text, because that is compared a thousand times
-/// and looked into where it differs.
+/// A configuration as it is compared: by what, then by name. JSON text, because that is compared a
+/// thousand times and looked into where it differs.
 pub type Shown = BTreeMap<String, BTreeMap<String, Box<RawValue>>>;
 
 /// The text in the place of a secret.
 const MASK: &str = "********";
-/// The character that separates the mask from its fingerprint: no text of a configuration contains it.
+/// The character that separates the mask from its fingerprint: no text of a configuration contains
+/// it.
 const SEPARATOR: char = '\u{1f}';
 /// The same in JSON.
 const ESCAPED: &str = "\\u001f";
@@ -200,7 +202,8 @@ fn hide(all: &mut Shown, (config, routes): (&Config, &[String]), path: &[String]
     *text = serde_json::value::to_raw_value(&value).unwrap_or_default();
 }
 
-/// Short forms are written out in what is shown: where the path does not lead on, all that is there is masked.
+/// Short forms are written out in what is shown: where the path does not lead on, all that is there
+/// is masked.
 fn at_path(value: &mut Json, path: &[String]) {
     let Some((step, rest)) = path.split_first() else { return all_of(value) };
     match value {
@@ -228,7 +231,8 @@ fn all_of(value: &mut Json) {
     }
 }
 
-/// Writes a value as JSON. One that cannot be shown is equal to itself: a change in it does not show.
+/// Writes a value as JSON. One that cannot be shown is equal to itself: a change in it does not
+/// show.
 fn json(value: &impl Serialize) -> Box<RawValue> {
     json_at(value, "")
 }
@@ -247,7 +251,8 @@ fn json_at(value: &impl Serialize, key: &str) -> Box<RawValue> {
     serde_json::value::to_raw_value(&value).unwrap_or_default()
 }
 
-/// Masks what is a secret wherever it stands. `key` leads to the value, `above` to the table it is in.
+/// Masks what is a secret wherever it stands. `key` leads to the value, `above` to the table it is
+/// in.
 fn by_kind(value: &mut Json, key: &str, above: &str) {
     match value {
         Json::String(text) => {

@@ -29,7 +29,8 @@ pub struct ConfigSource {
     pub text: String,
     /// The beginning of each line, so that a thousand positions in a large file are cheap.
     lines: Vec<usize>,
-    /// The number of characters before each block, so that columns of a very long line are cheap too.
+    /// The number of characters before each block, so that columns of a very long line are cheap
+    /// too.
     characters: Vec<usize>,
 }
 

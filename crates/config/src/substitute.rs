@@ -32,7 +32,8 @@ pub(crate) fn process_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Replaces in all values below `entries`, which were read from `text`. Returns the files that were asked for.
+/// Replaces in all values below `entries`, which were read from `text`. Returns the files that were
+/// asked for.
 pub(crate) fn replace(
     entries: &mut [TableEntry],
     text: &str,

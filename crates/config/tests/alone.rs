@@ -1,5 +1,5 @@
-//! What an editor needs of a configuration, with this crate and nothing of the proxy: findings with their places, the
-//! schema, and the files that were read.
+//! What an editor needs of a configuration, with this crate and nothing of the proxy: findings with
+//! their places, the schema, and the files that were read.
 
 use std::fs;
 use std::path::Path;

@@ -2,10 +2,11 @@
 //!
 //! A decoder that forgives disagrees with some other decoder about where the body ends, and that is
 //! request smuggling. So: CRLF only, 1 to 16 hex digits, no space around them, extensions dropped
-//! and bounded, data exactly as long as announced. One thing is forgiven, and to the proxy's own servers
-//! alone: blanks behind a size, which old ones pad it with (squid #1914, akka-http #1812). No decoder
-//! reads those as another size, and the client gets chunks that are written anew. Decoding in place leaves
-//! the data of many small chunks as one contiguous slice, which goes out with one write.
+//! and bounded, data exactly as long as announced. One thing is forgiven, and to the proxy's own
+//! servers alone: blanks behind a size, which old ones pad it with (squid #1914, akka-http #1812).
+//! No decoder reads those as another size, and the client gets chunks that are written anew.
+//! Decoding in place leaves the data of many small chunks as one contiguous slice, which goes out
+//! with one write.
 
 use super::fault::Fault;
 

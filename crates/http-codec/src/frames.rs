@@ -4,7 +4,8 @@
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The head of a frame.
 pub const HEAD: usize = 9;
-/// The most that a frame carries unless something else is agreed on, which it never is here (§6.5.2).
+/// The most that a frame carries unless something else is agreed on, which it never is here
+/// (§6.5.2).
 pub const MOST: usize = 16_384;
 /// The largest window, and the largest number of a stream.
 pub const LARGEST: u32 = 0x7fff_ffff;
@@ -137,7 +138,8 @@ pub fn number(payload: &[u8]) -> Option<u32> {
     payload.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-/// Returns what is between the padding of DATA and HEADERS. `None` when the padding is longer than the frame (§6.1).
+/// Returns what is between the padding of DATA and HEADERS. `None` when the padding is longer than
+/// the frame (§6.1).
 #[must_use]
 pub fn unpadded(head: FrameHead, payload: &[u8]) -> Option<&[u8]> {
     if !head.has(flag::PADDED) {

@@ -15,7 +15,8 @@ pub const DEADLINE_EXCEEDED: u8 = 4;
 /// `DATA_LOSS`.
 pub const DATA_LOSS: u8 = 15;
 
-/// Returns whether a request is a call of gRPC, and not of gRPC-Web, whose answers have no trailers.
+/// Returns whether a request is a call of gRPC, and not of gRPC-Web, whose answers have no
+/// trailers.
 #[must_use]
 pub fn is_call(head: &RequestHead) -> bool {
     head.version == Version::Http2 && head.method() == b"POST" && is_grpc(&head.fields)
@@ -32,7 +33,8 @@ pub fn is_type(kind: &[u8]) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// Returns how long the client waits: up to eight digits and a unit. `None` without, and for anything else.
+/// Returns how long the client waits: up to eight digits and a unit. `None` without, and for
+/// anything else.
 #[must_use]
 pub fn parse_timeout(fields: &Fields) -> Option<Duration> {
     let value = fields.named(b"grpc-timeout").next()?;
@@ -79,8 +81,9 @@ pub fn is_failure(status: u8) -> bool {
     matches!(status, DEADLINE_EXCEEDED | INTERNAL | UNAVAILABLE | DATA_LOSS)
 }
 
-/// The status that says what an HTTP status says (http-grpc-status-mapping.md of grpc/grpc), but for what only a proxy
-/// that answers itself can know: that it is out of time, or somebody out of quota.
+/// The status that says what an HTTP status says (http-grpc-status-mapping.md of grpc/grpc), but
+/// for what only a proxy that answers itself can know: that it is out of time, or somebody out of
+/// quota.
 #[must_use]
 pub fn of_http(status: u16) -> u8 {
     match status {

@@ -88,7 +88,8 @@ impl Fields {
         }
     }
 
-    /// Returns whether a field of this name, whatever its case, must not get into any table of HPACK.
+    /// Returns whether a field of this name, whatever its case, must not get into any table of
+    /// HPACK.
     #[must_use]
     pub fn guards(&self, name: &[u8]) -> bool {
         self.guarded

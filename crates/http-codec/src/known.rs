@@ -67,7 +67,8 @@ known! {
 }
 
 impl Known {
-    /// Returns whether a field concerns a connection of HTTP/1 and must not be in a message of HTTP/2 (RFC 9113 §8.2.2).
+    /// Returns whether a field concerns a connection of HTTP/1 and must not be in a message of
+    /// HTTP/2 (RFC 9113 §8.2.2).
     #[must_use]
     pub fn is_of_http_1(self) -> bool {
         matches!(

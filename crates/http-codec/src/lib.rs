@@ -4,8 +4,9 @@
 //! configuration. Both sides of the proxy use it: [`request`] for what clients send, [`response`]
 //! for what servers send, [`framing`] for where a message ends, [`chunked`] for chunked bodies and
 //! [`encode`] for what leaves. Header tokens are found by `httparse`; everything an edge must be
-//! strict about on top of that is decided here and listed, with its RFC section, in [`fault`]. Of HTTP/2 there
-//! are [`frames`], the compression of heads, [`hpack`], and a connection with its streams, [`h2`].
+//! strict about on top of that is decided here and listed, with its RFC section, in [`fault`]. Of
+//! HTTP/2 there are [`frames`], the compression of heads, [`hpack`], and a connection with its
+//! streams, [`h2`].
 
 pub mod chunked;
 pub mod encode;

@@ -58,7 +58,8 @@ pub fn decode(encoded: &[u8]) -> impl Iterator<Item = u8> + '_ {
 /// The name of the parameter that RFC 6750 §2.3 gives to tokens.
 const ACCESS_TOKEN: &[u8] = b"access_token";
 
-/// Returns whether a value looks like a signed token (RFC 7519), wherever it is: base64url of an object in JSON, and a dot.
+/// Returns whether a value looks like a signed token (RFC 7519), wherever it is: base64url of an
+/// object in JSON, and a dot.
 fn is_token(value: &[u8]) -> bool {
     let dot = |value: &[u8]| {
         value.contains(&b'.') || value.windows(3).any(|it| it.eq_ignore_ascii_case(b"%2e"))
@@ -66,8 +67,8 @@ fn is_token(value: &[u8]) -> bool {
     value.len() > 16 && decode(value).take(3).eq(*b"eyJ") && dot(value)
 }
 
-/// A request target or URL with `***` in place of the values of these query parameters, for those who write it down; and of
-/// what is a token by its name or by its looks.
+/// A request target or URL with `***` in place of the values of these query parameters, for those
+/// who write it down; and of what is a token by its name or by its looks.
 #[must_use]
 pub fn mask_target<'t>(target: &'t [u8], names: &[Box<[u8]>]) -> Cow<'t, [u8]> {
     let secret = |name: &[u8], value: &[u8]| {

@@ -1,7 +1,8 @@
-//! What can be made out of a head that could not be read, for those who have to find out who sent it.
+//! What can be made out of a head that could not be read, for those who have to find out who sent
+//! it.
 //!
-//! Nothing is decided by it: such a request has been refused already. What is kept of each part is bounded, because a
-//! head may be refused for its length.
+//! Nothing is decided by it: such a request has been refused already. What is kept of each part is
+//! bounded, because a head may be refused for its length.
 
 use super::head::{RequestHead, Version};
 use super::known::Known;

@@ -9,8 +9,8 @@ use super::head::{self, ResponseHead, Version, span_of};
 use super::known;
 use super::scan::HeadScanner;
 
-/// The largest response head in bytes, unless another limit is configured. Twice what a client may send: servers set long cookies
-/// and policies.
+/// The largest response head in bytes, unless another limit is configured. Twice what a client may
+/// send: servers set long cookies and policies.
 pub const HEAD_BYTES: usize = 64 * 1024;
 /// The most fields in a response head, unless more are configured.
 pub const MAX_FIELDS: usize = 256;

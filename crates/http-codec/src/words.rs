@@ -1,5 +1,5 @@
-//! Short texts, eight bytes at a time: names and values of fields are so short that a loop over their bytes, or a call
-//! of a function for long ones, is most of what looking at them costs.
+//! Short texts, eight bytes at a time: names and values of fields are so short that a loop over
+//! their bytes, or a call of a function for long ones, is most of what looking at them costs.
 
 const TOP: u64 = 0x8080_8080_8080_8080;
 
@@ -31,7 +31,8 @@ const fn short_word(text: &[u8]) -> u64 {
     }
 }
 
-/// The bytes of a text of at most 24, which two texts of one length share only if they are the same.
+/// The bytes of a text of at most 24, which two texts of one length share only if they are the
+/// same.
 pub(crate) const fn of(text: &[u8]) -> [u64; 3] {
     match (text.split_first_chunk::<8>(), text.last_chunk::<8>()) {
         (Some((first, rest)), Some(last)) => {

@@ -1,7 +1,9 @@
-//! Reading files that somebody else may have put there: regular ones only, up to a size, within a time.
+//! Reading files that somebody else may have put there: regular ones only, up to a size, within a
+//! time.
 //!
-//! A FIFO never opens, `/dev/zero` never ends, and a network file system may not answer for ever; whoever
-//! names such a file must not hold up the process with it. All files that a configuration names are read here.
+//! A FIFO never opens, `/dev/zero` never ends, and a network file system may not answer for ever;
+//! whoever names such a file must not hold up the process with it. All files that a configuration
+//! names are read here.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -16,12 +18,14 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-/// The largest certificate, key, list of users or other file that is not a configuration: 1 MiB holds all
-/// authorities of a system several times.
+/// The largest certificate, key, list of users or other file that is not a configuration: 1 MiB
+/// holds all authorities of a system several times.
 pub const LARGEST: u64 = 1 << 20;
-/// The largest file with lists of revoked certificates: those of large authorities have 1 to 20 MiB.
+/// The largest file with lists of revoked certificates: those of large authorities have 1 to 20
+/// MiB.
 pub const LARGEST_LIST: u64 = 32 << 20;
-/// The longest time for one file. Disks need milliseconds, network file systems that are well a second.
+/// The longest time for one file. Disks need milliseconds, network file systems that are well a
+/// second.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Files that may be waited for without an answer. With more, something is wrong with all of them.
 const MOST_STUCK: usize = 4;
@@ -46,7 +50,8 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     String::from_utf8(read_bounded(path, limit)?).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
-/// Opens a file to append to, which is made if it is not there. A device such as `/dev/null` is fine.
+/// Opens a file to append to, which is made if it is not there. A device such as `/dev/null` is
+/// fine.
 ///
 /// # Errors
 /// As for [`read_bounded`].

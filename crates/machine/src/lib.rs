@@ -1,8 +1,8 @@
 //! What the process may use of its machine: memory and CPUs.
 //!
-//! A control group is bound by its own limit and by those of all groups above it, so the smallest one on the way up
-//! counts. Version 2 and version 1 are read alike: where the hierarchy is mounted, which part of it the mount shows, and
-//! which group of it is ours.
+//! A control group is bound by its own limit and by those of all groups above it, so the smallest
+//! one on the way up counts. Version 2 and version 1 are read alike: where the hierarchy is
+//! mounted, which part of it the mount shows, and which group of it is ours.
 
 pub mod files;
 pub mod pace;
@@ -16,8 +16,8 @@ use rustix::process::{Resource, getrlimit};
 /// The memory of a system that tells nothing about it.
 const UNKNOWN_MEMORY: usize = 1 << 30;
 
-/// Bytes that the process may use: the smallest of the machine's memory, the limits of the control groups, and the limit
-/// on address space. Read once.
+/// Bytes that the process may use: the smallest of the machine's memory, the limits of the control
+/// groups, and the limit on address space. Read once.
 #[must_use]
 pub fn usable_memory() -> usize {
     static USABLE: OnceLock<usize> = OnceLock::new();
@@ -28,7 +28,8 @@ pub fn usable_memory() -> usize {
     })
 }
 
-/// CPUs that the process may use: its affinity and the quotas of the control groups, whole ones and at least one.
+/// CPUs that the process may use: its affinity and the quotas of the control groups, whole ones and
+/// at least one.
 #[must_use]
 pub fn usable_cpus() -> usize {
     let known = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -76,8 +77,8 @@ fn total_memory(meminfo: &str) -> Option<usize> {
     kib.checked_mul(1024)
 }
 
-/// The directories of our control groups that can have a limit of `controller`, in all hierarchies, each with those above
-/// it as far as they are mounted.
+/// The directories of our control groups that can have a limit of `controller`, in all hierarchies,
+/// each with those above it as far as they are mounted.
 fn control_groups(root: &Path, controller: &str) -> Vec<PathBuf> {
     let read = |file| read_to_string(root.join(file)).unwrap_or_default();
     let (memberships, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
@@ -108,7 +109,8 @@ fn control_groups(root: &Path, controller: &str) -> Vec<PathBuf> {
     groups
 }
 
-/// Returns the group that a mount shows, and its place, if it is version 2 or has the controller of this name (`proc_pid_mountinfo(5)`).
+/// Returns the group that a mount shows, and its place, if it is version 2 or has the controller of
+/// this name (`proc_pid_mountinfo(5)`).
 fn parse_mount<'a>(line: &'a str, controller: Option<&str>) -> Option<(&'a str, &'a str)> {
     let (before, after) = line.split_once(" - ")?;
     let mut before = before.split(' ').skip(3);

@@ -1,4 +1,5 @@
-//! Work that can wait: threads that stand back, and long work in small pieces, so that neither holds up requests.
+//! Work that can wait: threads that stand back, and long work in small pieces, so that neither
+//! holds up requests.
 //!
 //! Where there are fewer CPUs than threads with work, the kernel lets whoever runs go on for some
 //! milliseconds before a worker that has just got something to do may take its place. A reload of a
@@ -22,8 +23,8 @@ pub fn can_wait() {
     STEPS.set(Some(0));
 }
 
-/// To be called between two pieces of work, as often as is convenient. Costs nothing in threads whose work
-/// cannot wait.
+/// To be called between two pieces of work, as often as is convenient. Costs nothing in threads
+/// whose work cannot wait.
 pub fn step() {
     if let Some(steps) = STEPS.get() {
         STEPS.set(Some(steps.wrapping_add(1)));
@@ -33,8 +34,8 @@ pub fn step() {
     }
 }
 
-/// Makes the thread that calls this give way to workers when there are fewer CPUs than threads with work. For
-/// threads that nobody waits for: reloads, statistics, logs.
+/// Makes the thread that calls this give way to workers when there are fewer CPUs than threads with
+/// work. For threads that nobody waits for: reloads, statistics, logs.
 pub fn stand_back() {
     // A system that does not allow it runs them like the others.
     let _refused = rustix::process::setpriority_process(None, NICE);

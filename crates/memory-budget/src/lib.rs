@@ -1,13 +1,15 @@
-//! What requests under way hold together, in the whole process: their heads, what walks them, what is kept of their
-//! bodies, and what waits in buffers because somebody sends faster than somebody else reads. One bound for all of it keeps
-//! many small requests from doing what no single one may.
+//! What requests under way hold together, in the whole process: their heads, what walks them, what
+//! is kept of their bodies, and what waits in buffers because somebody sends faster than somebody
+//! else reads. One bound for all of it keeps many small requests from doing what no single one may.
 //!
-//! Buffers come and go with every read, so each thread counts them for itself and tells the others in steps.
+//! Buffers come and go with every read, so each thread counts them for itself and tells the others
+//! in steps.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// The sum; it wraps below zero for the moment in which one thread gives back what another has not told yet.
+/// The sum; it wraps below zero for the moment in which one thread gives back what another has not
+/// told yet.
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
@@ -56,8 +58,9 @@ pub fn exceeds(parts: usize, bytes: usize) -> bool {
     bytes_taken().saturating_add(bytes) > MOST.load(Relaxed) / parts
 }
 
-/// Bytes in buffers: taken whether there is room for them or not, and given back when this is dropped. Whoever takes them
-/// holds a bounded number of them, and asks [`exceeds`] how large they may be.
+/// Bytes in buffers: taken whether there is room for them or not, and given back when this is
+/// dropped. Whoever takes them holds a bounded number of them, and asks [`exceeds`] how large they
+/// may be.
 #[derive(Debug, Default)]
 pub struct Weight(usize);
 
@@ -105,7 +108,8 @@ impl Drop for Weight {
 pub struct MemoryReservation(usize);
 
 impl MemoryReservation {
-    /// Takes so many bytes if no more than `most` are taken then; counts that there was no room otherwise.
+    /// Takes so many bytes if no more than `most` are taken then; counts that there was no room
+    /// otherwise.
     #[must_use]
     pub fn new(bytes: usize, most: usize) -> Option<Self> {
         let mut held = Self(0);
@@ -119,7 +123,8 @@ impl MemoryReservation {
         held.take_bytes(bytes, most).then_some(held)
     }
 
-    /// Takes so many more. `false`, and counted, when there is no room for them; it is as it was then.
+    /// Takes so many more. `false`, and counted, when there is no room for them; it is as it was
+    /// then.
     #[must_use]
     pub fn grow_by(&mut self, bytes: usize, most: usize) -> bool {
         let taken = self.take_bytes(bytes, most);

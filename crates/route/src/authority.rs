@@ -32,8 +32,8 @@ static KINDS: [AuthorityKind; 256] = {
     kinds
 };
 
-/// The host of an authority (a host with an optional port) in the form that is matched: lower case, without port and
-/// trailing dot, addresses in one spelling. `None` where it is none.
+/// The host of an authority (a host with an optional port) in the form that is matched: lower case,
+/// without port and trailing dot, addresses in one spelling. `None` where it is none.
 #[must_use]
 pub fn canonical_host(authority: &[u8]) -> Option<Cow<'_, str>> {
     if let Some(rest) = authority.strip_prefix(b"[") {

@@ -11,7 +11,8 @@ pub struct Captures {
 }
 
 impl Captures {
-    /// Adds a range. Beyond [`MAX`] it is dropped; patterns with more are refused when they are read.
+    /// Adds a range. Beyond [`MAX`] it is dropped; patterns with more are refused when they are
+    /// read.
     pub(super) fn push_range(&mut self, start: usize, end: usize) {
         let (Ok(start), Ok(end)) = (u16::try_from(start), u16::try_from(end)) else { return };
         if let Some(slot) = self.ranges.get_mut(usize::from(self.len)) {

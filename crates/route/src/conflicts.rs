@@ -1,9 +1,9 @@
 //! Routes that get in each other's way: two that tie, and one that can never match.
 //!
-//! Only what is certain is reported. Two different expressions are not compared, nor is the text of two
-//! expressions in conditions. A request that repeats a field with two values may meet conditions that
-//! count as exclusive here. Routes are compared only with those that share their host and an equally
-//! specific path, so the cost stays near linear.
+//! Only what is certain is reported. Two different expressions are not compared, nor is the text of
+//! two expressions in conditions. A request that repeats a field with two values may meet
+//! conditions that count as exclusive here. Routes are compared only with those that share their
+//! host and an equally specific path, so the cost stays near linear.
 
 mod shadow;
 
@@ -115,8 +115,8 @@ type ComparedPattern<'a> = (usize, &'a PathSegments);
 
 /// Ties between patterns that capture in different places, like `/{a}/x` and `/x/{b}`.
 fn find_overlaps(specs: &[RouteSpec], found: &mut Vec<Conflict>) {
-    // By the places they capture, as bits: two patterns that capture in the same places overlap only
-    // if they are the same, and then they have been compared.
+    // By the places they capture, as bits: two patterns that capture in the same places overlap
+    // only if they are the same, and then they have been compared.
     let mut alike: HashMap<Alike<'_>, BTreeMap<u64, Vec<ComparedPattern<'_>>>> = HashMap::new();
     for (id, spec) in specs.iter().enumerate() {
         let PathPattern::Segments(segments) = &spec.path else { continue };

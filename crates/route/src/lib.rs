@@ -1,14 +1,15 @@
 //! Which request goes where.
 //!
-//! The most specific route wins, whatever the order of the file: first by host (exact, then the longest
-//! wildcard, then none), then by path (exact, longest prefix, pattern with captures by literal
-//! length and then by number of segments, regular expression, none), then one that names methods
-//! before one that does not, then by the number of conditions. Where the most specific route's conditions fail, the search goes on to
-//! the next one, also to less specific paths and hosts.
+//! The most specific route wins, whatever the order of the file: first by host (exact, then the
+//! longest wildcard, then none), then by path (exact, longest prefix, pattern with captures by
+//! literal length and then by number of segments, regular expression, none), then one that names
+//! methods before one that does not, then by the number of conditions. Where the most specific
+//! route's conditions fail, the search goes on to the next one, also to less specific paths and
+//! hosts.
 //!
 //! A lookup hashes a few parts of the request and looks at the routes that share them, so its cost
-//! does not grow with the number of routes. It does not allocate. The exception is a host with regular
-//! expressions, which cost something each and one small allocation together.
+//! does not grow with the number of routes. It does not allocate. The exception is a host with
+//! regular expressions, which cost something each and one small allocation together.
 
 pub mod authority;
 pub mod captures;
@@ -94,7 +95,8 @@ pub enum Spelling<'p> {
         normal: Option<&'p [u8]>,
         /// As the client sent it.
         raw: &'p [u8],
-        /// As a server reads it that takes encoded slashes for slashes, where that is why it has no normal form.
+        /// As a server reads it that takes encoded slashes for slashes, where that is why it has no
+        /// normal form.
         slashed: Option<&'p [u8]>,
     },
 }
@@ -137,8 +139,8 @@ impl<T> RouteTable<T> {
         self.raw
     }
 
-    /// Finds the most specific route that matches a path in the form that the route looks at. `ask` asks with one
-    /// form of the path.
+    /// Finds the most specific route that matches a path in the form that the route looks at. `ask`
+    /// asks with one form of the path.
     ///
     /// # Errors
     /// [`RouteMiss`] when there is none.
@@ -170,7 +172,8 @@ impl<T> RouteTable<T> {
             (Ok(strict), Ok(raw_one)) => {
                 Ok(if outranks(&strict, &raw_one) { strict } else { raw_one })
             }
-            // For a server that decodes slashes it is a path of another route, which would be evaded.
+            // For a server that decodes slashes it is a path of another route, which would be
+            // evaded.
             (Err(_), Ok(found))
                 if slashed.is_some_and(|path| {
                     let meant = self.find_among(&ask(path), |spec| !spec.raw);

@@ -9,8 +9,8 @@ use super::{HostPattern, RouteQuery, RouteSpec, RouteTable};
 const MOST: usize = 5;
 
 impl<T> RouteTable<T> {
-    /// Routes that fit a request in all but one thing, each with that thing in words; those that differ least from it
-    /// first.
+    /// Routes that fit a request in all but one thing, each with that thing in words; those that
+    /// differ least from it first.
     pub fn near_misses(&self, ask: &impl RouteQuery) -> Vec<(&T, String)> {
         let misses = self.entries.iter().filter_map(|entry| {
             let mut why = list_misses(&entry.spec, ask);
@@ -23,7 +23,8 @@ impl<T> RouteTable<T> {
     }
 }
 
-/// All that keeps a request from a route, with how far away that is. A path that does not match is no near miss.
+/// All that keeps a request from a route, with how far away that is. A path that does not match is
+/// no near miss.
 fn list_misses(spec: &RouteSpec, ask: &impl RouteQuery) -> Vec<(u8, String)> {
     let mut why = Vec::new();
     if !spec.path.matches_path(ask.path()) {
@@ -66,7 +67,8 @@ fn admits_host(pattern: &HostPattern, host: &str) -> bool {
     }
 }
 
-/// Returns what a condition asks for. Not which value: that may be a secret, and the configuration shows it to whoever may know.
+/// Returns what a condition asks for. Not which value: that may be a secret, and the configuration
+/// shows it to whoever may know.
 fn wanted_text(condition: &Condition) -> String {
     let subject = match &condition.subject {
         ConditionSubject::Header(name) => format!("header {}", lossy_text(name)),

@@ -1,9 +1,10 @@
 //! The one normal form of a path, for requests and for the patterns they are matched against.
 //!
-//! Escapes that change nothing are decoded and the others upper-case, characters that must be encoded
-//! are, repeated slashes are merged, dot segments are resolved. Requests are matched *and* forwarded
-//! in this form, so nothing can get past a route by another spelling; a pattern is brought into the
-//! same form, or it would never match. What servers read in different ways has no normal form.
+//! Escapes that change nothing are decoded and the others upper-case, characters that must be
+//! encoded are, repeated slashes are merged, dot segments are resolved. Requests are matched *and*
+//! forwarded in this form, so nothing can get past a route by another spelling; a pattern is
+//! brought into the same form, or it would never match. What servers read in different ways has no
+//! normal form.
 
 mod escapes;
 
@@ -77,8 +78,8 @@ pub fn normalize_path(path: &[u8]) -> Result<Cow<'_, [u8]>, PathFault> {
     Ok(Cow::Owned(out))
 }
 
-/// Brings one segment of a pattern into the form it has in a normal path. Unlike in a request, what must
-/// be encoded may be written as it is.
+/// Brings one segment of a pattern into the form it has in a normal path. Unlike in a request, what
+/// must be encoded may be written as it is.
 ///
 /// # Errors
 /// [`PathFault`]; [`PathFault::Ambiguous`] also for a dot segment, which no normal path contains.
@@ -93,8 +94,8 @@ pub(super) fn normalize_segment(segment: &[u8]) -> Result<Vec<u8>, PathFault> {
     }
 }
 
-/// Brings one segment of a pattern into the form it has in a path as clients send it: what cannot stand in one is
-/// encoded, everything else is left alone.
+/// Brings one segment of a pattern into the form it has in a path as clients send it: what cannot
+/// stand in one is encoded, everything else is left alone.
 ///
 /// # Errors
 /// [`PathFault::Ambiguous`] for a dot segment, which no such path may contain.
@@ -110,8 +111,8 @@ pub(super) fn raw_literal(segment: &[u8]) -> Result<Vec<u8>, PathFault> {
     if has_dot_segments(&out) { Err(PathFault::Ambiguous) } else { Ok(out) }
 }
 
-/// Returns whether a segment of a path is a dot segment, or would be taken for one, by any reading of escapes, slashes,
-/// backslashes and parameters (RFC 3986 §5.2.4 and what servers make of it).
+/// Returns whether a segment of a path is a dot segment, or would be taken for one, by any reading
+/// of escapes, slashes, backslashes and parameters (RFC 3986 §5.2.4 and what servers make of it).
 #[must_use]
 pub fn has_dot_segments(path: &[u8]) -> bool {
     if !path.contains(&b'.') && memchr::memchr(b'%', path).is_none() {
@@ -138,8 +139,9 @@ pub fn has_dot_segments(path: &[u8]) -> bool {
     is_dots(dots)
 }
 
-/// A path without a normal form as servers read it that take encoded slashes and backslashes for slashes, in normal
-/// form; `None` if there is nothing of the kind in it, or that has no normal form either.
+/// A path without a normal form as servers read it that take encoded slashes and backslashes for
+/// slashes, in normal form; `None` if there is nothing of the kind in it, or that has no normal
+/// form either.
 #[must_use]
 pub fn with_slashes(path: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(path.len());
@@ -185,7 +187,8 @@ fn is_normal(path: &[u8]) -> Result<bool, PathFault> {
     Ok(only_names && escapes_are_normal(path)?)
 }
 
-/// Returns whether a segment is neither empty (but at the end), nor a dot segment, nor taken for one.
+/// Returns whether a segment is neither empty (but at the end), nor a dot segment, nor taken for
+/// one.
 fn is_name(segment: &[u8], at: usize, path: &[u8]) -> bool {
     match segment {
         b"" => path.iter().filter(|b| **b == b'/').count() == at + 1,

@@ -6,7 +6,8 @@ use thiserror::Error;
 use super::captures::{self, Captures};
 use super::normal;
 
-/// The most segments of a pattern. Lookups look no deeper into a request's path than the deepest one.
+/// The most segments of a pattern. Lookups look no deeper into a request's path than the deepest
+/// one.
 pub const MAX_SEGMENTS: usize = 64;
 
 /// A pattern for paths in normal form.
@@ -36,8 +37,9 @@ pub struct PathSegments {
     pub(super) literal: usize,
 }
 
-/// Specificity among patterns with captures, most important first: literal length, then segments, then
-/// that nothing may follow. Without the last two, `/a/{x}/*` would hide `/a/{x}` and `/a/{x}/{y}`.
+/// Specificity among patterns with captures, most important first: literal length, then segments,
+/// then that nothing may follow. Without the last two, `/a/{x}/*` would hide `/a/{x}` and
+/// `/a/{x}/{y}`.
 pub(super) type PatternRank = (usize, usize, bool);
 
 /// A reason why text is not a path pattern.
@@ -63,8 +65,8 @@ pub enum PathError {
 }
 
 impl PathPattern {
-    /// Reads a pattern and brings it into the normal form that request paths are matched in: `/café`
-    /// matches what clients send as `/caf%C3%A9`.
+    /// Reads a pattern and brings it into the normal form that request paths are matched in:
+    /// `/café` matches what clients send as `/caf%C3%A9`.
     ///
     /// # Errors
     /// [`PathError`].
@@ -117,8 +119,8 @@ impl PathPattern {
         Ok(Self::Segments(PathSegments { parts: parts.into_boxed_slice(), open, literal }))
     }
 
-    /// Reads a pattern for paths as clients send them: every byte but those that no target can contain stands for
-    /// itself, empty segments and escapes too.
+    /// Reads a pattern for paths as clients send them: every byte but those that no target can
+    /// contain stands for itself, empty segments and escapes too.
     ///
     /// # Errors
     /// [`PathError`].
@@ -176,8 +178,8 @@ impl PathPattern {
         captures
     }
 
-    /// Returns whether a path matches. The table does not ask this; it is the definition that it is tested
-    /// against.
+    /// Returns whether a path matches. The table does not ask this; it is the definition that it is
+    /// tested against.
     #[must_use]
     pub fn matches_path(&self, path: &[u8]) -> bool {
         match self {

@@ -271,8 +271,8 @@ impl Regexes {
             });
             routes.push((at, *id));
         }
-        // All expressions are equally specific. Between two routes that nothing else tells apart, the
-        // longer expression says more.
+        // All expressions are equally specific. Between two routes that nothing else tells apart,
+        // the longer expression says more.
         let rank = |id: u32| specs.get(id as usize).map(|spec| spec.route_rank());
         let length = |at: usize| expressions.get(at).map(|regex| regex.as_str().len());
         routes.sort_by_key(|(at, id)| (Reverse(rank(*id)), Reverse(length(*at)), *id));

@@ -27,7 +27,8 @@ pub struct RouteSpec {
     pub hosts: Box<[HostPattern]>,
     /// Paths.
     pub path: PathPattern,
-    /// For each capture of the route its place among those of the path; empty where they are the same.
+    /// For each capture of the route its place among those of the path; empty where they are the
+    /// same.
     pub order: Box<[u8]>,
     /// The captures are the groups of the path's expression.
     pub groups: bool,
@@ -88,7 +89,8 @@ impl RouteSpec {
         self.clients.iter().any(|network| network.contains(&client))
     }
 
-    /// Tells how specifically the route matches a request with this host that it does match. Higher goes first.
+    /// Tells how specifically the route matches a request with this host that it does match. Higher
+    /// goes first.
     pub(super) fn specificity(&self, host: &str) -> Specificity {
         let of = |pattern: &HostPattern| match pattern {
             HostPattern::Exact(name) => (**name == *host).then_some((2, 0)),

@@ -40,9 +40,9 @@ pub struct Template {
     open_host: Option<usize>,
 }
 
-/// Finds the capture that follows at once upon the host of a URL, such as in `https://a.test{1}` or `https://{host}{1}`: what was
-/// captured belongs to the path there, and must not make another host of it. Whoever writes a dot or a hyphen in front of it
-/// means a part of the host.
+/// Finds the capture that follows at once upon the host of a URL, such as in `https://a.test{1}` or
+/// `https://{host}{1}`: what was captured belongs to the path there, and must not make another host
+/// of it. Whoever writes a dot or a hyphen in front of it means a part of the host.
 fn find_open_host(parts: &[TemplatePart]) -> Option<usize> {
     let is_capture =
         |part: &TemplatePart| matches!(part, TemplatePart::Place(TemplatePlace::Capture(_)));
@@ -139,7 +139,8 @@ impl Template {
         Ok(template)
     }
 
-    /// Returns whether it is written as a path of the same host: with one slash in front, not with two.
+    /// Returns whether it is written as a path of the same host: with one slash in front, not with
+    /// two.
     #[must_use]
     pub fn is_path(&self) -> bool {
         match self.parts.first() {

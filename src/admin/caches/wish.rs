@@ -24,7 +24,8 @@ pub(crate) struct PurgeWish {
     pub(super) tag: Option<String>,
     /// Everything, or all of `cache`.
     pub(super) all: Option<bool>,
-    /// If true, they stay as stale ones: used once a server has confirmed them, or while none answers.
+    /// If true, they stay as stale ones: used once a server has confirmed them, or while none
+    /// answers.
     pub(super) soft: Option<bool>,
 }
 

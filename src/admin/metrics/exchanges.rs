@@ -42,7 +42,8 @@ pub(super) fn write_requests(text: &mut MetricsText, snapshot: &Snapshot, histor
     }
 }
 
-/// Writes the ends of exchanges, by route; and what was refused, by code. Routes that are gone take their series with them.
+/// Writes the ends of exchanges, by route; and what was refused, by code. Routes that are gone take
+/// their series with them.
 pub(super) fn write_exchanges(text: &mut MetricsText, snapshot: &Snapshot, history: &History) {
     let routes = snapshot.routes.iter().map(|route| (&*route.name, route.counts.id));
     let routes: Vec<_> = routes.chain([("-", NO_ROUTE)]).collect();

@@ -1,4 +1,5 @@
-//! The numbers that each listener, upstream, server, limit, cache and route has: a row for each metric.
+//! The numbers that each listener, upstream, server, limit, cache and route has: a row for each
+//! metric.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,4 +1,5 @@
-//! Metrics of who the servers of upstreams are: where they come from, and what became of registrations.
+//! Metrics of who the servers of upstreams are: where they come from, and what became of
+//! registrations.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

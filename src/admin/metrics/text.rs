@@ -1,4 +1,5 @@
-//! The text of the page: families, samples, labels, and what a list of families needs to be written.
+//! The text of the page: families, samples, labels, and what a list of families needs to be
+//! written.
 
 use std::fmt::Write as _;
 

@@ -65,7 +65,8 @@ pub(super) struct ListenerStats {
     connection_limit: u32,
     /// Connections closed because of their PROXY header, or for want of one.
     proxy_headers_refused: u64,
-    /// HTTP/2 connections ended because of a flood of frames that ask for nothing, or of cancelled requests.
+    /// HTTP/2 connections ended because of a flood of frames that ask for nothing, or of cancelled
+    /// requests.
     http2_floods: u64,
     /// Null without `tls`.
     tls: Option<TlsStats>,

@@ -105,7 +105,8 @@ pub(crate) struct ServerStats {
     name: String,
     /// The addresses of the server; more than one if its name has several, none if it has none.
     addresses: Vec<String>,
-    /// The reason why its name gave no address when it was last looked up; its last addresses stay in use.
+    /// The reason why its name gave no address when it was last looked up; its last addresses stay
+    /// in use.
     name_fault: Option<String>,
     /// "up", or why it gets no requests.
     state: &'static str,

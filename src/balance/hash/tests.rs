@@ -171,8 +171,8 @@ proptest! {
     }
 }
 
-/// Keys must not move when a version does: these are the servers of twelve of them, as another implementation of both
-/// papers finds them.
+/// Keys must not move when a version does: these are the servers of twelve of them, as another
+/// implementation of both papers finds them.
 #[test]
 fn a_key_stays_where_it_is_from_version_to_version() {
     let members = members(&[1, 2, 3, 1]);
@@ -185,7 +185,8 @@ fn a_key_stays_where_it_is_from_version_to_version() {
     }
 }
 
-/// Returns how often a table asks before it gives up, and the server that it finds behind so many that are out.
+/// Returns how often a table asks before it gives up, and the server that it finds behind so many
+/// that are out.
 #[test]
 fn a_table_asks_every_server_before_it_gives_up() {
     let names = ["a", "b", "c"];

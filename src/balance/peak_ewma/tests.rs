@@ -24,8 +24,8 @@ fn the_slower_of_two_is_avoided_until_the_faster_is_busy() {
     assert!(slow() > 970);
 }
 
-/// Returns how many of so many requests a third server gets that joins two fast ones, with eight under way,
-/// two in a millisecond, and a first answer of its own that takes so long.
+/// Returns how many of so many requests a third server gets that joins two fast ones, with eight
+/// under way, two in a millisecond, and a first answer of its own that takes so long.
 async fn joins(requests: u32, first: Duration) -> u32 {
     let _epoch = clock::millis(clock::now());
     let members = members(&[1, 1, 1]);
@@ -99,7 +99,8 @@ fn what_is_expected_to_end_sooner_is_latency_times_what_is_under_way() {
     // One in 64 does not look at it.
     let (fast, slow) = (often(0, 1, &mut random), often(1, 0, &mut random));
     assert!((600..640).contains(&fast) && slow == 0, "{fast}, {slow}");
-    // Two and a half times as busy would be as slow: (1 + 1) * 2 is less than 5, (2 + 1) * 2 is more.
+    // Two and a half times as busy would be as slow: (1 + 1) * 2 is less than 5, (2 + 1) * 2 is
+    // more.
     let _one = members[0].endpoint.begin_request();
     assert!(often(0, 1, &mut random) >= 600);
     let _two = members[0].endpoint.begin_request();

@@ -1,7 +1,7 @@
 //! A purge that is being carried out, step by step.
 //!
-//! It counts from the moment in which it was recorded; a sweep frees the memory and counts what went. All sweeps take
-//! turns, so that a small one does not wait for the end of a large one.
+//! It counts from the moment in which it was recorded; a sweep frees the memory and counts what
+//! went. All sweeps take turns, so that a small one does not wait for the end of a large one.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use crate::cache::store::CacheStore;
 
 /// The responses that one step passes: some nanoseconds each.
 const PASSED: usize = 32_768;
-/// The responses of these whose keys and tags are read: a thousand take a fraction of a millisecond.
+/// The responses of these whose keys and tags are read: a thousand take a fraction of a
+/// millisecond.
 const READ: usize = 1024;
 /// The responses of these that are removed.
 const REMOVED: usize = 256;

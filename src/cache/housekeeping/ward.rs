@@ -1,7 +1,8 @@
-//! What housekeeping knows of one store: its responses in the order of eviction and by when they are of no use any more.
+//! What housekeeping knows of one store: its responses in the order of eviction and by when they
+//! are of no use any more.
 //!
-//! They are known by number. A weak handle would keep the memory of what has left: as much as its head, for as long as
-//! it would have been fresh.
+//! They are known by number. A weak handle would keep the memory of what has left: as much as its
+//! head, for as long as it would have been fresh.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -165,7 +166,8 @@ impl Ward {
         is_last
     }
 
-    /// The number of responses that are known: in the order of eviction, and by when they are of no use.
+    /// The number of responses that are known: in the order of eviction, and by when they are of no
+    /// use.
     #[cfg(test)]
     pub(super) fn known(&self) -> (usize, usize) {
         (self.order.len(), self.known.len())

@@ -58,7 +58,8 @@ impl Timing {
         signed(self.lifetime).saturating_sub(signed(self.age(now)))
     }
 
-    /// Returns when nothing allows its use any more but a server's word: the end of its last window.
+    /// Returns when nothing allows its use any more but a server's word: the end of its last
+    /// window.
     #[must_use]
     pub fn useful_until(&self) -> Millis {
         let window = self.while_revalidating.max(self.if_error);

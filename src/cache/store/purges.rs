@@ -1,5 +1,5 @@
-//! What purges and unsafe requests make invalid: recorded here, held against what is found and what comes, and carried out by
-//! housekeeping.
+//! What purges and unsafe requests make invalid: recorded here, held against what is found and what
+//! comes, and carried out by housekeeping.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,8 +14,8 @@ use crate::cache::policy::Millis;
 use crate::cache::purge::{Purge, PurgeSource, RecordedPurge};
 use crate::clock;
 
-/// The most purges that count before they have been carried out: each response that is found is held against them. What
-/// further ones concern is found until it is removed.
+/// The most purges that count before they have been carried out: each response that is found is
+/// held against them. What further ones concern is found until it is removed.
 const MOST_AT_ONCE: usize = 64;
 
 /// A purge that housekeeping was told of.
@@ -28,7 +28,8 @@ pub(crate) struct OrderedPurge {
 }
 
 impl CacheStore {
-    /// Orders a purge, which counts at once where few others are under way; `None` while housekeeping has too much to do.
+    /// Orders a purge, which counts at once where few others are under way; `None` while
+    /// housekeeping has too much to do.
     pub(crate) fn order_purge(
         self: &Arc<Self>,
         purge: Purge,
@@ -110,8 +111,8 @@ impl CacheStore {
         one.max(self.all_invalidated_at.load(Ordering::Acquire))
     }
 
-    /// Returns whether a response is there to be found while purges are being carried out; what a soft one concerns is stale at
-    /// once.
+    /// Returns whether a response is there to be found while purges are being carried out; what a
+    /// soft one concerns is stale at once.
     pub(super) fn outlives_purges(&self, object: &Object) -> bool {
         if self.purging.load(Ordering::Acquire) == 0 {
             return true;
@@ -126,7 +127,8 @@ impl CacheStore {
         })
     }
 
-    /// Returns whether a purge that is being carried out, and that `which` picks, concerns a response.
+    /// Returns whether a purge that is being carried out, and that `which` picks, concerns a
+    /// response.
     pub(crate) fn is_held_against(
         &self,
         object: &Object,
@@ -167,7 +169,8 @@ impl CacheStore {
         recorded
     }
 
-    /// Returns whether what a purge concerns is not found any more, although it has not been removed.
+    /// Returns whether what a purge concerns is not found any more, although it has not been
+    /// removed.
     fn is_under_way(&self, recorded: &Arc<RecordedPurge>) -> bool {
         self.held_against.load().iter().any(|known| Arc::ptr_eq(known, recorded))
     }
@@ -186,7 +189,8 @@ impl CacheStore {
         self.purges_under_way() < MOST
     }
 
-    /// Removes one response that a purge concerns, or makes it stale. `false` when it had left already.
+    /// Removes one response that a purge concerns, or makes it stale. `false` when it had left
+    /// already.
     pub(crate) fn purge_one(&self, purge: &Purge, object: &Arc<Object>) -> bool {
         if purge.soft {
             object.purge_softly();

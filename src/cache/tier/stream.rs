@@ -19,9 +19,10 @@ use crate::policy::shared::RedisConnections;
 /// Entries that are read in one call: one may have a path of as many bytes as a head.
 const PAGE: usize = 100;
 
-/// Sets a lineage and begins the stream anew with an entry that names it, where there is no lineage, or the one that is told is
-/// lost, or somebody has made the stream unusable: a key of another type, or one that takes no further entry because its last id
-/// is the highest that there is. A stream that neither begins so nor is full has lost purges.
+/// Sets a lineage and begins the stream anew with an entry that names it, where there is no
+/// lineage, or the one that is told is lost, or somebody has made the stream unusable: a key of
+/// another type, or one that takes no further entry because its last id is the highest that there
+/// is. A stream that neither begins so nor is full has lost purges.
 const BEGIN: &str =
     "local now = redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1])
 local sound = now and now ~= ARGV[2] and string.find(now, '^' .. string.rep('%x', 16) .. '$')
@@ -97,8 +98,8 @@ pub(super) async fn follow_purges(tier: Weak<Tier>) {
             Some(StreamRead::Another) => link_again = true,
             None => {
                 failures += 1;
-                // Another server may answer from now on, one that lacks the last purges; a key that is not what it was is
-                // mended there, and what was taken may be lost.
+                // Another server may answer from now on, one that lacks the last purges; a key that
+                // is not what it was is mended there, and what was taken may be lost.
                 link_again = true;
                 tier.lost.store(failures > 1, Relaxed);
                 drop(tier);
@@ -125,7 +126,8 @@ async fn await_news(tier: &Tier, connections: &RedisConnections) -> Option<Strea
     let last = news.history.last_epoch().to_string();
     let mut call = Pipeline::new();
     call.cmd("GET").arg(lineage_key(tier));
-    // A replica that took over without the last purges may have newer ones already: their places alone tell nothing.
+    // A replica that took over without the last purges may have newer ones already: their places
+    // alone tell nothing.
     call.cmd("XRANGE").arg(stream_key(tier)).arg(&last).arg(&last);
     call.cmd("XREAD").arg("COUNT").arg(PAGE).arg("BLOCK").arg(LISTEN.as_millis() as u64);
     call.arg("STREAMS").arg(stream_key(tier)).arg(&last);
@@ -210,9 +212,9 @@ async fn link_history(
     Some(end)
 }
 
-/// Reads the stream, page by page, until it ends or as many entries are read as it has at most, and the lineage that it is
-/// of; whether it has the place `known`, too. `Some(None)` when it was another one meanwhile, or had lost what the page before
-/// ended with.
+/// Reads the stream, page by page, until it ends or as many entries are read as it has at most, and
+/// the lineage that it is of; whether it has the place `known`, too. `Some(None)` when it was
+/// another one meanwhile, or had lost what the page before ended with.
 async fn read_stream(
     tier: &Tier,
     connections: &RedisConnections,
@@ -222,10 +224,12 @@ async fn read_stream(
     let mut lineage = None;
     for page in 0..=history::MOST / PAGE {
         let mut call = Pipeline::new();
-        // Said again for each page, so that all answers have one form: what is there already it leaves as it is.
+        // Said again for each page, so that all answers have one form: what is there already it
+        // leaves as it is.
         begin_lineage(&mut call, tier, None);
         call.cmd("GET").arg(lineage_key(tier));
-        // A page begins with the last entry of the one before. As long as that is there, nothing behind it is lost.
+        // A page begins with the last entry of the one before. As long as that is there, nothing
+        // behind it is lost.
         let (from, overlap) = match page {
             0 => ("-".to_owned(), 0),
             _ => (told.newest.to_string(), 1),
@@ -251,8 +255,8 @@ async fn read_stream(
     Some(None)
 }
 
-/// Gives Redis a lineage, and its stream an entry that names it, where it has none, still has the one that is `lost`, or can
-/// take no more purges.
+/// Gives Redis a lineage, and its stream an entry that names it, where it has none, still has the
+/// one that is `lost`, or can take no more purges.
 fn begin_lineage(call: &mut Pipeline, tier: &Tier, lost: Option<u64>) {
     let fresh = Random::from_entropy().next_u64() | 1;
     let lost = lost.map_or_else(String::new, |lost| format!("{lost:016x}"));

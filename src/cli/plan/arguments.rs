@@ -25,7 +25,8 @@ pub(crate) struct PlanArguments {
     /// Requests that a server handles at a time [default: 1]
     #[arg(long, value_name = "NUMBER")]
     pub(super) concurrency: Option<String>,
-    /// Requests that a server is known to handle: 1000/s. With --service, the lower of the two counts
+    /// Requests that a server is known to handle: 1000/s. With --service, the lower of the two
+    /// counts
     #[arg(long, value_name = "RATE")]
     pub(super) capacity: Option<String>,
     /// How much of an instance is planned for [default: 70%]
@@ -58,12 +59,14 @@ pub(crate) struct PlanArguments {
     /// Instances of the proxy that may be away at the peak [default: 1]
     #[arg(long, value_name = "NUMBER")]
     pub(super) proxy_spare: Option<String>,
-    /// Take peak, time and CPU time from the last six hours of a proxy that runs, where no flag says them
+    /// Take peak, time and CPU time from the last six hours of a proxy that runs, where no flag
+    /// says them
     #[arg(long)]
     pub(super) from_history: bool,
     #[command(flatten)]
     pub(super) target: CallTarget,
-    /// Find out what a server does by a short load on it: http://127.0.0.1:3000/. It is sent as much as it takes
+    /// Find out what a server does by a short load on it: http://127.0.0.1:3000/. It is sent as
+    /// much as it takes
     #[arg(long, value_name = "URL")]
     pub(super) load: Option<String>,
     /// How long the load takes, from 1 to 30 [default: 5]

@@ -1,5 +1,5 @@
-//! How many instances a load takes, and which of the assumptions decides that. Whole numbers only: 700 requests per second
-//! at 70 % of 10 are 100 instances, and never 101 by a rounding.
+//! How many instances a load takes, and which of the assumptions decides that. Whole numbers only:
+//! 700 requests per second at 70 % of 10 are 100 instances, and never 101 by a rounding.
 
 use super::figures::{MILLION, SECOND};
 
@@ -49,7 +49,8 @@ pub(super) enum Bound {
 }
 
 impl Bound {
-    /// Instances that this bound asks for at a load, without any to spare; `None` beyond a thousand million.
+    /// Instances that this bound asks for at a load, without any to spare; `None` beyond a thousand
+    /// million.
     pub(super) fn needed_instances(self, load: &PlannedLoad) -> Option<u64> {
         let (used, whole) = load.room.used_share();
         let needed = match self {

@@ -1,5 +1,5 @@
-//! The figures of a plan: how they are written on the command line and printed again. All of them are whole
-//! numbers of a small unit, so that no rounding can add an instance or take one away.
+//! The figures of a plan: how they are written on the command line and printed again. All of them
+//! are whole numbers of a small unit, so that no rounding can add an instance or take one away.
 
 /// Millionths of one.
 pub(super) const MILLION: u128 = 1_000_000;

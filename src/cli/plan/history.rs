@@ -18,7 +18,8 @@ pub(super) struct PastLoad {
     pub(super) rate: u128,
     /// The median of that time, in nanoseconds.
     pub(super) median: u128,
-    /// The CPU time of the process by its requests, in nanoseconds; `None` where there were too few.
+    /// The CPU time of the process by its requests, in nanoseconds; `None` where there were too
+    /// few.
     pub(super) proxy_nanos: Option<u128>,
     /// The remarks that belong to these figures.
     pub(super) notes: Vec<String>,

@@ -1,7 +1,9 @@
-//! `tidegate plan`: how many servers a load takes, and how many instances of the proxy in front of them.
+//! `tidegate plan`: how many servers a load takes, and how many instances of the proxy in front of
+//! them.
 //!
-//! Figures come from flags, from the history of a proxy that runs, or from a short load on a server; what nobody says is assumed,
-//! and every assumption is printed with the flag that changes it.
+//! Figures come from flags, from the history of a proxy that runs, or from a short load on a
+//! server; what nobody says is assumed, and every assumption is printed with the flag that changes
+//! it.
 
 mod arguments;
 mod capacity;
@@ -20,16 +22,20 @@ use crate::cli::plan::figures::MILLION;
 use crate::cli::plan::report::TierNeed;
 use crate::cli::{print_error, print_text};
 
-/// CPU time of the proxy for a request over TLS on a kept connection: `docs/speed.md`, `tls-keepalive`.
+/// CPU time of the proxy for a request over TLS on a kept connection: `docs/speed.md`,
+/// `tls-keepalive`.
 const PROXY_NANOS: u128 = 25_800;
-/// Memory of the proxy for a connection: 8 to 11 KiB idle over TLS (`docs/scale.md`), and as much again twice for what is under way.
+/// Memory of the proxy for a connection: 8 to 11 KiB idle over TLS (`docs/scale.md`), and as much
+/// again twice for what is under way.
 const CONNECTION_BYTES: u128 = 32 << 10;
-/// Memory of the proxy before anybody connects: 23 MiB (`docs/scale.md`), and a configuration larger than that one.
+/// Memory of the proxy before anybody connects: 23 MiB (`docs/scale.md`), and a configuration
+/// larger than that one.
 const BASE_BYTES: u128 = 32 << 20;
 /// Connections to one instance; more is possible, and takes longer to drain.
 const CONNECTIONS: u64 = 50_000;
 
-/// Exit code 0 with a plan, 1 when a proxy or a server could not be asked, 2 when the flags make none.
+/// Exit code 0 with a plan, 1 when a proxy or a server could not be asked, 2 when the flags make
+/// none.
 pub(super) fn run_plan(arguments: &PlanArguments) -> ExitCode {
     let said = match Said::read_flags(arguments) {
         Ok(said) => said,

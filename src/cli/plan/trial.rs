@@ -1,8 +1,10 @@
-//! A short load on a server: as much as it takes on a few connections, for a few seconds. It ends by itself.
+//! A short load on a server: as much as it takes on a few connections, for a few seconds. It ends
+//! by itself.
 //!
-//! Each connection sends a request when the one before is answered, so a server is never asked for more than it
-//! does; `tidegate plan` wants to know how much that is, not what happens beyond. The load goes to this machine
-//! unless it is forced elsewhere: somebody else's server is not to be loaded by a slip.
+//! Each connection sends a request when the one before is answered, so a server is never asked for
+//! more than it does; `tidegate plan` wants to know how much that is, not what happens beyond. The
+//! load goes to this machine unless it is forced elsewhere: somebody else's server is not to be
+//! loaded by a slip.
 
 use std::cell::Cell;
 use std::net::SocketAddr;

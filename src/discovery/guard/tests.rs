@@ -149,7 +149,8 @@ fn ten_times_as_many_is_too_many_above_a_thousand() {
 }
 
 proptest! {
-    /// Whatever sources say, those that answer and are listed are used, and no server is used twice.
+    /// Whatever sources say, those that answer and are listed are used, and no server is used
+    /// twice.
     #[test]
     fn who_is_listed_is_used(steps in prop::collection::vec(
         (prop::collection::btree_set(0_usize..12, 0..12), prop::collection::btree_set(0_usize..12, 0..3), 0_u64..400),

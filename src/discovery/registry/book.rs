@@ -1,6 +1,7 @@
 //! The leases of one upstream: who may register, and whose time is over.
 //!
-//! Plain and synchronous: the time is an argument, and whoever keeps the book publishes what is in it.
+//! Plain and synchronous: the time is an argument, and whoever keeps the book publishes what is in
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -178,8 +179,8 @@ impl Book {
         }
     }
 
-    /// Takes in what another instance knows of a server, with what is left of its lease. True if the list of servers
-    /// is another one now.
+    /// Takes in what another instance knows of a server, with what is left of its lease. True if
+    /// the list of servers is another one now.
     pub fn learn_server(
         &mut self,
         id: &Arc<str>,
@@ -238,7 +239,8 @@ impl Book {
         over
     }
 
-    /// Lets all leases last at least as long as they are from now: nobody could renew them elsewhere.
+    /// Lets all leases last at least as long as they are from now: nobody could renew them
+    /// elsewhere.
     pub fn extend_leases(&self, now: Instant) {
         for lease in self.leases.values() {
             lease.grant(lease.known.ttl(), now);

@@ -1,5 +1,5 @@
-//! The thread that keeps the leases: registrations come in, leases run out, and whoever sends requests is
-//! told what servers there are.
+//! The thread that keeps the leases: registrations come in, leases run out, and whoever sends
+//! requests is told what servers there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, pending};
@@ -22,11 +22,11 @@ use crate::policy::shared::{Redis, RedisConnections};
 
 /// Orders that are carried out before what came of them is shown.
 const BATCH: usize = 1000;
-/// A list is shown at once when this share of it is new: however many servers register one after the
-/// other, what is copied for all of them is a few times as much as there are.
+/// A list is shown at once when this share of it is new: however many servers register one after
+/// the other, what is copied for all of them is a few times as much as there are.
 const SHARE: usize = 8;
-/// Otherwise it is shown when this has passed for each server in it since it was shown last; copying and using a list
-/// takes about as long.
+/// Otherwise it is shown when this has passed for each server in it since it was shown last;
+/// copying and using a list takes about as long.
 const PACE: Duration = Duration::from_micros(1);
 /// The longest time for which somebody who registers waits for that.
 const WAIT: Duration = Duration::from_millis(50);
@@ -44,7 +44,8 @@ type Answer = Box<dyn FnOnce()>;
 struct Kept {
     book: Book,
     counts: Arc<Counts>,
-    /// Servers that are others than in the list that was sent; all that there are when they are told anew.
+    /// Servers that are others than in the list that was sent; all that there are when they are
+    /// told anew.
     changes: usize,
     /// The moment at which the list was sent last.
     sent: Option<Instant>,
@@ -73,7 +74,8 @@ pub(super) struct Keeper {
     next: Instant,
     /// The beginning of the exchange that is under way.
     began: Instant,
-    /// The beginning of the last one that was answered: what others had renewed until then is known.
+    /// The beginning of the last one that was answered: what others had renewed until then is
+    /// known.
     heard: Instant,
     /// The last exchange was answered.
     linked: bool,
@@ -131,7 +133,8 @@ impl Keeper {
         }
     }
 
-    /// The moment at which there is something to do. Leases that are shared run out when an exchange has ended.
+    /// The moment at which there is something to do. Leases that are shared run out when an
+    /// exchange has ended.
     fn next_due(&self, now: Instant) -> Instant {
         let left = |kept: &Kept| {
             Duration::from_millis(kept.book.next_end().saturating_sub(clock::millis(now)))
@@ -211,7 +214,8 @@ impl Keeper {
             (Some(_), None) | (None, Some(_)) => false,
         };
         if !same {
-            // What is known has to be told there, and what is known there is heard from the beginning.
+            // What is known has to be told there, and what is known there is heard from the
+            // beginning.
             for kept in self.books.values_mut() {
                 kept.book.mark_all();
                 kept.since = 0;
@@ -221,8 +225,8 @@ impl Keeper {
         self.next = clock::now();
     }
 
-    /// Removes servers whose leases are over. One that is shared is over when the others were heard after its end: it
-    /// may have been renewed with them.
+    /// Removes servers whose leases are over. One that is shared is over when the others were heard
+    /// after its end: it may have been renewed with them.
     fn expire_leases(&mut self, now: Instant) {
         let (linked, heard) = (self.linked, self.heard.min(now));
         for (upstream, kept) in &mut self.books {
@@ -394,7 +398,8 @@ impl Kept {
         self.sent.map_or(now, |sent| sent + PACE.saturating_mul(number).min(WAIT))
     }
 
-    /// Returns whether the list is to be sent: enough of it has changed, enough wait for it, or its time has come.
+    /// Returns whether the list is to be sent: enough of it has changed, enough wait for it, or its
+    /// time has come.
     fn shows(&self, now: Instant) -> bool {
         let enough =
             self.changes >= self.book.leases().len() / SHARE || self.answers.len() >= BATCH;

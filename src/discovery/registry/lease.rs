@@ -1,8 +1,8 @@
 //! A registration with its lease: what it says, and until when it counts.
 //!
-//! What a registration says never changes; another word is another value. Its end is an atomic, so that whoever
-//! gets a renewal extends it without asking the thread that keeps the leases: thousands of
-//! services that renew theirs all the time wake nobody.
+//! What a registration says never changes; another word is another value. Its end is an atomic, so
+//! that whoever gets a renewal extends it without asking the thread that keeps the leases:
+//! thousands of services that renew theirs all the time wake nobody.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -94,7 +94,8 @@ fn is_text(text: &str, most: usize) -> bool {
 }
 
 impl Registration {
-    /// Returns whether it asks for a lease, or for more of one; otherwise it only changes what is there.
+    /// Returns whether it asks for a lease, or for more of one; otherwise it only changes what is
+    /// there.
     #[must_use]
     pub fn renews(&self) -> bool {
         self.address.is_some() || self.ttl.is_some()
@@ -145,8 +146,8 @@ fn is_usable(address: SocketAddr) -> bool {
     address.port() != 0 && is_of_one_machine(ip) && !is_of_no_machine(ip)
 }
 
-/// Returns whether addresses of a link are meant, which lead elsewhere on each machine. The address at which clouds tell
-/// machines their secrets is one of them.
+/// Returns whether addresses of a link are meant, which lead elsewhere on each machine. The address
+/// at which clouds tell machines their secrets is one of them.
 fn is_of_a_link(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
@@ -154,7 +155,8 @@ fn is_of_a_link(ip: IpAddr) -> bool {
     }
 }
 
-/// Returns whether an address is in one of these networks. Where none is named, all but those of a link are.
+/// Returns whether an address is in one of these networks. Where none is named, all but those of a
+/// link are.
 #[must_use]
 pub fn is_allowed(ip: IpAddr, networks: &[IpNet]) -> bool {
     let ip = ip.to_canonical();
@@ -187,7 +189,8 @@ pub struct Known {
 }
 
 impl Known {
-    /// Returns what is known of a server that was not, once a registration was heard. `None` without an address.
+    /// Returns what is known of a server that was not, once a registration was heard. `None`
+    /// without an address.
     #[must_use]
     pub fn new(said: Registration, since: u64) -> Option<Self> {
         let Registration { address, weight, labels, zone, priority, ttl } = said;
@@ -281,8 +284,8 @@ impl Lease {
         Self { known, ends: AtomicU64::new(ends), untold: AtomicBool::new(false) }
     }
 
-    /// Renews it for a registration that says nothing else than what is there; false when it does, or when the
-    /// lease is over. That is for the thread that keeps the leases, then.
+    /// Renews it for a registration that says nothing else than what is there; false when it does,
+    /// or when the lease is over. That is for the thread that keeps the leases, then.
     pub fn renew(&self, said: &Registration, now: Instant) -> bool {
         said.renews() && said.agrees(&self.known) && self.extend(end(now, self.known.ttl_ms))
     }

@@ -1,5 +1,5 @@
-//! The log lines about registrations. Whoever may register can cause any number of them, so each kind has
-//! a quota: ten lines a second are written, and the next one tells how many were left out.
+//! The log lines about registrations. Whoever may register can cause any number of them, so each
+//! kind has a quota: ten lines a second are written, and the next one tells how many were left out.
 
 use std::sync::Arc;
 

@@ -1,11 +1,12 @@
 //! Servers that register themselves, each with a lease that it renews.
 //!
-//! [`lease`] is what is registered and until when it counts, [`book`] the leases of an upstream, `keeper` the thread
-//! that keeps them and tells what servers there are, `shared` how instances share them through
-//! Redis. They belong to no configuration: a reload finds them as they are.
+//! [`lease`] is what is registered and until when it counts, [`book`] the leases of an upstream,
+//! `keeper` the thread that keeps them and tells what servers there are, `shared` how instances
+//! share them through Redis. They belong to no configuration: a reload finds them as they are.
 //!
-//! Renewals are the bulk of what comes in, and change nothing but a moment. Whoever gets one finds the lease in what
-//! the thread has published and extends it there; the thread hears only of what is new.
+//! Renewals are the bulk of what comes in, and change nothing but a moment. Whoever gets one finds
+//! the lease in what the thread has published and extends it there; the thread hears only of what
+//! is new.
 
 pub mod book;
 mod keeper;
@@ -37,7 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Orders that wait for the thread.
 const ORDERS: usize = 1024;
 
-/// The registered servers of all upstreams, and the thread that keeps them. It ends when this is dropped.
+/// The registered servers of all upstreams, and the thread that keeps them. It ends when this is
+/// dropped.
 #[derive(Debug)]
 pub struct Registry {
     shown: Arc<Shown>,
@@ -129,8 +131,8 @@ impl Registry {
         Ok(Self { shown, orders })
     }
 
-    /// Keeps books for these upstreams and no others, and returns once servers can register. With `hear`, what other
-    /// instances know of is there, too, unless they cannot be heard.
+    /// Keeps books for these upstreams and no others, and returns once servers can register. With
+    /// `hear`, what other instances know of is there, too, unless they cannot be heard.
     pub fn follow(
         &self,
         upstreams: BTreeMap<Arc<str>, Settings>,

@@ -1,9 +1,10 @@
 //! Registrations in Redis, so that a service registers with one instance and all of them know.
 //!
-//! For each upstream there is a hash of what was registered, by id, and a sorted set of the moments at which each
-//! was last registered, renewed or removed. One script writes what the others do not know yet and reads what
-//! has changed since it was read last. All moments are the Redis server's, so instances need no common
-//! time: what is told is how much of a lease is left. A Redis that lost everything is filled again by renewals.
+//! For each upstream there is a hash of what was registered, by id, and a sorted set of the moments
+//! at which each was last registered, renewed or removed. One script writes what the others do not
+//! know yet and reads what has changed since it was read last. All moments are the Redis server's,
+//! so instances need no common time: what is told is how much of a lease is left. A Redis that lost
+//! everything is filled again by renewals.
 
 use std::collections::BTreeSet;
 use std::iter;
@@ -26,11 +27,12 @@ const HEARD: usize = 5000;
 /// Bytes of a description; longer ones are not ours.
 const DESCRIPTION: usize = 32 * 1024;
 
-/// Bytes of descriptions that are told or heard of in one call, but for the last one and those of the same moment.
+/// Bytes of descriptions that are told or heard of in one call, but for the last one and those of
+/// the same moment.
 const DESCRIPTIONS: usize = 1 << 20;
 
-/// Writes pairs of an id and a description, forgets what is long over, and reads what has changed since a moment, until that is
-/// too much for one call.
+/// Writes pairs of an id and a description, forgets what is long over, and reads what has changed
+/// since a moment, until that is too much for one call.
 const SCRIPT: &str = "local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for at = 5, #ARGV, 2 do

@@ -61,8 +61,8 @@ async fn a_lease_lasts_as_long_as_it_is_renewed() {
     assert_eq!(ids(&book), ["a"]);
 }
 
-/// Registers so many servers one after the other, each of them `apart` after the one before, and returns the
-/// lengths of the lists that were sent.
+/// Registers so many servers one after the other, each of them `apart` after the one before, and
+/// returns the lengths of the lists that were sent.
 async fn lists_of_registrations(number: u16, apart: Duration) -> Vec<usize> {
     let (updates, lists) = (Updates::default(), Arc::new(ArcSwap::from_pointee(Vec::new())));
     let (taken, sent) = (updates.clone(), lists.clone());

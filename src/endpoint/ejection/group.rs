@@ -37,8 +37,8 @@ impl EjectionGroup {
     }
 }
 
-/// A share of a number of servers is whole if it is this close to a whole number: shares are kept to
-/// a millionth, and as binary fractions 29 % of 100 are a little less than 29.
+/// A share of a number of servers is whole if it is this close to a whole number: shares are kept
+/// to a millionth, and as binary fractions 29 % of 100 are a little less than 29.
 const WHOLE: f64 = 1e-7;
 
 pub(super) fn is_allowed(

@@ -48,8 +48,8 @@ pub(crate) fn is_protected(name: &[u8]) -> bool {
     PROTECTED.contains(&known) || name.eq_ignore_ascii_case(b"content-type")
 }
 
-/// Returns whether `Connection` nominates any field for removal. Usually it does not, and no field has to be
-/// compared with it.
+/// Returns whether `Connection` nominates any field for removal. Usually it does not, and no field
+/// has to be compared with it.
 pub(super) fn nominates_any(fields: &Fields) -> bool {
     fields.has(Known::Connection)
         && fields.values(Known::Connection).flat_map(list_items).any(|item| !is_option(item))

@@ -49,8 +49,8 @@ pub(super) fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     }
 }
 
-/// The chain of addresses with the other end's at its end: continued when that is trusted and names clients by it, and
-/// otherwise begun with the client. Nobody is nothing in it.
+/// The chain of addresses with the other end's at its end: continued when that is trusted and names
+/// clients by it, and otherwise begun with the client. Nobody is nothing in it.
 fn forwarded_for(fields: &Fields, identity: &Identity<'_>, out: &mut impl Emit) {
     let peer = identity.peer.text.map(str::as_bytes);
     let client = identity.client_text().map(str::as_bytes).filter(|client| Some(*client) != peer);

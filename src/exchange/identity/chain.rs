@@ -68,8 +68,8 @@ impl Chain {
         chain
     }
 
-    /// Returns what a field says of the client: its only element, or the one at the client's place where each proxy has
-    /// added one, or else what the nearest proxy says.
+    /// Returns what a field says of the client: its only element, or the one at the client's place
+    /// where each proxy has added one, or else what the nearest proxy says.
     pub(super) fn told_by<'f>(&self, fields: &'f Fields, known: Known) -> Option<&'f [u8]> {
         let items = || fields.values(known).flat_map(list_items);
         let count = if fields.has(known) { items().count() } else { return None };
@@ -78,8 +78,8 @@ impl Chain {
     }
 }
 
-/// The elements of a `Forwarded` field, the last one first. Read from the right, so that a quote that a client has left
-/// open cannot swallow what a proxy has added behind it.
+/// The elements of a `Forwarded` field, the last one first. Read from the right, so that a quote
+/// that a client has left open cannot swallow what a proxy has added behind it.
 fn elements_from_the_right(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -107,8 +107,8 @@ fn is_escaped(text: &[u8], at: usize) -> bool {
     before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// The address in the `for` of an element of `Forwarded` (RFC 7239 §4, §6); `None` for names, `unknown` and what is
-/// malformed.
+/// The address in the `for` of an element of `Forwarded` (RFC 7239 §4, §6); `None` for names,
+/// `unknown` and what is malformed.
 fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     let mut quoted = false;
     let parameters = element.split(|byte| {
@@ -125,7 +125,8 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     parse_address(inner.unwrap_or(value))
 }
 
-/// An address with or without port or brackets, in canonical form: an IPv4 address is one however it is written.
+/// An address with or without port or brackets, in canonical form: an IPv4 address is one however
+/// it is written.
 fn parse_address(item: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(item).ok()?;
     let bare = || text.parse::<IpAddr>().ok();

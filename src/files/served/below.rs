@@ -75,7 +75,8 @@ fn choose_variant(
     Ok(ServedFile { file: Arc::new((file, counted)), length: known.len(), modified, variant, name })
 }
 
-/// Opens something below a folder. Links are followed as long as they stay there and lead to nothing hidden.
+/// Opens something below a folder. Links are followed as long as they stay there and lead to
+/// nothing hidden.
 fn open_below(base: &OwnedFd, root: &Path, name: &Path) -> Result<(File, Metadata), NoFile> {
     // Never waiting, not even for the other end of a FIFO.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -119,8 +120,8 @@ fn check_place(file: File, root: &Path) -> Result<File, NoFile> {
     }
 }
 
-/// Returns whether a link must not lead there. What begins with two dots is how Kubernetes keeps the files of a volume:
-/// every one of them is a link through `..data`.
+/// Returns whether a link must not lead there. What begins with two dots is how Kubernetes keeps
+/// the files of a volume: every one of them is a link through `..data`.
 fn is_hidden(part: &[u8]) -> bool {
     part.starts_with(b".") && !part.starts_with(b"..") && part != b".well-known"
 }

@@ -30,7 +30,8 @@ async fn secure() -> (TlsStream<TcpStream>, TlsStream<TcpStream>) {
     (near.unwrap().into(), far.unwrap().into())
 }
 
-/// Takes all the room that there is in a socket, until no more appears: what is acknowledged late makes some again.
+/// Takes all the room that there is in a socket, until no more appears: what is acknowledged late
+/// makes some again.
 async fn fill(socket: &TcpStream) {
     let quiet = Duration::from_millis(100);
     while tokio::time::timeout(quiet, socket.writable()).await.is_ok() {
@@ -38,7 +39,8 @@ async fn fill(socket: &TcpStream) {
     }
 }
 
-/// One that cannot be asked whether it still listens was looked at without a pause: a worker did nothing else.
+/// One that cannot be asked whether it still listens was looked at without a pause: a worker did
+/// nothing else.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_has_ended_its_side_is_looked_at_now_and_then() {
     for (begun, version) in
@@ -65,7 +67,8 @@ async fn a_client_that_has_ended_its_side_is_looked_at_now_and_then() {
 
 #[tokio::test]
 async fn w1_the_last_words_of_tls_wait_for_no_one_who_does_not_read() {
-    // A request whose answer was sent, with nothing behind it and with something: both ways of closing.
+    // A request whose answer was sent, with nothing behind it and with something: both ways of
+    // closing.
     for (request, rest) in [("", ""), ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "unread")] {
         let (near, mut far) = secure().await;
         tokio::io::AsyncWriteExt::write_all(&mut far, request.as_bytes()).await.unwrap();

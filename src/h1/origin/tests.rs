@@ -7,8 +7,8 @@ use super::*;
 use crate::clock;
 use crate::net::OpenConnections;
 
-/// A connection that has sent a head which announces such a body, and then this as its body; whether it may carry
-/// another request after a whole answer.
+/// A connection that has sent a head which announces such a body, and then this as its body;
+/// whether it may carry another request after a whole answer.
 async fn is_reusable_after(coding: BodyFraming, body: &[u8]) -> bool {
     let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
     let opened = Opened::new(&Arc::new(OpenConnections::default()), 1).unwrap();

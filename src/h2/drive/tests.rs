@@ -10,7 +10,8 @@ use crate::wire::frames::{flag, kind};
 use crate::wire::request::Limits;
 use crate::wire::{Fault, RequestHead};
 
-/// A socket behind TLS: what is written is encrypted at once, and leaves when it is flushed, if the network takes it.
+/// A socket behind TLS: what is written is encrypted at once, and leaves when it is flushed, if the
+/// network takes it.
 #[derive(Debug, Default)]
 struct Reluctant {
     reads: VecDeque<Vec<u8>>,
@@ -115,7 +116,8 @@ fn w2_what_was_encrypted_leaves_although_another_stream_is_read_meanwhile() {
     socket.stream.reads.push_back([hello, requests.concat()].concat());
     run(&mut socket, &mut begun);
     assert_eq!(begun.0.len(), 2);
-    // A response is encrypted, but the network takes none of it; the other stream waits for its body.
+    // A response is encrypted, but the network takes none of it; the other stream waits for its
+    // body.
     let noop = Context::from_waker(Waker::noop());
     {
         let mut state = shared.borrow_mut();
@@ -125,7 +127,8 @@ fn w2_what_was_encrypted_leaves_although_another_stream_is_read_meanwhile() {
     }
     run(&mut socket, &mut begun);
     assert!(socket.stream.encrypted > 14_000 && socket.stream.delivered == 0);
-    // At once the network takes more, and DATA comes for the other stream, which has nothing to say to it.
+    // At once the network takes more, and DATA comes for the other stream, which has nothing to say
+    // to it.
     socket.stream.takes = true;
     socket.stream.reads.push_back(frame(kind::DATA, 0, 3, b"part"));
     run(&mut socket, &mut begun);

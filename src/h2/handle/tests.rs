@@ -6,8 +6,8 @@ use crate::net::Mismatch;
 use crate::wire::frames::{flag, kind};
 use crate::wire::request::Limits;
 
-/// The kinds and flags of the frames of a stream that has announced such a body, been given this one, ended and
-/// been dropped; and whether the end was taken.
+/// The kinds and flags of the frames of a stream that has announced such a body, been given this
+/// one, ended and been dropped; and whether the end was taken.
 fn written(coding: BodyFraming, body: &[u8]) -> (Vec<(u8, u8)>, bool) {
     let terms = H2Config {
         streams: 0,

@@ -1,8 +1,9 @@
-//! Whole exchanges of HTTP/2 through the connections of a proxy, over sockets that are adversarial about readiness, on one
-//! thread and without a clock: everything that happens follows from a seed.
+//! Whole exchanges of HTTP/2 through the connections of a proxy, over sockets that are adversarial
+//! about readiness, on one thread and without a clock: everything that happens follows from a seed.
 //!
-//! What must hold, whatever the seed: no byte stays where it is while the socket before it would take it and nothing else is
-//! going to happen; every body comes whole and in order, or is seen to have been cut; windows balance when all is over.
+//! What must hold, whatever the seed: no byte stays where it is while the socket before it would
+//! take it and nothing else is going to happen; every body comes whole and in order, or is seen to
+//! have been cut; windows balance when all is over.
 //!
 //! `TIDEGATE_SEEDS` says how many seeds are tried, `TIDEGATE_SEED` names a single one.
 
@@ -110,7 +111,8 @@ fn check_outcome(n: usize, plan: &Plan, outcome: &Outcome) -> Result<(), String>
     Ok(())
 }
 
-/// Returns what a side may send is what the other one expects, and all of what was received was given back.
+/// Returns what a side may send is what the other one expects, and all of what was received was
+/// given back.
 fn check_windows(one: &Side, other: &Side) -> Result<(), String> {
     for (from, to) in [(one, other), (other, one)] {
         let (credit, ..) = from.state.borrow().windows();

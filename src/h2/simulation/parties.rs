@@ -1,5 +1,5 @@
-//! Who talks through the simulated proxy: a client, the proxy between its two connections, a server. All three drive their
-//! sockets with the production code.
+//! Who talks through the simulated proxy: a client, the proxy between its two connections, a
+//! server. All three drive their sockets with the production code.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -30,7 +30,8 @@ pub(super) enum Breaks {
     Nobody,
     Client,
     Server,
-    /// The proxy's connection to the client, which finds a fault with the stream while its bodies are on their way.
+    /// The proxy's connection to the client, which finds a fault with the stream while its bodies
+    /// are on their way.
     Proxy,
 }
 
@@ -120,7 +121,8 @@ pub(super) fn number(head: &RequestHead) -> usize {
     std::str::from_utf8(&head.target()[1..]).unwrap().parse().unwrap()
 }
 
-/// Sends a body in pieces, with or without rests, up to where it breaks off. Whether all of it was said.
+/// Sends a body in pieces, with or without rests, up to where it breaks off. Whether all of it was
+/// said.
 async fn send(
     schedule: &Schedule,
     stream: &RefCell<Handle>,
@@ -310,7 +312,8 @@ impl Sink for Upstream {
     }
 }
 
-/// The proxy's work on a stream: both bodies, each by the production code, until both have ended or one has broken.
+/// The proxy's work on a stream: both bodies, each by the production code, until both have ended or
+/// one has broken.
 pub(super) async fn relay(
     (front, stream, head): (SharedConnection, u32, RequestHead),
     back: SharedConnection,

@@ -1,4 +1,5 @@
-//! Who runs next: one of the tasks that were woken, or one that was not, or the reactor. All of it follows from the seed.
+//! Who runs next: one of the tasks that were woken, or one that was not, or the reactor. All of it
+//! follows from the seed.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -77,8 +78,8 @@ impl Schedule {
         true
     }
 
-    /// Runs everything until nothing can happen any more. `settled` is asked whenever nothing else will happen. Returns the
-    /// names of those that have not come to their end.
+    /// Runs everything until nothing can happen any more. `settled` is asked whenever nothing else
+    /// will happen. Returns the names of those that have not come to their end.
     pub(super) async fn run(
         &self,
         net: &RefCell<Net>,

@@ -1,5 +1,6 @@
-//! Sockets that are as awkward as sockets may be: they take and give a few bytes at a time, accept what they have not sent
-//! (as TLS does), tell of readiness late, and make a task wait although it need not.
+//! Sockets that are as awkward as sockets may be: they take and give a few bytes at a time, accept
+//! what they have not sent (as TLS does), tell of readiness late, and make a task wait although it
+//! need not.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -58,7 +59,8 @@ impl Pipe {
         !self.kernel.is_empty() || self.ended
     }
 
-    /// Returns whether the kernel takes these `n` bytes, which are no more than it has room for. If not, the task waits.
+    /// Returns whether the kernel takes these `n` bytes, which are no more than it has room for. If
+    /// not, the task waits.
     fn takes(&mut self, cx: &Context<'_>, n: usize) -> bool {
         if self.writable && n > 0 {
             return true;

@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::{SETS, WAYS};
 
-/// Passwords that were right lately. Never grows; a new one takes the place of the one that would be forgotten first.
+/// Passwords that were right lately. Never grows; a new one takes the place of the one that would
+/// be forgotten first.
 pub(super) struct KnownPasswords(Box<[[VerifierPlace; WAYS]]>);
 
-/// The memory of one: 64 bits of its fingerprint, and until when, with 24 more bits. A reader that comes between
-/// the two writes finds that they do not fit together.
+/// The memory of one: 64 bits of its fingerprint, and until when, with 24 more bits. A reader that
+/// comes between the two writes finds that they do not fit together.
 #[derive(Default)]
 struct VerifierPlace {
     tag: AtomicU64,

@@ -14,7 +14,8 @@ pub(super) fn forbids_transform(fields: &Fields) -> bool {
     directives.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
 }
 
-/// Returns whether a whole response, of which one with this head is a share, may be compressed as far as its fields tell.
+/// Returns whether a whole response, of which one with this head is a share, may be compressed as
+/// far as its fields tell.
 pub(super) fn is_compressible(head: &ResponseHead, length: Length, share: SentShare) -> bool {
     let fields = &head.fields;
     let long_enough = match length {
@@ -30,8 +31,8 @@ pub(super) fn is_compressible(head: &ResponseHead, length: Length, share: SentSh
         SentShare::Part => kind.is_none_or(|kind| is_text_type(kind) || is_multipart(kind)),
         SentShare::Unmodified => kind.is_none_or(is_text_type),
     };
-    // Encoded already, a part of something, or sealed by a digest of the bytes as they are (RFC 9530 §2, §3; RFC 3230;
-    // RFC 1864).
+    // Encoded already, a part of something, or sealed by a digest of the bytes as they are (RFC
+    // 9530 §2, §3; RFC 3230; RFC 1864).
     let untouchable =
         [&b"content-encoding"[..], b"content-digest", b"repr-digest", b"digest", b"content-md5"];
     let part = share != SentShare::Part && fields.named(b"content-range").next().is_some();
@@ -43,7 +44,8 @@ pub(super) fn is_compressible(head: &ResponseHead, length: Length, share: SentSh
         && !forbids_transform(fields)
 }
 
-/// Returns whether a media type is that of several parts (RFC 9110 §14.6), which hides the one of the whole.
+/// Returns whether a media type is that of several parts (RFC 9110 §14.6), which hides the one of
+/// the whole.
 fn is_multipart(media_type: &[u8]) -> bool {
     const PARTS: &[u8] = b"multipart/byteranges";
     media_type.get(..PARTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(PARTS))

@@ -13,8 +13,8 @@ use compression_core::util::{PartialBuffer, WriteBuffer};
 
 use super::coding::ContentCoding;
 
-/// Bodies that a worker compresses at a time; each holds 0.3 MiB (gzip) to 2.4 MiB (br). Beyond them responses go out
-/// as they are.
+/// Bodies that a worker compresses at a time; each holds 0.3 MiB (gzip) to 2.4 MiB (br). Beyond
+/// them responses go out as they are.
 const MOST: u32 = 64;
 /// A window of 256 KiB: what a body holds in memory, here and at the client, depends on it.
 const WINDOW: u32 = 18;
@@ -100,7 +100,8 @@ impl Compressor<'_> {
         Ok((taken, made))
     }
 
-    /// Adds what has been taken but not given yet, and with `end` the end; how much, and whether that is all.
+    /// Adds what has been taken but not given yet, and with `end` the end; how much, and whether
+    /// that is all.
     ///
     /// # Errors
     /// Those of the encoder.

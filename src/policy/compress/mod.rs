@@ -1,7 +1,7 @@
 //! `compress`: how responses are compressed on the way to the client (RFC 9110 §8.4, §12.5.3).
 //!
-//! Only what shrinks, is whole, and is not compressed already; never what the server forbids to transform, and
-//! not event streams, whose events would wait for each other.
+//! Only what shrinks, is whole, and is not compressed already; never what the server forbids to
+//! transform, and not event streams, whose events would wait for each other.
 
 mod body;
 mod coding;
@@ -49,7 +49,8 @@ impl Compress {
         CompressStage { wanted, plan: None, body: None }
     }
 
-    /// Begins to compress the body of one response apart from any exchange; `None` if it is to go out as it is.
+    /// Begins to compress the body of one response apart from any exchange; `None` if it is to go
+    /// out as it is.
     #[must_use]
     pub fn begin_detached<'a>(
         &'a self,
@@ -139,8 +140,8 @@ impl ResponseStage for CompressStage<'_> {
 }
 
 impl CompressStage<'_> {
-    /// Decides what is done to a response that brings this share of a representation, whose head is `head`. `length` is
-    /// that of the whole. Returns the length that is announced for the whole.
+    /// Decides what is done to a response that brings this share of a representation, whose head is
+    /// `head`. `length` is that of the whole. Returns the length that is announced for the whole.
     fn plan_share(&mut self, head: &ResponseHead, length: Length, share: SentShare) -> Length {
         let Some(plan) = self.wanted.plan_response(head, length, share) else { return length };
         if !matches!(length, Length::Bodiless(_)) {
@@ -174,8 +175,8 @@ impl<'a> Acceptance<'a> {
             return None;
         }
         if share != SentShare::Whole {
-            // RFC 9110 §15.3.7, §15.4.5: both have the `Vary` of the 200. A part is one of what the server sent, and so is
-            // its validator.
+            // RFC 9110 §15.3.7, §15.4.5: both have the `Vary` of the 200. A part is one of what the
+            // server sent, and so is its validator.
             let weak = share == SentShare::Unmodified && self.has_weak(head);
             return Some(CompressPlan { coding: None, weak, counts: self.counts });
         }
@@ -189,9 +190,9 @@ impl<'a> Acceptance<'a> {
         Some(CompressPlan { coding, weak: coding.is_some(), counts: self.counts })
     }
 
-    /// Returns whether the client has what a 304 is about in the form that it got when it was compressed, with a weak
-    /// validator (RFC 9110 §15.4.5: a 304 has the `ETag` that the 200 would have had). Where it does not say which it has,
-    /// it has what it would get now.
+    /// Returns whether the client has what a 304 is about in the form that it got when it was
+    /// compressed, with a weak validator (RFC 9110 §15.4.5: a 304 has the `ETag` that the 200 would
+    /// have had). Where it does not say which it has, it has what it would get now.
     fn has_weak(&self, head: &ResponseHead) -> bool {
         let Some(etag) = head.fields.named(b"etag").next().filter(|etag| etag.starts_with(b"\""))
         else {
@@ -209,7 +210,8 @@ impl<'a> Acceptance<'a> {
 #[derive(Debug, Clone, Copy)]
 struct CompressPlan<'a> {
     coding: Option<ContentCoding>,
-    /// The validator is weakened: what the client gets, or has from before, is not byte for byte what the server sent.
+    /// The validator is weakened: what the client gets, or has from before, is not byte for byte
+    /// what the server sent.
     weak: bool,
     counts: &'a CompressionCounts,
 }
@@ -244,8 +246,9 @@ impl<'a> CompressPlan<'a> {
     }
 }
 
-/// `If-Match` with the validators that the server itself gave out: weakened ones are turned back, because none of them
-/// would match (RFC 9110 §8.8.3.2, §13.1.1). `None` when there is nothing to turn back.
+/// `If-Match` with the validators that the server itself gave out: weakened ones are turned back,
+/// because none of them would match (RFC 9110 §8.8.3.2, §13.1.1). `None` when there is nothing to
+/// turn back.
 #[must_use]
 pub fn turned_back(request: &Fields) -> Option<Vec<u8>> {
     let weak = |value: &[u8]| memchr::memmem::find(value, b"W/\"").is_some();

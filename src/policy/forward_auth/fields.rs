@@ -8,15 +8,17 @@ use crate::exchange::{FieldPair, forward};
 use crate::wire::head::list_items;
 use crate::wire::{Known, known};
 
-/// Returns whether a client's field is a condition on what it asked for, or asks for a part of that (RFC 9110 §13, §14): an
-/// authentication server that held to it would say 304, 412 or 206 of a client that it knows.
+/// Returns whether a client's field is a condition on what it asked for, or asks for a part of that
+/// (RFC 9110 §13, §14): an authentication server that held to it would say 304, 412 or 206 of a
+/// client that it knows.
 pub(super) fn is_condition(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"if-";
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
         || name.eq_ignore_ascii_case(b"range")
 }
 
-/// Returns whether a client's field goes to the authentication server: nothing about the connection or the body.
+/// Returns whether a client's field goes to the authentication server: nothing about the connection
+/// or the body.
 pub(super) fn is_passed_on(known: Known) -> bool {
     !matches!(
         known,
@@ -35,7 +37,8 @@ pub(super) fn is_passed_on(known: Known) -> bool {
     )
 }
 
-/// All fields but those of the connection, those that say where the body ends, and the date, which every answer has.
+/// All fields but those of the connection, those that say where the body ends, and the date, which
+/// every answer has.
 pub(super) fn shown_fields(headers: &HeaderMap) -> Vec<FieldPair> {
     let lists = headers.get_all(header::CONNECTION).iter();
     let nominated: Vec<&[u8]> = lists.flat_map(|list| list_items(list.as_bytes())).collect();

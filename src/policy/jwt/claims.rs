@@ -12,7 +12,8 @@ pub(super) fn claim_has(claim: Option<&Json>, value: &str) -> bool {
     }
 }
 
-/// A claim as text: itself, a number, a truth value, a list of such, or an object as JSON. `null` is none.
+/// A claim as text: itself, a number, a truth value, a list of such, or an object as JSON. `null`
+/// is none.
 pub(super) fn claim_text(claim: &Json) -> Option<String> {
     match claim {
         Json::String(text) => Some(text.clone()),
@@ -26,8 +27,8 @@ pub(super) fn claim_text(claim: &Json) -> Option<String> {
     }
 }
 
-/// Text as a header's value, in UTF-8 (RFC 9110 §5.5 `obs-text`); `None` for what no value can carry: control
-/// characters, and white space at an end, which whoever reads it would not see.
+/// Text as a header's value, in UTF-8 (RFC 9110 §5.5 `obs-text`); `None` for what no value can
+/// carry: control characters, and white space at an end, which whoever reads it would not see.
 pub(super) fn as_field(text: String) -> Option<String> {
     let carried = !text.chars().any(char::is_control) && text.trim() == text;
     carried.then_some(text)

@@ -1,8 +1,10 @@
-//! What is wrong with a token: a word for counters, a text for operators, and the key that would change it.
+//! What is wrong with a token: a word for counters, a text for operators, and the key that would
+//! change it.
 
 use thiserror::Error;
 
-/// A reason why a token is not accepted. Operators are told; a client learns only that it sent one or none.
+/// A reason why a token is not accepted. Operators are told; a client learns only that it sent one
+/// or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TokenFault {
     /// No token came.

@@ -22,8 +22,8 @@ impl Jwt {
     /// Finds the token of a request in the first place that has one.
     ///
     /// # Errors
-    /// [`TokenFault::Missing`], or [`TokenFault::Several`] where one place has more than one: servers could take another than
-    /// the one that was verified.
+    /// [`TokenFault::Missing`], or [`TokenFault::Several`] where one place has more than one:
+    /// servers could take another than the one that was verified.
     pub fn find_token<'r>(
         &self,
         fields: &'r Fields,

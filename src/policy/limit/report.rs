@@ -1,4 +1,5 @@
-//! What clients are told of limits: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
+//! What clients are told of limits: `RateLimit` and `RateLimit-Policy`
+//! (draft-ietf-httpapi-ratelimit-headers-10).
 
 use std::time::Duration;
 
@@ -56,8 +57,8 @@ pub fn policy_field(limits: &[Limit]) -> Box<[u8]> {
     limits.iter().map(one).collect::<Vec<_>>().join(", ").into_bytes().into()
 }
 
-/// Returns what a client may always send, at once or not, in each window of so many seconds: all that passes at once, and the
-/// time in which all of it comes back, rounded up.
+/// Returns what a client may always send, at once or not, in each window of so many seconds: all
+/// that passes at once, and the time in which all of it comes back, rounded up.
 fn quota_of(Pace { count, period, burst }: Pace) -> (u32, u128) {
     let at_once = burst.saturating_add(1);
     let back = period.as_nanos() * u128::from(at_once);

@@ -12,9 +12,11 @@ use crate::clock::Instant;
 use crate::policy::table::{HashedKey, KeyTable, VALUE_BITS};
 
 thread_local! {
-    /// The time that the store has just written: governor tells how many more may pass, but not when all is paid for.
+    /// The time that the store has just written: governor tells how many more may pass, but not
+    /// when all is paid for.
     pub(super) static WRITTEN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    /// The time of the request that is being counted: it is known already, and governor would read the clock twice.
+    /// The time of the request that is being counted: it is known already, and governor would read
+    /// the clock twice.
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
@@ -45,8 +47,8 @@ impl Clock for Ticks {
 #[derive(Debug, Clone)]
 pub(super) struct LocalStore {
     pub(super) table: Arc<KeyTable>,
-    /// Nanoseconds, as [`super::Pace::interval_and_unit`] chose them. The shortest one goes round in
-    /// 18 minutes; sweeping keeps what is older from looking like the future.
+    /// Nanoseconds, as [`super::Pace::interval_and_unit`] chose them. The shortest one goes round
+    /// in 18 minutes; sweeping keeps what is older from looking like the future.
     pub(super) unit: u64,
     pub(super) ticks: Ticks,
 }

@@ -109,7 +109,8 @@ async fn an_attack_with_many_keys_takes_no_more_memory() {
 }
 
 proptest! {
-    /// Every pace that the check lets in is one: no more than burst and one at once, and then one in each interval.
+    /// Every pace that the check lets in is one: no more than burst and one at once, and then one
+    /// in each interval.
     #[test]
     fn w7_every_rate_and_burst_holds(
         count in 1_u32..=u32::MAX, shift in 0_u32..32, period in prop::sample::select(vec![1_u64, 500, 1_000, 10_000, 60_000, 3_600_000, 172_800_000]),
@@ -147,7 +148,8 @@ proptest! {
         });
     }
 
-    /// The definition, with exact numbers: nginx's `ngx_http_limit_req_lookup`, without its milliseconds.
+    /// The definition, with exact numbers: nginx's `ngx_http_limit_req_lookup`, without its
+    /// milliseconds.
     #[test]
     fn it_decides_as_a_leaky_bucket(
         burst in 0_u32..10, count in 1_u32..50, gaps in proptest::collection::vec(0_u64..300_000, 1..60),

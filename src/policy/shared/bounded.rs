@@ -1,8 +1,8 @@
 //! The bytes of a Redis, which come neither without end nor in everybody's way.
 //!
-//! The `redis` crate keeps an answer until it is whole, however long it is said to be, and reads for as long as there is
-//! something to read. So a connection is left when more has come than any answer has, and after a part of it the other
-//! tasks of the thread have their turn.
+//! The `redis` crate keeps an answer until it is whole, however long it is said to be, and reads
+//! for as long as there is something to read. So a connection is left when more has come than any
+//! answer has, and after a part of it the other tasks of the thread have their turn.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -12,15 +12,17 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that may come between two answers to what requests wait for: twice the largest one, which is a response of
-/// the cache with 1 MiB. Values of no length take up to 64 times their bytes once they are read.
+/// Bytes that may come between two answers to what requests wait for: twice the largest one, which
+/// is a response of the cache with 1 MiB. Values of no length take up to 64 times their bytes once
+/// they are read.
 const REQUEST_BYTES: usize = 2 << 20;
 /// The same where nobody waits: a page of the stream of purges or of the registry is longer.
 const BACKGROUND_BYTES: usize = 8 << 20;
 /// Bytes that are read in one turn.
 const TURN_BYTES: usize = 64 << 10;
 
-/// How much has come over a connection that may come. Whoever makes calls over it shares this with it.
+/// How much has come over a connection that may come. Whoever makes calls over it shares this with
+/// it.
 #[derive(Debug)]
 pub(super) struct AnswerGate {
     /// Bytes that have come since a call was answered.

@@ -1,7 +1,7 @@
 //! A Redis Cluster: which server has a key.
 //!
-//! The table is asked of any server that answers, by a task of its own, and again whenever a server fails or says that
-//! a key is elsewhere. It is shared by all workers; connections are not.
+//! The table is asked of any server that answers, by a task of its own, and again whenever a server
+//! fails or says that a key is elsewhere. It is shared by all workers; connections are not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -111,7 +111,8 @@ impl ClusterNodes {
         self.table.load().nodes().any(|node| node.down.load(Relaxed))
     }
 
-    /// The server that has a slot, by a table that is waited for where there is none yet; `None` when nobody tells.
+    /// The server that has a slot, by a table that is waited for where there is none yet; `None`
+    /// when nobody tells.
     pub(super) async fn find_node(
         self: &Arc<Self>,
         slot: u16,
@@ -138,7 +139,8 @@ impl ClusterNodes {
         }
         let node = RedisNode::new(address);
         self.named.rcu(|named| {
-            // The table will have it in a moment; until then it is the same for all who are sent there.
+            // The table will have it in a moment; until then it is the same for all who are sent
+            // there.
             let from = (named.len() + 1).saturating_sub(NAMED);
             let kept = named.iter().skip(from).chain([&node]);
             kept.cloned().collect::<Vec<_>>()
@@ -146,8 +148,8 @@ impl ClusterNodes {
         node
     }
 
-    /// The server that has a slot from now on, as another one says. The whole table may be asked for a moment later only,
-    /// and the one that had the slot may be gone by then.
+    /// The server that has a slot from now on, as another one says. The whole table may be asked
+    /// for a moment later only, and the one that had the slot may be gone by then.
     pub(super) fn move_slot(&self, slot: u16, to: NodeAddress) -> Arc<RedisNode> {
         let node = self.node_at(to);
         self.table.rcu(|table| match table.find_node(slot) {

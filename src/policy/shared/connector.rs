@@ -1,7 +1,7 @@
 //! How a Redis is reached: its addresses, what it is told first, and TLS.
 //!
-//! Sockets and TLS are this proxy's own, so that a Redis is trusted by the same rules as a server is, and every
-//! wait has its end; what goes over them is the `redis` crate's.
+//! Sockets and TLS are this proxy's own, so that a Redis is trusted by the same rules as a server
+//! is, and every wait has its end; what goes over them is the `redis` crate's.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -115,8 +115,8 @@ impl From<String> for ConnectError {
     }
 }
 
-/// A connection to a server, for any number of calls at a time. It ends with the last who holds it: whatever is still
-/// sent over it is nobody's any more.
+/// A connection to a server, for any number of calls at a time. It ends with the last who holds it:
+/// whatever is still sent over it is nobody's any more.
 #[derive(Clone)]
 pub(super) struct RedisLink {
     pub calls: MultiplexedConnection,
@@ -154,8 +154,8 @@ impl RedisConnector {
         self.open_connection(address, &self.login).await
     }
 
-    /// Asks the Sentinels one after the other, as their guidelines for clients have it: the first one that answers and
-    /// whose primary says that it is one.
+    /// Asks the Sentinels one after the other, as their guidelines for clients have it: the first
+    /// one that answers and whose primary says that it is one.
     async fn connect_primary(&self) -> Result<RedisLink, ConnectError> {
         let mut last = ConnectError::from("there is no Sentinel".to_owned());
         let Some(Sentinels { master, nodes }) = &self.sentinels else { return Err(last) };
@@ -263,7 +263,8 @@ where
     Ok(RedisLink { calls, gate, _driver: driver })
 }
 
-/// Returns the connection if its server says that it is the primary: a Sentinel may not yet know better.
+/// Returns the connection if its server says that it is the primary: a Sentinel may not yet know
+/// better.
 async fn is_primary(mut connection: RedisLink, address: &NodeAddress) -> Result<RedisLink, String> {
     let mut call = Pipeline::new();
     call.cmd("ROLE");

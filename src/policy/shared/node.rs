@@ -1,8 +1,9 @@
 //! One server of a Redis, and a worker's connections to such servers.
 //!
-//! A connection is made by a task of its own, because it may take longer than a request waits: who asks next finds it
-//! made. It carries any number of calls at a time, and goes when its server closes it, says that it is no longer the
-//! primary, or is silent twice in a row: what has moved elsewhere is found only by connecting anew.
+//! A connection is made by a task of its own, because it may take longer than a request waits: who
+//! asks next finds it made. It carries any number of calls at a time, and goes when its server
+//! closes it, says that it is no longer the primary, or is silent twice in a row: what has moved
+//! elsewhere is found only by connecting anew.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -23,7 +24,8 @@ use crate::quota::LineQuota;
 
 /// The time for which a server that failed is left alone.
 const REST: Duration = Duration::from_millis(500);
-/// Lines of one kind about a server within [`WINDOW`]: what comes and goes all the time is told so often.
+/// Lines of one kind about a server within [`WINDOW`]: what comes and goes all the time is told so
+/// often.
 const LINES: u32 = 10;
 /// The time in which so many lines are written.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -45,7 +47,8 @@ pub(super) struct RedisNode {
     told_down: AtomicBool,
     /// The times that it failed or answered again since a line said so.
     changes: AtomicU64,
-    /// The hash of the reason for which there was no connection, once it was told; 0 when there is one.
+    /// The hash of the reason for which there was no connection, once it was told; 0 when there is
+    /// one.
     told: AtomicU64,
     /// The lines about whether it answers.
     answer_lines: LineQuota,
@@ -93,7 +96,8 @@ impl RedisNode {
         }
     }
 
-    /// Notes that it has not answered, and tells where that is news; without an error, that has been told.
+    /// Notes that it has not answered, and tells where that is news; without an error, that has
+    /// been told.
     pub(super) fn failed(&self, error: Option<&str>, goes_on: OnError) {
         self.start_rest();
         if !self.down.swap(true, Relaxed) {

@@ -19,7 +19,8 @@ fn add(table: &KeyTable, key: u64, by: u64) -> Result<u64, ()> {
 #[test]
 fn any_number_of_keys_finds_room_by_taking_that_of_others() {
     let table = KeyTable::new(1000);
-    // One in two million finds another key with its 24 bits; five of a hundred thousand are beyond all odds.
+    // One in two million finds another key with its 24 bits; five of a hundred thousand are beyond
+    // all odds.
     let mistaken = (0..100_000).filter(|key| add(&table, *key, 1) != Ok(1)).count();
     assert!(mistaken < 5, "{mistaken}");
     assert_eq!(table.len(), table.capacity());

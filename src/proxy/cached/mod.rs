@@ -110,8 +110,8 @@ impl<'a> MatchedRoute<'a, '_> {
         decision
     }
 
-    /// Decides what is to be done by what was found under a key, which is the request's own or one that
-    /// a stored response says to be equivalent.
+    /// Decides what is to be done by what was found under a key, which is the request's own or one
+    /// that a stored response says to be equivalent.
     fn decide_by(
         &self,
         on: CacheScope<'_, 'a, '_>,
@@ -206,7 +206,8 @@ impl<'a> MatchedRoute<'a, '_> {
         cache.tells_apart.iter().any(said)
     }
 
-    /// Returns whether the request has a part of the key more than once: servers may go by another one than the key.
+    /// Returns whether the request has a part of the key more than once: servers may go by another
+    /// one than the key.
     fn is_ambiguous(&self, cache: &RouteCache) -> bool {
         let fields = &self.ex.head.fields;
         cache.vary_on.iter().any(|input| match input {

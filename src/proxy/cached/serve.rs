@@ -183,7 +183,8 @@ impl<'a> MatchedRoute<'a, '_> {
     }
 }
 
-/// Decides what is done to a share of a stored response that is `length` bytes long. Returns the length to announce.
+/// Decides what is done to a share of a stored response that is `length` bytes long. Returns the
+/// length to announce.
 fn announce(
     stages: &mut ResponseStages<'_>,
     object: &Object,
@@ -202,7 +203,8 @@ fn announce(
     length
 }
 
-/// Writes the fields of a response out of the cache as they were stored, but for those that are said anew.
+/// Writes the fields of a response out of the cache as they were stored, but for those that are
+/// said anew.
 fn stored_fields(
     head: &ResponseHead,
     object: Option<&Arc<Object>>,

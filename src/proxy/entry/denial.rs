@@ -60,9 +60,10 @@ impl Denial {
         Self { challenged: Some(challenged), ..self }
     }
 
-    /// Returns which denial is the answer, where there are several: that nobody can tell at the moment, then where to go to get
-    /// in, then that a known client may not, then that it is not known. A 403 of a server that is asked may mean either,
-    /// and gives way to who says how to get in (as with nginx's `satisfy any`).
+    /// Returns which denial is the answer, where there are several: that nobody can tell at the
+    /// moment, then where to go to get in, then that a known client may not, then that it is not
+    /// known. A 403 of a server that is asked may mean either, and gives way to who says how to get
+    /// in (as with nginx's `satisfy any`).
     pub(super) fn rank_for(&self, way: &WayIn) -> u8 {
         let asked = matches!(way.auth, Auth::Forward(_));
         match &self.told {

@@ -17,8 +17,8 @@ pub(crate) struct Validators {
 }
 
 impl Validators {
-    /// The validators of a file with this length in this coding, changed then. A time that has not come yet is now (RFC 9110
-    /// §8.8.2.1), and no two codings have the same tag (§8.8.3.3).
+    /// The validators of a file with this length in this coding, changed then. A time that has not
+    /// come yet is now (RFC 9110 §8.8.2.1), and no two codings have the same tag (§8.8.3.3).
     #[must_use]
     pub(crate) fn new(
         (length, coding): (u64, Option<&str>),
@@ -102,8 +102,8 @@ fn range_applies(request: &Fields, file: &Validators) -> bool {
     }
 }
 
-/// The parts that are asked for. What is malformed, of another unit, too much, or more than the file itself is all of it
-/// (RFC 9110 §14.2, §17.15).
+/// The parts that are asked for. What is malformed, of another unit, too much, or more than the
+/// file itself is all of it (RFC 9110 §14.2, §17.15).
 fn read_ranges(request: &Fields, length: u64) -> FileShare {
     let mut fields = request.named(b"range");
     let (Some(field), None) = (fields.next(), fields.next()) else { return FileShare::Whole };

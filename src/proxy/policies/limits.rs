@@ -23,7 +23,8 @@ pub(super) enum LimitPhase {
     AfterAuth,
 }
 
-/// Counts the request on all of these limits of the route, or on none of them. Returns how long it has to wait.
+/// Counts the request on all of these limits of the route, or on none of them. Returns how long it
+/// has to wait.
 pub(super) async fn count_on_limits<'a>(
     matched: &MatchedRoute<'a, '_>,
     policies: &'a Policies,
@@ -114,8 +115,9 @@ fn give_back<'l>(who: RequestClaims<'_, '_, '_>, limits: impl Iterator<Item = &'
     }
 }
 
-/// The hash of what a policy counts by; `None` when the request lacks the only part of it, which as in nginx means that
-/// it is not counted. A part that is missing beside others is an empty one: leaving it out gets nobody around a limit.
+/// The hash of what a policy counts by; `None` when the request lacks the only part of it, which as
+/// in nginx means that it is not counted. A part that is missing beside others is an empty one:
+/// leaving it out gets nobody around a limit.
 pub(super) fn hash_key(
     who: RequestClaims<'_, '_, '_>,
     parts: &[KeyPart],

@@ -23,7 +23,8 @@ pub(super) struct TurnedWay<'w> {
 }
 
 impl TurnedWay<'_> {
-    /// A path of the server's in the client's terms; `None` where it is the same, or none that leads here.
+    /// A path of the server's in the client's terms; `None` where it is the same, or none that
+    /// leads here.
     fn turn_path(&self, path: &[u8]) -> Option<Vec<u8>> {
         let below = |path: &[u8], prefix: &[u8]| {
             let rest = path.strip_prefix(prefix)?;
@@ -90,7 +91,8 @@ impl TurnedWay<'_> {
 
     /// A cookie (RFC 6265 §4.1.1): its `Path` and `Domain`.
     pub(super) fn turn_cookie<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
-        // Browsers refuse one of this name with another path than `/` or with a domain (RFC 6265bis §4.1.3.2).
+        // Browsers refuse one of this name with another path than `/` or with a domain (RFC 6265bis
+        // §4.1.3.2).
         if value
             .trim_ascii_start()
             .get(..7)
@@ -126,10 +128,11 @@ impl TurnedWay<'_> {
         if changed { Cow::Owned(out) } else { Cow::Borrowed(value) }
     }
 
-    /// The path of a cookie. For all of the server it is what was taken off, without a slash at its end: with one, it
-    /// would not be sent for the path that is just that (RFC 6265 §5.1.4).
+    /// The path of a cookie. For all of the server it is what was taken off, without a slash at its
+    /// end: with one, it would not be sent for the path that is just that (RFC 6265 §5.1.4).
     fn cookie_path(&self, path: &[u8]) -> Option<Vec<u8>> {
-        // What was taken off is the client's: a `;` in it would begin an attribute that the server did not give.
+        // What was taken off is the client's: a `;` in it would begin an attribute that the server
+        // did not give.
         if !path.starts_with(b"/") || self.stripped.contains(&b';') {
             return None;
         }
@@ -140,7 +143,8 @@ impl TurnedWay<'_> {
         Some(turned)
     }
 
-    /// The domain of a cookie, where it is the host that the server was sent in the stead of the client's.
+    /// The domain of a cookie, where it is the host that the server was sent in the stead of the
+    /// client's.
     fn cookie_domain(&self, domain: &[u8]) -> Option<Vec<u8>> {
         let bare = |host: &[u8]| without_port(host).to_ascii_lowercase();
         let domain = domain.strip_prefix(b".").unwrap_or(domain);

@@ -1,6 +1,7 @@
 use super::*;
 
-/// The lines of what is found in a configuration beside a file with this text, and whether it loads.
+/// The lines of what is found in a configuration beside a file with this text, and whether it
+/// loads.
 fn found(list: Option<&str>) -> (bool, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     let (path, config) =

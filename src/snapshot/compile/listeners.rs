@@ -36,7 +36,8 @@ pub(super) fn compile_listeners(
                 findings.extend(wrong);
                 None
             }),
-            // `certificates::inspect` tells what is wrong with them; who explains a request has to know what is right.
+            // `certificates::inspect` tells what is wrong with them; who explains a request has to
+            // know what is right.
             Purpose::Check { files: true } => {
                 certificates::compile_listener(written).ok().flatten()
             }

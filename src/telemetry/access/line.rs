@@ -1,7 +1,7 @@
 //! How a line of the access log looks.
 //!
-//! Everything a client can put in is escaped, so that no request can forge a line or move a terminal's
-//! cursor: control bytes and bytes that are not UTF-8 never come out as they came in.
+//! Everything a client can put in is escaped, so that no request can forge a line or move a
+//! terminal's cursor: control bytes and bytes that are not UTF-8 never come out as they came in.
 
 #[cfg(test)]
 mod tests;
@@ -53,7 +53,8 @@ pub struct AccessLine<'a> {
     pub status: u16,
     /// The end of the exchange.
     pub outcome: Outcome,
-    /// The configuration key that would have changed that, where it is another one than the outcome's.
+    /// The configuration key that would have changed that, where it is another one than the
+    /// outcome's.
     pub key: Option<&'static str>,
     /// Bytes of the request's body.
     pub received: u64,
@@ -111,7 +112,8 @@ impl AccessLine<'_> {
         self.head.fields.named(name).next()
     }
 
-    /// Something that the line says besides, all fields of a name together; what is longer than [`LONGEST`] ends with `…`.
+    /// Something that the line says besides, all fields of a name together; what is longer than
+    /// [`LONGEST`] ends with `…`.
     fn extra_value(&self, of: &LineSource) -> Option<Cow<'_, [u8]>> {
         let value = match of {
             LineSource::Header(name) => {
@@ -144,7 +146,8 @@ impl AccessLine<'_> {
         self.named_field(b"referer").map(|referer| mask_target(referer, self.masked))
     }
 
-    /// `TIME CLIENT "METHOD TARGET VERSION" STATUS SENT TOTALms key=value …`; what does not apply is left out.
+    /// `TIME CLIENT "METHOD TARGET VERSION" STATUS SENT TOTALms key=value …`; what does not apply
+    /// is left out.
     fn write_text(&self, out: &mut Vec<u8>, extra: &[Extra], at: LineTime<'_>) {
         let (method, target, version) = self.request_line();
         out.extend_from_slice(at.iso.as_bytes());

@@ -1,8 +1,8 @@
 //! The access log: one line per request, written off the data path.
 //!
-//! A worker makes lines and collects them ([`Lines`]); full or after a moment, they go to the thread
-//! that writes them ([`sink`]). What that thread cannot take in time is dropped and counted, because a
-//! disk that is full or slow must not hold up requests.
+//! A worker makes lines and collects them ([`Lines`]); full or after a moment, they go to the
+//! thread that writes them ([`sink`]). What that thread cannot take in time is dropped and counted,
+//! because a disk that is full or slow must not hold up requests.
 
 pub mod line;
 mod otlp;

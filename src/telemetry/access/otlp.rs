@@ -1,7 +1,7 @@
 //! Lines of the access log as log records of OTLP, posted to `/v1/logs` (OTLP 1, "OTLP/HTTP").
 //!
-//! A block of lines is a batch. Requests belong to the trace that their line names, and what has a name in
-//! OpenTelemetry's conventions for HTTP goes by it.
+//! A block of lines is a batch. Requests belong to the trace that their line names, and what has a
+//! name in OpenTelemetry's conventions for HTTP goes by it.
 
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -20,7 +20,8 @@ use crate::clock::{self, Random};
 use crate::net::fetch::Remote;
 use crate::telemetry::trace::{encode, exporter};
 
-/// The longest time that the collector may take for one batch, with all tries: the queue fills meanwhile.
+/// The longest time that the collector may take for one batch, with all tries: the queue fills
+/// meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(500);

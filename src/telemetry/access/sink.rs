@@ -1,7 +1,8 @@
 //! The thread that writes the access log.
 //!
-//! It takes blocks of lines from a bounded queue. A file that was renamed by log rotation is opened anew at
-//! SIGUSR1, as nginx does. A write that fails loses its lines, counted, and is reported once in a while.
+//! It takes blocks of lines from a bounded queue. A file that was renamed by log rotation is opened
+//! anew at SIGUSR1, as nginx does. A write that fails loses its lines, counted, and is reported
+//! once in a while.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,7 +1,8 @@
 //! Lines of the access log as messages of syslog (RFC 5424) in datagrams of UDP (RFC 5426).
 //!
-//! Nothing here waits: what the system does not take at once is lost, and counted. The server's name is looked up when
-//! the first line is sent and from time to time after that, by the writing thread.
+//! Nothing here waits: what the system does not take at once is lost, and counted. The server's
+//! name is looked up when the first line is sent and from time to time after that, by the writing
+//! thread.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
@@ -15,8 +16,8 @@ use time::macros::format_description;
 use crate::clock::{self, Instant};
 use crate::files;
 
-/// The most bytes of a message: what servers take by default (rsyslog's `maxMessageSize`), and far below the most of a
-/// datagram.
+/// The most bytes of a message: what servers take by default (rsyslog's `maxMessageSize`), and far
+/// below the most of a datagram.
 const LONGEST: usize = 8 * 1024;
 /// The end of a line that was longer. It keeps a cut one from being taken for a whole one.
 const CUT: &[u8] = "…[cut]".as_bytes();

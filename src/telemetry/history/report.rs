@@ -71,7 +71,8 @@ pub struct HistorySummary {
 pub struct MethodReport {
     /// The number of responses by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// The number of requests that took at most as long as the bucket of the same place in [`BUCKETS`].
+    /// The number of requests that took at most as long as the bucket of the same place in
+    /// [`BUCKETS`].
     pub buckets: [u64; BUCKETS.len()],
     /// All of them.
     pub count: u64,

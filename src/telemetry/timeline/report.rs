@@ -40,7 +40,8 @@ pub(super) fn merge_process(steps: &[WholeProcess]) -> WholeProcess {
     sum
 }
 
-/// Several steps as one: counts add up, of the medians the one of the busiest step, of the 99th percentiles the highest.
+/// Several steps as one: counts add up, of the medians the one of the busiest step, of the 99th
+/// percentiles the highest.
 pub(super) fn merge_samples(steps: &[TimelineSample]) -> TimelineSample {
     let mut sum = TimelineSample::default();
     for step in steps {
@@ -97,7 +98,8 @@ pub struct TimelineReport {
     pub(super) ends: Vec<u32>,
     /// All requests.
     pub(super) all: Columns,
-    /// Exchanges of each point by how they ended: whole, client gone, server cut, timeout, refused, proxy cut.
+    /// Exchanges of each point by how they ended: whole, client gone, server cut, timeout, refused,
+    /// proxy cut.
     pub(super) outcomes: Vec<[u32; OUTCOMES.len()]>,
     /// Up to how many milliseconds a row of the heat map goes; one more row has the rest.
     pub(super) heat_ms: [f64; BUCKETS.len()],
@@ -122,7 +124,8 @@ pub(super) struct TimelineLine {
 pub(super) struct Columns {
     /// Responses of each point: 1xx, 2xx, 3xx, 4xx, 5xx, none.
     pub(super) classes: Vec<[u32; CLASSES]>,
-    /// The median in milliseconds; null where nothing happened. Of points of several steps that of the busiest step.
+    /// The median in milliseconds; null where nothing happened. Of points of several steps that of
+    /// the busiest step.
     pub(super) p50_ms: Vec<Option<f64>>,
     /// The 99th percentile; of points of several steps the highest of theirs.
     pub(super) p99_ms: Vec<Option<f64>>,

@@ -24,8 +24,8 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads a field. `None` when it is not valid, so that the trace starts anew (§3.2.4, "a vendor that
-    /// cannot parse it").
+    /// Reads a field. `None` when it is not valid, so that the trace starts anew (§3.2.4, "a vendor
+    /// that cannot parse it").
     #[must_use]
     pub fn parse_field(field: &[u8]) -> Option<Self> {
         let (version, rest) = field.split_at_checked(2)?;

@@ -220,7 +220,8 @@ pub(crate) async fn post_encoded(
         .body(Full::new(body))?;
     let response = receiver.at_path(path)?.send_request(request).await?;
     let status = response.status();
-    // A short answer is read, so that the receiver does not see a reset; a long one is its own fault.
+    // A short answer is read, so that the receiver does not see a reset; a long one is its own
+    // fault.
     let _read = Limited::new(response.into_body(), 64 * 1024).collect().await;
     Ok(status)
 }

@@ -1,9 +1,9 @@
 //! Distributed tracing: which requests are traced, and what a trace says of them.
 //!
-//! A request that carries a valid `traceparent` (W3C Trace Context, level 1) continues that trace, and where a trusted
-//! proxy sent it, its sampling decision too: strangers do not decide what is exported. Without a `traceparent`, a trusted
-//! proxy's B3 does the same. Any other request starts a trace. Each attempt at a server is a span of its own, and
-//! what the server is sent as parent.
+//! A request that carries a valid `traceparent` (W3C Trace Context, level 1) continues that trace,
+//! and where a trusted proxy sent it, its sampling decision too: strangers do not decide what is
+//! exported. Without a `traceparent`, a trusted proxy's B3 does the same. Any other request starts
+//! a trace. Each attempt at a server is a span of its own, and what the server is sent as parent.
 
 pub mod context;
 pub mod encode;
@@ -183,7 +183,8 @@ impl Trace {
     }
 }
 
-/// Returns what a request says in the fields of B3: the single one if it makes sense, or else the others.
+/// Returns what a request says in the fields of B3: the single one if it makes sense, or else the
+/// others.
 fn read_b3(head: &RequestHead) -> Option<B3> {
     let only = |name: &[u8]| {
         let mut all = head.fields.named(name);

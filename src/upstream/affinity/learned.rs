@@ -34,14 +34,16 @@ struct Sessions {
     counts: SessionCounts,
 }
 
-/// What became of the sessions of an upstream. Those that were learned are known, evicted or expired.
+/// What became of the sessions of an upstream. Those that were learned are known, evicted or
+/// expired.
 #[derive(Debug, Default)]
 pub struct SessionCounts {
     /// Sessions that an answer named and that were not known.
     pub learned: AtomicU64,
     /// Sessions that nobody used for too long.
     pub expired: AtomicU64,
-    /// Requests that named a session which is not known, or whose server is none of the upstream's now.
+    /// Requests that named a session which is not known, or whose server is none of the upstream's
+    /// now.
     pub unknown: AtomicU64,
 }
 
@@ -157,8 +159,8 @@ impl LearnedAffinity {
 }
 
 impl Sessions {
-    /// Gives all servers a number; those that had one keep it. Once all are given out, numbers of servers that are gone
-    /// are given to others, and servers beyond that get none.
+    /// Gives all servers a number; those that had one keep it. Once all are given out, numbers of
+    /// servers that are gone are given to others, and servers beyond that get none.
     fn number_servers(&self, members: &[Member]) -> HashMap<Arc<str>, u16> {
         self.names.rcu(|names| {
             let known: HashSet<&str> = names.iter().map(|name| &**name).collect();

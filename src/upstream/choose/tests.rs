@@ -1,4 +1,5 @@
-//! The server that an attempt gets under each rule of an upstream, and the answer when there is none.
+//! The server that an attempt gets under each rule of an upstream, and the answer when there is
+//! none.
 
 use std::io;
 use std::sync::Arc;
@@ -304,7 +305,8 @@ async fn the_breaker_of_an_upstream_is_asked_once_for_each_request() {
     tokio::time::advance(BREAKER.open_for).await;
     let mut carried = way.choose(&ANY).unwrap().permit;
     assert!(carried.as_ref().is_some_and(Permit::is_trial));
-    // As many are on trial as may be. An attempt that came to nothing hands its permit on to the next one.
+    // As many are on trial as may be. An attempt that came to nothing hands its permit on to the
+    // next one.
     assert_eq!(name(way.choose(&ANY)), refused(Refusal::BreakerOpen));
     let chosen = way.choose_with(&ANY, &mut carried).unwrap();
     assert!(carried.is_none());
@@ -510,7 +512,8 @@ fn a_healthy_server_that_is_full_is_waited_for() {
     assert_eq!(name(way.choose(&ANY)), served("s1"));
 }
 
-/// A strategy that finds a server when it is asked for the second time, as if a place had become free meanwhile.
+/// A strategy that finds a server when it is asked for the second time, as if a place had become
+/// free meanwhile.
 #[derive(Debug, Default)]
 struct SecondTime(AtomicUsize);
 

@@ -17,7 +17,8 @@ pub(super) fn alpn_offer(job: &ForwardRequest<'_>, target: TargetMembers<'_>) ->
     }
 }
 
-/// Returns what a connection must have been made with, as [`ConnectWay::made_with`] says it of one that is still to be made.
+/// Returns what a connection must have been made with, as [`ConnectWay::made_with`] says it of one
+/// that is still to be made.
 pub(super) fn made_with(
     job: &ForwardRequest<'_>,
     target: TargetMembers<'_>,
@@ -31,7 +32,8 @@ pub(super) fn made_with(
     }
 }
 
-/// Returns how a connection that suits the request is made. How many streams the server allows is not known yet.
+/// Returns how a connection that suits the request is made. How many streams the server allows is
+/// not known yet.
 pub(super) fn connect_way<'a>(
     job: &'a ForwardRequest<'_>,
     target: TargetMembers<'a>,

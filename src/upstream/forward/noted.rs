@@ -60,8 +60,9 @@ pub(super) fn log_attempt(
     );
 }
 
-/// Notes that a server failed, before another one is looked for. Returns the permit of the upstream's
-/// breaker where the next attempt is to use it: one server that is down is no reason to close the others.
+/// Notes that a server failed, before another one is looked for. Returns the permit of the
+/// upstream's breaker where the next attempt is to use it: one server that is down is no reason to
+/// close the others.
 pub(super) fn note_failure<'a>(
     target: &UpstreamTarget,
     chosen: &mut Chosen<'a>,
@@ -82,8 +83,8 @@ pub(super) fn note_failure<'a>(
     carried
 }
 
-/// Notes that a failure is the end of the request: what costs a client its answer has failed, however
-/// that happened.
+/// Notes that a failure is the end of the request: what costs a client its answer has failed,
+/// however that happened.
 #[cold]
 pub(super) fn note_lost<'a>(
     target: &UpstreamTarget,

@@ -22,13 +22,15 @@ pub type Labels = BTreeMap<String, String>;
 pub struct ServerSpec {
     /// The name; each server of an upstream has a name of its own.
     pub name: Arc<str>,
-    /// The address as it was written or registered: several servers have this in common when a name has several addresses.
+    /// The address as it was written or registered: several servers have this in common when a name
+    /// has several addresses.
     pub written: Arc<str>,
     /// The address to connect to; none while its name leads nowhere.
     pub addresses: Box<[Address]>,
     /// Host and port as checks name them.
     pub host: Arc<str>,
-    /// The name that its certificate must be good for, if nothing else is said; none for a Unix socket.
+    /// The name that its certificate must be good for, if nothing else is said; none for a Unix
+    /// socket.
     pub tls_name: Option<ServerName<'static>>,
     /// The share of the requests relative to the others, at least 1.
     pub weight: u32,
@@ -108,7 +110,8 @@ pub struct Arrangement {
     pub tls_name: Option<ServerName<'static>>,
     /// Clients stay with the server they first got. It knows no servers here.
     pub sticky: Option<Affinity>,
-    /// The labels that routes with a `subset` ask for; the view of each has its place here, plus one.
+    /// The labels that routes with a `subset` ask for; the view of each has its place here, plus
+    /// one.
     pub subsets: Box<[Labels]>,
 }
 

@@ -113,8 +113,8 @@ pub(super) fn build_member(
     Ok(Arc::new(ServerChange { spec, endpoint: Arc::new(endpoint), check, secured }))
 }
 
-/// A name that no other server has. One that stays keeps its name although it is called otherwise now, so the
-/// name of another may be taken.
+/// A name that no other server has. One that stays keeps its name although it is called otherwise
+/// now, so the name of another may be taken.
 fn free_name(spec: &ServerSpec, names: &HashSet<Arc<str>>) -> Arc<str> {
     let mut name = spec.name.clone();
     if names.contains(&name)
@@ -130,15 +130,16 @@ fn free_name(spec: &ServerSpec, names: &HashSet<Arc<str>>) -> Arc<str> {
     name
 }
 
-/// Returns whether a server is in use and no other one is: whoever takes its place cannot be checked first.
+/// Returns whether a server is in use and no other one is: whoever takes its place cannot be
+/// checked first.
 fn is_last(all: &Membership, server: &Endpoint) -> bool {
     let mut others = all.servers.iter().filter(|other| other.endpoint.id != server.id);
     !server.standing.reason_bits().has_any(standing::HARD)
         && others.all(|other| other.endpoint.standing.reason_bits().has_any(u8::MAX))
 }
 
-/// The beginning of a server that takes the place of others of the same name, if there are any: `checked` first, or at once
-/// but with a growing share if it `joins` others.
+/// The beginning of a server that takes the place of others of the same name, if there are any:
+/// `checked` first, or at once but with a growing share if it `joins` others.
 fn introduce_endpoint(
     endpoint: &Endpoint,
     moved: &[&Arc<ServerChange>],

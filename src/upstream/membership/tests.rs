@@ -218,8 +218,8 @@ fn a_million_joins_and_leaves_leave_memory_flat() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever comes and goes, the last membership is what its list says, and a server is the same one for as long as
-    /// it has been in every list.
+    /// Whatever comes and goes, the last membership is what its list says, and a server is the same
+    /// one for as long as it has been in every list.
     #[test]
     fn servers_are_who_the_lists_say(lists in prop::collection::vec(
         prop::collection::btree_set(0_u32..12, 0..8), 1..12,

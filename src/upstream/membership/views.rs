@@ -13,7 +13,8 @@ use crate::upstream::Upstream;
 /// The servers of an upstream for one request: cloning it touches nothing that other workers touch.
 pub type HeldMembers = Rc<Arc<Membership>>;
 
-/// A worker's view of the memberships of all upstreams. Looking at one reads one shared word and writes none.
+/// A worker's view of the memberships of all upstreams. Looking at one reads one shared word and
+/// writes none.
 #[derive(Debug, Default)]
 pub struct MembershipViews(Vec<Option<MembershipView>>);
 
@@ -64,8 +65,8 @@ impl MembershipViews {
         held
     }
 
-    /// Lets go of what nobody has looked at since this was called last: a worker without requests must not keep
-    /// servers that left. Called once a second.
+    /// Lets go of what nobody has looked at since this was called last: a worker without requests
+    /// must not keep servers that left. Called once a second.
     pub fn drop_unused(&mut self) {
         for view in &mut self.0 {
             if !view.as_mut().is_some_and(|view| std::mem::take(&mut view.used)) {

@@ -23,8 +23,8 @@ pub enum Failure {
     Unasked,
     /// A fresh connection was closed without an answer.
     Closed,
-    /// The server calls the request malformed and gives no other answer (RFC 9113 §8.1.1). What a client made
-    /// malformed is the same everywhere.
+    /// The server calls the request malformed and gives no other answer (RFC 9113 §8.1.1). What a
+    /// client made malformed is the same everywhere.
     Rejected,
     /// No answer in time; carries the key.
     Timeout(Deadline),
@@ -37,8 +37,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns what a client is told when nothing else can be done. `None` for a response that can be
-    /// passed on.
+    /// Returns what a client is told when nothing else can be done. `None` for a response that can
+    /// be passed on.
     #[must_use]
     pub fn to_refusal(self) -> Option<Refusal> {
         match self {

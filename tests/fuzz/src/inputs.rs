@@ -1,5 +1,5 @@
-//! Text that strangers and operators write: configuration, PROXY headers, forwarding fields, tokens, cookies, and the
-//! directives of caches; and the values that a cache finds in Redis.
+//! Text that strangers and operators write: configuration, PROXY headers, forwarding fields,
+//! tokens, cookies, and the directives of caches; and the values that a cache finds in Redis.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -20,8 +20,8 @@ use tidegate::snapshot::compile;
 use tidegate::upstream::sticky::Sticky;
 use tidegate::wire::head::Fields;
 
-/// A configuration is understood or refused; what is accepted is shown as something that means the same, and `run`
-/// finds nothing wrong that `check` does not.
+/// A configuration is understood or refused; what is accepted is shown as something that means the
+/// same, and `run` finds nothing wrong that `check` does not.
 pub fn configuration(input: &[u8]) {
     match config::load_bytes("fuzz.toml", input) {
         Ok(loaded) => {
@@ -103,7 +103,8 @@ pub fn identity(input: &[u8]) {
     }
 }
 
-/// The rightmost address that is no trusted proxy's, or the leftmost one that is reached: read on its own.
+/// The rightmost address that is no trusted proxy's, or the leftmost one that is reached: read on
+/// its own.
 fn rightmost(fields: &Fields) -> Option<IpAddr> {
     let lines: Vec<&[u8]> = fields.named(b"x-forwarded-for").collect();
     let all = lines.join(&b","[..]);
@@ -163,8 +164,8 @@ fn verifier() -> &'static Jwt {
     &JWT
 }
 
-/// A token counts if it is signed, in time and for us. An input is a header and claims, between them a line's end; they
-/// are signed as they are, and also taken for a token as they are.
+/// A token counts if it is signed, in time and for us. An input is a header and claims, between
+/// them a line's end; they are signed as they are, and also taken for a token as they are.
 pub fn token(input: &[u8]) {
     let jwt = verifier();
     // Nobody can forge a signature by chance.
@@ -217,7 +218,8 @@ pub fn cookie(input: &[u8]) {
     assert_eq!(STICKY.read(input, NOW), None);
 }
 
-/// Directives are understood the same however they are split into fields, and a word more never means less caution.
+/// Directives are understood the same however they are split into fields, and a word more never
+/// means less caution.
 pub fn directives(input: &[u8]) {
     let fields = fields(input);
     let (said, asked) = (ResponseDirectives::read(&fields), RequestDirectives::read(&fields));
@@ -240,8 +242,8 @@ pub fn directives(input: &[u8]) {
     }
 }
 
-/// A value out of Redis is exactly what is written there, or nothing. Most inputs would fail at the checksum, so each is
-/// also tried with the right one behind the first four bytes.
+/// A value out of Redis is exactly what is written there, or nothing. Most inputs would fail at the
+/// checksum, so each is also tried with the right one behind the first four bytes.
 pub fn stored(input: &[u8]) {
     is_read_as_written(input);
     if let (Some(magic), Some(rest)) = (input.get(..4), input.get(4..)) {
@@ -258,9 +260,11 @@ fn is_read_as_written(value: &[u8]) {
                 + trailers.as_ref().map_or(0, Fields::capacity)
                 + body.len()
                 + key.len();
-            // The shortest field is four bytes; its place in a list, which grows to twice what it has to hold, is 64 at most.
+            // The shortest field is four bytes; its place in a list, which grows to twice what it
+            // has to hold, is 64 at most.
             assert!(held <= 4096 + 16 * value.len(), "{held}: {}", value.escape_ascii());
-            // A head has other spellings, and one that is written: that one is read again as the same.
+            // A head has other spellings, and one that is written: that one is read again as the
+            // same.
             let Some(written) = read.write() else { unreachable!("{}", value.escape_ascii()) };
             let Some(StoredValue::Response(again)) = StoredValue::read(&written) else {
                 unreachable!("{}", value.escape_ascii())
@@ -275,7 +279,8 @@ fn is_read_as_written(value: &[u8]) {
     }
 }
 
-/// What stands in the stream of purges is a purge of no less than it says; what is not understood is one of everything.
+/// What stands in the stream of purges is a purge of no less than it says; what is not understood
+/// is one of everything.
 pub fn purges(input: &[u8]) {
     let fields: Vec<(&[u8], &[u8])> = input
         .split(|byte| *byte == b'\n')

@@ -1,4 +1,5 @@
-//! Envoy: a weighted cluster, retries, timeouts, tokens, a local rate limit, a circuit breaker, outlier detection.
+//! Envoy: a weighted cluster, retries, timeouts, tokens, a local rate limit, a circuit breaker,
+//! outlier detection.
 
 use crate::ask::{Ask, get, post};
 use crate::echo::{SERVED_BY, Server};
@@ -107,7 +108,8 @@ fn a_fleet_behind_envoy() {
 
     one.stop();
     let answers: Vec<_> = (0..20).map(|_| each(&site, &get("/vans/7"))).collect();
-    // Envoy may choose the stopped one a second time, so what it loses is a matter of luck, and not compared.
+    // Envoy may choose the stopped one a second time, so what it loses is a matter of luck, and not
+    // compared.
     let failed = answers.iter().filter(|(_, tidegate)| tidegate.status != 200).count();
     assert_eq!(failed, 0);
     two.stop();

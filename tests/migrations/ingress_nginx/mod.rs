@@ -1,7 +1,9 @@
-//! ingress-nginx: manifests with annotations, and the configuration that its controller makes of them, in a real nginx.
+//! ingress-nginx: manifests with annotations, and the configuration that its controller makes of
+//! them, in a real nginx.
 //!
-//! There is no cluster here and no controller: `nginx.conf` is what the controller's template writes for the annotations of
-//! `ingress.yaml`, by its documentation. What its Lua code does (choosing pods, cookies that stick) is not compared.
+//! There is no cluster here and no controller: `nginx.conf` is what the controller's template
+//! writes for the annotations of `ingress.yaml`, by its documentation. What its Lua code does
+//! (choosing pods, cookies that stick) is not compared.
 
 use std::collections::BTreeSet;
 
@@ -88,7 +90,8 @@ fn a_store_behind_ingress_nginx() {
     site.websocket("websocket", &get("/live/ws").with("x-canary", "never"));
 
     a1.stop();
-    // Either server may be the first to be asked: after some requests, it is known which one is gone.
+    // Either server may be the first to be asked: after some requests, it is known which one is
+    // gone.
     let (mut left, mut right) = site.connect();
     for _ in 0..20 {
         let ask = get("/api/items").host(HOST);

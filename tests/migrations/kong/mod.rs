@@ -1,7 +1,8 @@
 //! Kong: keys and consumers, a quota, groups, cross-origin requests, what is changed on the way.
 //!
-//! Kong itself is not asked: it is neither in Debian nor in the registries that `./test` installs from. What stands for it here
-//! is what its documentation says of each plugin, as literal values; only tidegate is run.
+//! Kong itself is not asked: it is neither in Debian nor in the registries that `./test` installs
+//! from. What stands for it here is what its documentation says of each plugin, as literal values;
+//! only tidegate is run.
 
 use crate::ask::{Ask, announce, get, options, post};
 use crate::differences::{Differences, aspects};
@@ -18,7 +19,8 @@ struct Documented {
 }
 
 impl Documented {
-    /// Asks tidegate, which has to answer with `status`; `kong` is the status that Kong is documented to answer with.
+    /// Asks tidegate, which has to answer with `status`; `kong` is the status that Kong is
+    /// documented to answer with.
     fn ask(&mut self, name: &str, ask: Ask, kong: u16, status: u16) -> Response {
         let ask = if ask.host.is_empty() { ask.host(HOST) } else { ask };
         let answer = ask.send(&mut self.tidegate.client());

@@ -1,4 +1,5 @@
-//! Traefik: routers with middlewares, a weighted service, cookies that stick, checks, forwarded authentication.
+//! Traefik: routers with middlewares, a weighted service, cookies that stick, checks, forwarded
+//! authentication.
 
 use crate::ask::{Ask, get, post};
 use crate::echo::{SERVED_BY, Server};

@@ -11,8 +11,8 @@ use crate::finding::Finding;
 use crate::source::Place;
 use crate::tree::{TableEntry, TreeNode, Value};
 
-/// The place of a key and those of its values that are fine all the same. `*` in a path stands for any key
-/// and for every element of an array.
+/// The place of a key and those of its values that are fine all the same. `*` in a path stands for
+/// any key and for every element of an array.
 struct AvailableRow {
     path: &'static str,
     fine: FineValue,
@@ -101,7 +101,8 @@ fn report((key, place): (&str, Place), node: &TreeNode) -> Finding {
     Finding::error("not_available", place, message)
 }
 
-/// Takes out of a JSON schema what [`unavailable`] would report, and the definitions that nothing refers to then.
+/// Takes out of a JSON schema what [`unavailable`] would report, and the definitions that nothing
+/// refers to then.
 pub(crate) fn leave_out(schema: &mut Schema) {
     let mut root = schema.as_value().clone();
     for row in ROWS {
@@ -123,7 +124,8 @@ pub(crate) fn leave_out(schema: &mut Schema) {
     }
 }
 
-/// Collects the `properties` that hold the last step of a path, as a JSON pointer and the key in it.
+/// Collects the `properties` that hold the last step of a path, as a JSON pointer and the key in
+/// it.
 fn lead(root: &Json, at: &str, steps: &[&str], places: &mut Vec<(String, String)>) {
     let Some(schema) = root.pointer(at) else { return };
     if let Some(reference) = schema["$ref"].as_str() {

@@ -1,5 +1,5 @@
-//! Values that look like placeholders or patterns where neither has a meaning: they would be sent or compared as they
-//! are, which nobody means.
+//! Values that look like placeholders or patterns where neither has a meaning: they would be sent
+//! or compared as they are, which nobody means.
 
 use crate::finding::Finding;
 use crate::matching;
@@ -119,8 +119,9 @@ fn check_route(route: &RouteConfig, config: &Config, findings: &mut Vec<Finding>
     }
 }
 
-/// Checks that what stands in braces in header values is known where they are used. A shared set is looked at for each route
-/// that uses it, and what is wrong with it for several of them is said once.
+/// Checks that what stands in braces in header values is known where they are used. A shared set is
+/// looked at for each route that uses it, and what is wrong with it for several of them is said
+/// once.
 fn check_values(
     rules: &HeaderRules,
     (route, captures): (&RouteConfig, &[&str]),

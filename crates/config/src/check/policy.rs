@@ -35,7 +35,8 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
             let message = "credentials cannot be allowed to all origins";
             findings.push(Finding::error("bad_value", star.place, message));
         }
-        // With credentials, `*` is nothing but a name that looks odd (Fetch, "CORS protocol and credentials").
+        // With credentials, `*` is nothing but a name that looks odd (Fetch, "CORS protocol and
+        // credentials").
         let star = cors.headers.iter().any(|name| name.value.get().as_str() == "*")
             || cors.methods.iter().any(|method| method.get().as_str() == "*");
         if star && cors.credentials {
@@ -81,8 +82,8 @@ fn check_limit(limit: &LimitConfig, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Fields by which servers are told who a client is. What an authentication says beside them would be a second field
-/// of the name, and a server could believe either.
+/// Fields by which servers are told who a client is. What an authentication says beside them would
+/// be a second field of the name, and a server could believe either.
 const IDENTITY: [&str; 9] = [
     "host",
     "x-forwarded-for",
@@ -106,7 +107,8 @@ fn check_handed_on(name: &Spanned<HeaderName>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The further fields of the access log: a bounded number of things, each once, and no keys of clients.
+/// The further fields of the access log: a bounded number of things, each once, and no keys of
+/// clients.
 fn check_log(config: &Config, findings: &mut Vec<Finding>) {
     const MOST: usize = 32;
     let fields = config.log.access.fields();

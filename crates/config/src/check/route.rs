@@ -38,7 +38,8 @@ const FRAMING: [&str; 10] = [
 
 /// The names that `{…}` may have in a redirect besides captures of the path.
 pub(super) const REDIRECT_NAMES: [&str; 3] = ["host", "path", "query"];
-/// The longest location that is written in a configuration: what all are asked to support (RFC 9110 §4.1).
+/// The longest location that is written in a configuration: what all are asked to support (RFC 9110
+/// §4.1).
 const LONGEST_LOCATION: usize = 8000;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
@@ -237,7 +238,8 @@ fn check_files(files: &FilesConfig, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Of two pages for one status the one with the narrower range counts, so two ranges of one width must not meet.
+/// Of two pages for one status the one with the narrower range counts, so two ranges of one width
+/// must not meet.
 fn check_errors(errors: &Errors, findings: &mut Vec<Finding>) {
     for (n, (range, _)) in errors.pages.iter().enumerate() {
         let (own, place) = (range.value, range.place);

@@ -12,7 +12,8 @@ use machine::pace;
 use route::conflicts::Conflict;
 use route::{self, RouteSpec};
 
-/// The most routes, one with several paths counted as so many. Each takes some KiB when it is compiled, twice while a reload is under way.
+/// The most routes, one with several paths counted as so many. Each takes some KiB when it is
+/// compiled, twice while a reload is under way.
 const MOST_ROUTES: usize = 50_000;
 
 pub(super) fn check(config: &Config, read: ReadExtent, findings: &mut Vec<Finding>) {

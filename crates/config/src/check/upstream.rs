@@ -34,7 +34,8 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The most servers that `max` of a registry may allow: for each there is a lease, and a list of all of them.
+/// The most servers that `max` of a registry may allow: for each there is a lease, and a list of
+/// all of them.
 const MOST_REGISTERED: u32 = 100_000;
 
 fn check_registry(
@@ -76,8 +77,9 @@ pub(crate) fn check_servers(servers: &[ServerConfig], findings: &mut Vec<Finding
     }
 }
 
-/// Says so where a server is at no address in particular, such as `0.0.0.0`: systems connect to this machine then; and where
-/// nobody can connect to one. Both have been taken for servers always, and may stand beside better ones.
+/// Says so where a server is at no address in particular, such as `0.0.0.0`: systems connect to
+/// this machine then; and where nobody can connect to one. Both have been taken for servers always,
+/// and may stand beside better ones.
 pub(crate) fn warn_of_address(address: &Spanned<ServerAddress>, findings: &mut Vec<Finding>) {
     let ServerAddress::Ip(at) = address.value else { return };
     let (code, message, help) = if is_of_no_machine(at.ip()) {

@@ -1,4 +1,5 @@
-//! Declarations of tables and words: from one list of keys come the type, its reader and its JSON schema.
+//! Declarations of tables and words: from one list of keys come the type, its reader and its JSON
+//! schema.
 
 use super::WrongValue;
 use crate::suggest::did_you_mean;
@@ -14,8 +15,8 @@ pub(crate) const fn key_name(identifier: &'static str) -> &'static str {
     }
 }
 
-/// Returns the name of a table in the JSON schema: that of its type, which says `Config` where the compiled form has the
-/// plain name.
+/// Returns the name of a table in the JSON schema: that of its type, which says `Config` where the
+/// compiled form has the plain name.
 pub(crate) fn schema_name(of: &'static str) -> &'static str {
     of.strip_suffix("Config").unwrap_or(of)
 }
@@ -138,7 +139,8 @@ macro_rules! settings {
     };
 }
 
-/// Declares keys with defaults that belong together in a table which has others, too: a [`KeyGroup`].
+/// Declares keys with defaults that belong together in a table which has others, too: a
+/// [`KeyGroup`].
 ///
 /// [`KeyGroup`]: super::KeyGroup
 macro_rules! group {

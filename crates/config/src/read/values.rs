@@ -1,4 +1,5 @@
-//! The forms of values that every table uses: words, text, paths, numbers, and collections of others.
+//! The forms of values that every table uses: words, text, paths, numbers, and collections of
+//! others.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
@@ -13,7 +14,8 @@ use crate::source::Spanned;
 use crate::tree::{TreeNode, Value};
 use machine::pace;
 
-/// The most regular expressions. Each takes 50 KiB or more once it is compiled, and a reload has two sets of them.
+/// The most regular expressions. Each takes 50 KiB or more once it is compiled, and a reload has
+/// two sets of them.
 const MOST_PATTERNS: usize = 2_000;
 
 impl<W: WordReader> Shape for W {
@@ -107,7 +109,8 @@ macro_rules! integers {
         impl Shape for $type {
             fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
                 match node.value {
-                    // By way of text, because every integer type has that way and no other in common.
+                    // By way of text, because every integer type has that way and no other in
+                    // common.
                     Value::Integer(number) => match number.to_string().parse::<$type>() {
                         Ok(number) => Some(number),
                         Err(_) => reader.bad(

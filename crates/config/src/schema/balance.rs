@@ -118,20 +118,21 @@ table! {
     /// The long forms of `balance`. One of `hash`, `sticky` and `shard`, and what belongs to it.
     pub struct BalanceTable {
         [#[serde(skip)] place: Place]
-        /// Consistent hash of "uri", "path", "client_ip", "header:NAME", "cookie:NAME", "query:NAME"
-        /// or "capture:NAME".
+        /// Consistent hash of "uri", "path", "client_ip", "header:NAME", "cookie:NAME",
+        /// "query:NAME" or "capture:NAME".
         hash: Option<Spanned<HashKey>> = None,
         /// The structure of the hash.
         table: Option<Spanned<HashTable>> = None,
         /// The most load a server may have relative to the average, with `hash`.
         bounded: Option<Spanned<LoadBound>> = None,
-        /// Name of an affinity cookie, signed, set by the proxy; or "header:NAME", a field such as `mcp-session-id` with
-        /// which servers name a session and clients come back.
+        /// Name of an affinity cookie, signed, set by the proxy; or "header:NAME", a field such as
+        /// `mcp-session-id` with which servers name a session and clients come back.
         sticky: Option<Spanned<String>> = None,
-        /// How long the cookie is valid; with "header:NAME", how long a session is known after its last use.
+        /// How long the cookie is valid; with "header:NAME", how long a session is known after its
+        /// last use.
         ttl: Option<Spanned<Timeout>> = None,
-        /// What the cookie is signed with. Default: a key that ends with the process; instances that
-        /// share a secret honour each other's cookies.
+        /// What the cookie is signed with. Default: a key that ends with the process; instances
+        /// that share a secret honour each other's cookies.
         secret: Option<Spanned<Secret>> = None,
         /// The cookie's Path. Default: "/".
         path: Option<Spanned<String>> = None,
@@ -139,7 +140,8 @@ table! {
         domain: Option<Spanned<String>> = None,
         /// The cookie is sent over https only. Default: false.
         secure: Option<Spanned<bool>> = None,
-        /// Whether the cookie goes along with requests from other sites; "none" needs `secure`. Default: "lax".
+        /// Whether the cookie goes along with requests from other sites; "none" needs `secure`.
+        /// Default: "lax".
         same_site: Option<Spanned<SameSite>> = None,
         /// What is divided between servers; keys as for `hash`.
         shard: Option<Spanned<HashKey>> = None,
@@ -266,7 +268,8 @@ impl BalanceTable {
     }
 }
 
-/// Reports what is said about a cookie where there is none, and takes it off these keys, each with what it belongs to.
+/// Reports what is said about a cookie where there is none, and takes it off these keys, each with
+/// what it belongs to.
 fn refuse_attributes(places: &mut Vec<(&str, &str, Option<Place>)>, reader: &mut Reader) {
     let attributes = ["secret", "path", "domain", "secure", "same_site"];
     for (_, key, place) in places.extract_if(.., |(_, key, _)| attributes.contains(key)) {

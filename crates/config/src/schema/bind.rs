@@ -24,7 +24,8 @@ pub struct Bind {
     pub access: Access,
 }
 
-/// Who may connect to a Unix socket. By default the system decides, by the umask and group of the process.
+/// Who may connect to a Unix socket. By default the system decides, by the umask and group of the
+/// process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// Permissions of its file.

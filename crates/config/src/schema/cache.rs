@@ -34,18 +34,21 @@ settings! {
         tier: Option<TierConfig> = None,
         /// How long responses stay in it at most, fresh or not. Default: 1 h.
         tier_ttl: Option<Period> = None,
-        /// What else two requests must share: headers, cookies or claims, in the forms of a limit's key. Headers and
-        /// cookies that are not named here do not select a response unless its `Vary` names them, and cookies that
-        /// are not named here do not reach the server.
+        /// What else two requests must share: headers, cookies or claims, in the forms of a limit's
+        /// key. Headers and cookies that are not named here do not select a response unless its
+        /// `Vary` names them, and cookies that are not named here do not reach the server.
         vary_on: OneOrMany<Spanned<LimitKey>> = OneOrMany::default(),
-        /// How long a request waits for another one's fetch of the same response before it asks for itself.
+        /// How long a request waits for another one's fetch of the same response before it asks for
+        /// itself.
         lock_timeout: Timeout = defaults::CACHE_LOCK_TIMEOUT,
-        /// Header of answers to unsafe requests that names paths (from "/" on, "*" at the end for all below) or tags
-        /// whose responses are no longer valid. It does not reach the client.
+        /// Header of answers to unsafe requests that names paths (from "/" on, "*" at the end for
+        /// all below) or tags whose responses are no longer valid. It does not reach the client.
         invalidate_header: Option<HeaderName> = None,
-        /// Events of others, `POST /cache/webhook/NAME` on the admin endpoint, that say what is no longer valid.
+        /// Events of others, `POST /cache/webhook/NAME` on the admin endpoint, that say what is no
+        /// longer valid.
         webhook: Option<WebhookConfig> = None,
-        /// Statuses other than those stored anyway, and how long they are fresh when they do not say so themselves.
+        /// Statuses other than those stored anyway, and how long they are fresh when they do not
+        /// say so themselves.
         negative: BTreeMap<Spanned<String>, Period> = BTreeMap::new(),
     }
 }
@@ -54,8 +57,8 @@ table! {
     /// Events that say what of a cache is no longer valid, signed as Standard Webhooks say.
     pub struct WebhookConfig {
         [#[serde(skip)] place: Place]
-        /// What they are signed with: text of at least 24 bytes, or Base64 of them behind "whsec_"; several while one takes
-        /// the place of another.
+        /// What they are signed with: text of at least 24 bytes, or Base64 of them behind "whsec_";
+        /// several while one takes the place of another.
         secret: OneOrMany<Spanned<Secret>>,
     }
 }

@@ -43,8 +43,8 @@ pub struct Elsewhere {
 settings! {
     /// The name servers that are asked for the names of servers.
     pub struct Dns {
-        /// Where they are: IP or IP:PORT. Default: those of `/etc/resolv.conf`. Its search domains, `ndots` and time-outs
-        /// count in any case, and `/etc/hosts` is read first.
+        /// Where they are: IP or IP:PORT. Default: those of `/etc/resolv.conf`. Its search domains,
+        /// `ndots` and time-outs count in any case, and `/etc/hosts` is read first.
         servers: Vec<NameServer> = Vec::new(),
     }
 }
@@ -94,7 +94,8 @@ settings! {
     pub struct Registry {
         /// The most servers that may be registered at a time, 1 to 100 000.
         max: Spanned<NonZeroU32> = defaults::REGISTRY_MAX.into(),
-        /// All instances that use the same `[redis]` share the registrations: a service registers with one of them.
+        /// All instances that use the same `[redis]` share the registrations: a service registers
+        /// with one of them.
         redis: Spanned<bool> = false.into(),
     }
 }
@@ -106,19 +107,20 @@ table! {
         dns: Option<Spanned<ServerAddress>> = None,
         /// Name of SRV records: "_http._tcp.search.internal".
         srv: Option<Spanned<String>> = None,
-        /// A watched file: TOML or JSON with `servers = [ … ]` in the forms that they have here, or the JSON of Prometheus'
-        /// `file_sd`. A relative path starts in the working directory.
+        /// A watched file: TOML or JSON with `servers = [ … ]` in the forms that they have here, or
+        /// the JSON of Prometheus' `file_sd`. A relative path starts in the working directory.
         file: Option<Spanned<PathBuf>> = None,
         /// A Kubernetes service: "namespace/service:port".
         kubernetes: Option<Spanned<String>> = None,
         /// Instances register themselves on the admin API with a lease: `true`, or a table.
         registry: Switch<Registry> = Switch::Off,
-        /// Networks that servers must be in. What is found elsewhere is not used, and may not be registered.
-        /// Default: anywhere.
+        /// Networks that servers must be in. What is found elsewhere is not used, and may not be
+        /// registered. Default: anywhere.
         allow: OneOrMany<Network> = OneOrMany::default(),
         /// With dns and srv: the addresses that are asked for and used. Default: "any".
         family: Option<Spanned<Family>> = None,
-        /// With dns and srv: the shortest time after which records are asked for again, whatever their TTL is. Default: 1s.
+        /// With dns and srv: the shortest time after which records are asked for again, whatever
+        /// their TTL is. Default: 1s.
         min_ttl: Option<Spanned<Timeout>> = None,
         /// With dns and srv: the longest one. Default: 60s.
         max_ttl: Option<Spanned<Timeout>> = None,
@@ -207,7 +209,8 @@ pub enum RecordName<'s> {
 }
 
 impl Source {
-    /// The name of what is asked, as it is written: a host, a service or a file; empty for the registry.
+    /// The name of what is asked, as it is written: a host, a service or a file; empty for the
+    /// registry.
     #[must_use]
     pub fn written_name(&self) -> String {
         match self {

@@ -25,11 +25,12 @@ table! {
         tls: OneOrMany<Tls> = OneOrMany::default(),
         /// Also serves HTTP/3 on the same ports.
         http3: bool = false,
-        /// Networks whose X-Forwarded-* fields and PROXY headers count; "unix:" for whoever connects to a Unix socket of the
-        /// listener. Default: nobody's.
+        /// Networks whose X-Forwarded-* fields and PROXY headers count; "unix:" for whoever
+        /// connects to a Unix socket of the listener. Default: nobody's.
         trusted_proxies: Vec<Spanned<TrustedProxy>> = Vec::new(),
-        /// Which field of a trusted proxy names the client: "x-forwarded-for", "forwarded" (RFC 7239), or "header:NAME" for one
-        /// that holds a single address, such as "header:cf-connecting-ip". Who is not trusted cannot send that field.
+        /// Which field of a trusted proxy names the client: "x-forwarded-for", "forwarded" (RFC
+        /// 7239), or "header:NAME" for one that holds a single address, such as
+        /// "header:cf-connecting-ip". Who is not trusted cannot send that field.
         client_ip: ClientIp = ClientIp::ForwardedFor,
         /// Accepts PROXY v1 and v2, from trusted proxies only.
         proxy_protocol: bool = false,
@@ -62,13 +63,15 @@ words! {
 settings! {
     /// Upper bounds of a listener.
     pub struct ListenLimits {
-        /// Open client connections. At the limit those that have been idle longest make room. All listeners together
-        /// have no more than the file descriptor limit allows, which is the default.
+        /// Open client connections. At the limit those that have been idle longest make room. All
+        /// listeners together have no more than the file descriptor limit allows, which is the
+        /// default.
         connections: Option<NonZeroU32> = None,
-        /// Open connections of one client, by its address (IPv6: its /64). Trusted proxies are not counted, but those
-        /// whom they name in a PROXY header. Default: no cap.
+        /// Open connections of one client, by its address (IPv6: its /64). Trusted proxies are not
+        /// counted, but those whom they name in a PROXY header. Default: no cap.
         connections_per_client: Option<NonZeroU32> = None,
-        /// Requests after which a connection is ended: Connection: close, or GOAWAY. Default: no cap.
+        /// Requests after which a connection is ended: Connection: close, or GOAWAY. Default: no
+        /// cap.
         requests_per_connection: Option<NonZeroU32> = None,
         /// Bytes of a request head.
         header_bytes: Spanned<Bytes> = defaults::HEADER_BYTES.into(),
@@ -94,7 +97,8 @@ settings! {
         body_gap: Timeout = defaults::BODY_GAP,
         /// Between two successful writes to the client.
         write_gap: Timeout = defaults::WRITE_GAP,
-        /// For a whole connection, within 10 % less: then it is ended as soon as what is under way has been answered.
+        /// For a whole connection, within 10 % less: then it is ended as soon as what is under way
+        /// has been answered.
         connection_age: OrOff<Timeout> = OrOff::Off,
     }
 }
@@ -118,7 +122,8 @@ settings! {
 words! {
     /// Which methods are let through.
     pub enum StrictMethods ("a treatment of methods") {
-        /// Those written as all known ones are: capitals, digits and `-`. Everything else is refused with 501.
+        /// Those written as all known ones are: capitals, digits and `-`. Everything else is
+        /// refused with 501.
         Known = "known",
         /// Every token (RFC 9110 §9.1), such as `get`, which is another method than `GET`.
         Any = "any",
@@ -140,7 +145,8 @@ words! {
 words! {
     /// When a request whose host is not the one of its TLS connection is refused with 421.
     pub enum StrictSni ("a treatment of names") {
-        /// Where the host's own certificate asks for client certificates in another way than the one that was shown.
+        /// Where the host's own certificate asks for client certificates in another way than the
+        /// one that was shown.
         ClientAuth = "client_auth",
         /// Also where the certificate that was shown is not good for the host.
         Always = "always",
@@ -172,8 +178,8 @@ table! {
         acme: Option<Acme> = None,
         /// PEM file with the authorities of client certificates.
         client_ca: Option<PathBuf> = None,
-        /// Files with revocation lists of those authorities, PEM or DER. As with nginx, each authority of a chain needs one that
-        /// has not expired.
+        /// Files with revocation lists of those authorities, PEM or DER. As with nginx, each
+        /// authority of a chain needs one that has not expired.
         client_crl: OneOrMany<PathBuf> = OneOrMany::default(),
         /// Whether a client must have a certificate. Default with `client_ca`: required.
         client_auth: Option<ClientAuth> = None,

@@ -16,7 +16,8 @@ use crate::source::Spanned;
 use crate::suggest::did_you_mean;
 use crate::tree::{TableEntry, TreeNode, Value};
 
-/// Pages by status: `{ "502-504" = "pages/sorry.html", 404 = "pages/404.html", intercept = false }`.
+/// Pages by status:
+/// `{ "502-504" = "pages/sorry.html", 404 = "pages/404.html", intercept = false }`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Errors {
     /// Statuses, all of them errors, and the HTML file that is shown for them.

@@ -14,11 +14,13 @@ use crate::read::{group, settings, table, words};
 use crate::source::{Place, Spanned};
 
 group! {
-    /// The policies of a route, which it has beside its action. A policy is one of these keys, and its table below.
+    /// The policies of a route, which it has beside its action. A policy is one of these keys, and
+    /// its table below.
     pub struct RoutePolicies {
         /// Delays or aborts some requests on purpose.
         fault: Option<FaultConfig> = None,
-        /// Closes the route: 503 with Retry-After for everybody who is not excepted. An HTML file, or a table.
+        /// Closes the route: 503 with Retry-After for everybody who is not excepted. An HTML file,
+        /// or a table.
         maintenance: Option<MaintenanceConfig> = None,
         /// Cross-origin requests.
         cors: Option<CorsConfig> = None,
@@ -52,9 +54,11 @@ table! {
     /// A rate limit (GCRA).
     pub struct LimitConfig {
         [#[serde(skip)] place: Place]
-        /// The steady rate: a number per `s`, `min`, `h` or `d`, or per window of any length, as in "20/10s".
+        /// The steady rate: a number per `s`, `min`, `h` or `d`, or per window of any length, as in
+        /// "20/10s".
         rate: Spanned<Rate>,
-        /// How many beyond the steady one may pass at once. At the steady rate they must come back within 100 years.
+        /// How many beyond the steady one may pass at once. At the steady rate they must come back
+        /// within 100 years.
         burst: u32 = 0,
         /// What is counted by; an array combines keys.
         key: OneOrMany<LimitKey> = OneOrMany(vec![LimitKey::ClientIp]),
@@ -62,7 +66,8 @@ table! {
         store: LimitStore = LimitStore::Local,
         /// How many of the burst pass without waiting. Default: all.
         delay: Option<u32> = None,
-        /// "auth": requests are counted before authentication. Default: only those of clients that are known.
+        /// "auth": requests are counted before authentication. Default: only those of clients that
+        /// are known.
         before: Option<CountedBefore> = None,
         /// Networks whose clients are not counted.
         except: OneOrMany<Network> = OneOrMany::default(),
@@ -113,8 +118,9 @@ table! {
         basic: Option<BasicConfig> = None,
         /// Asks another server.
         forward: Option<ForwardAuthConfig> = None,
-        /// The name of what is protected, which browsers show to who is asked for a password (RFC 9110 §11.5): at most 256
-        /// letters, digits, spaces and signs of ASCII. Not with `forward`, whose server names its own.
+        /// The name of what is protected, which browsers show to who is asked for a password (RFC
+        /// 9110 §11.5): at most 256 letters, digits, spaces and signs of ASCII. Not with `forward`,
+        /// whose server names its own.
         realm: Spanned<String> = defaults::REALM.to_owned().into(),
     }
 }
@@ -132,21 +138,22 @@ table! {
         algorithms: Vec<Algorithm> = vec![Algorithm::Rs256, Algorithm::Es256],
         /// Claims that are forwarded, and the headers they go to.
         forward: BTreeMap<Spanned<String>, Spanned<HeaderName>> = BTreeMap::new(),
-        /// Claims that a token must have with this value, or with a list that contains it; who is known but lacks
-        /// one is answered 403.
+        /// Claims that a token must have with this value, or with a list that contains it; who is
+        /// known but lacks one is answered 403.
         allow: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
         /// How far the clocks of issuer and proxy may differ.
         leeway: Period = defaults::TOKEN_LEEWAY,
         /// The longest token that is looked at.
         max_token: Bytes = defaults::MAX_TOKEN,
-        /// Where a token is looked for, in this order; the first place that has one counts. "header" is `Authorization: Bearer`.
+        /// Where a token is looked for, in this order; the first place that has one counts.
+        /// "header" is `Authorization: Bearer`.
         from: OneOrMany<Spanned<TokenPlace>> = OneOrMany(vec![TokenPlace::Header.into()]),
     }
 }
 
 words! {
-    /// Signature algorithms (RFC 7518 §3.1, RFC 8037). Those with a shared secret (HS) count only where they are
-    /// named, and only with keys of the set that are secrets (`"kty": "oct"`).
+    /// Signature algorithms (RFC 7518 §3.1, RFC 8037). Those with a shared secret (HS) count only
+    /// where they are named, and only with keys of the set that are secrets (`"kty": "oct"`).
     pub enum Algorithm ("a signature algorithm") {
         /// HMAC with SHA-256.
         Hs256 = "HS256",
@@ -202,8 +209,8 @@ table! {
         copy: Vec<Spanned<HeaderName>> = Vec::new(),
         /// How long it may take.
         timeout: Timeout = defaults::FORWARD_AUTH_TIMEOUT,
-        /// "answer": refusals and Set-Cookie reach the client as that server wrote them. Default: the status of 401, 403
-        /// and redirects, with Location, WWW-Authenticate and Set-Cookie.
+        /// "answer": refusals and Set-Cookie reach the client as that server wrote them. Default:
+        /// the status of 401, 403 and redirects, with Location, WWW-Authenticate and Set-Cookie.
         pass: Option<Pass> = None,
     }
 }
@@ -222,10 +229,11 @@ table! {
         [#[serde(skip)] place: Place]
         /// Origins that may read answers; "*" for all.
         origins: Vec<Spanned<String>>,
-        /// Methods they may use; "*" for all, without credentials. Default: GET, HEAD and POST, which need no preflight.
+        /// Methods they may use; "*" for all, without credentials. Default: GET, HEAD and POST,
+        /// which need no preflight.
         methods: Vec<Method> = Vec::new(),
-        /// Request headers they may send; "*" for all but `authorization`, which has to be named beside it. Default: those
-        /// that browsers let every page send.
+        /// Request headers they may send; "*" for all but `authorization`, which has to be named
+        /// beside it. Default: those that browsers let every page send.
         headers: Vec<Spanned<HeaderName>> = Vec::new(),
         /// Whether they may send cookies.
         credentials: bool = false,

@@ -26,20 +26,22 @@ settings! {
         zone: Option<String> = None,
         /// How long a shutdown waits for requests, streams and tunnels.
         drain: Period = defaults::DRAIN,
-        /// How long a shutdown goes on accepting while `/ready` fails already, for load balancers in
-        /// front that need time to notice.
+        /// How long a shutdown goes on accepting while `/ready` fails already, for load balancers
+        /// in front that need time to notice.
         drain_delay: Period = defaults::DRAIN_DELAY,
-        /// What requests under way may hold together: their heads, what is kept of their bodies, and what waits in
-        /// buffers. Beyond that, responses make room whose clients take nothing, and only then new requests are
-        /// answered with 503. Default: a quarter of the memory that the process may use.
+        /// What requests under way may hold together: their heads, what is kept of their bodies,
+        /// and what waits in buffers. Beyond that, responses make room whose clients take nothing,
+        /// and only then new requests are answered with 503. Default: a quarter of the memory that
+        /// the process may use.
         request_memory: Option<Bytes> = None,
         /// What makes it read its files again: a change in them, or only who asks for it.
         reload: ReloadBy = ReloadBy::Watch,
-        /// A reload that would remove more than this share of routes or servers is refused unless forced. A source of
-        /// servers that no longer has more than this share of an upstream's is believed for those that do not answer.
+        /// A reload that would remove more than this share of routes or servers is refused unless
+        /// forced. A source of servers that no longer has more than this share of an upstream's is
+        /// believed for those that do not answer.
         shrink_guard: Percent = defaults::SHRINK_GUARD,
-        /// An update that would make an upstream this many times as large, and larger than 1000 servers, is taken in
-        /// that far.
+        /// An update that would make an upstream this many times as large, and larger than 1000
+        /// servers, is taken in that far.
         growth_guard: NonZeroU32 = defaults::GROWTH_GUARD,
         /// How long a source of servers has to say the same to be believed against the guards.
         guard_hold: Period = defaults::GUARD_HOLD,
@@ -59,12 +61,13 @@ words! {
 table! {
     /// The admin endpoint. Without this table there is none.
     pub struct Admin {
-        /// Where it listens: IP:PORT, unix:/PATH or { unix, mode, group }. An address that is not loopback needs a token.
+        /// Where it listens: IP:PORT, unix:/PATH or { unix, mode, group }. An address that is not
+        /// loopback needs a token.
         address: Spanned<Bind>,
         /// Bearer token for every call that changes something.
         token: Option<Spanned<Secret>> = None,
-        /// Bearer token for calls that only show. Default: they are open on loopback and Unix sockets, and need
-        /// `token` elsewhere.
+        /// Bearer token for calls that only show. Default: they are open on loopback and Unix
+        /// sockets, and need `token` elsewhere.
         read_token: Option<Spanned<Secret>> = None,
     }
 }
@@ -76,7 +79,8 @@ settings! {
         level: LogLevel = LogLevel::Info,
         /// How a line looks.
         format: LogFormat = LogFormat::Text,
-        /// Where the access log goes: "stdout", "off", a file path, "syslog:HOST:PORT" (UDP, RFC 5424), or a table.
+        /// Where the access log goes: "stdout", "off", a file path, "syslog:HOST:PORT" (UDP, RFC
+        /// 5424), or a table.
         access: AccessLogConfig = defaults::ACCESS,
         /// Where traces are sent.
         trace: Option<TraceConfig> = None,
@@ -176,8 +180,8 @@ table! {
         format: AccessFormat = AccessFormat::Json,
         /// The share of requests that are written.
         sample: Percent = Percent::new(100),
-        /// What lines say besides: "header:NAME" of the request, "jwt:CLAIM" of its verified token. Never what clients prove
-        /// who they are with.
+        /// What lines say besides: "header:NAME" of the request, "jwt:CLAIM" of its verified token.
+        /// Never what clients prove who they are with.
         fields: Vec<Spanned<LogField>> = Vec::new(),
     }
 }
@@ -213,7 +217,8 @@ table! {
         otlp: Spanned<String>,
         /// The share of requests that are traced.
         sample: Percent = defaults::TRACE_SAMPLE,
-        /// How servers are told their place in a trace: "w3c" is `traceparent`, "b3" the single field and `X-B3-*`.
+        /// How servers are told their place in a trace: "w3c" is `traceparent`, "b3" the single
+        /// field and `X-B3-*`.
         propagate: OneOrMany<TraceForm> = OneOrMany(vec![TraceForm::W3c]),
     }
 }
@@ -229,11 +234,12 @@ words! {
 }
 
 table! {
-    /// Shared state, for everything that says store = "redis" or tier = "redis". One of `url`, `sentinel`, or `cluster` with
-    /// the URLs of some of its servers.
+    /// Shared state, for everything that says store = "redis" or tier = "redis". One of `url`,
+    /// `sentinel`, or `cluster` with the URLs of some of its servers.
     pub struct RedisConfig {
         [#[serde(skip)] place: Place]
-        /// URL of the server, `redis://`, `rediss://` for TLS or `unix:`; it may contain a password and is never printed.
+        /// URL of the server, `redis://`, `rediss://` for TLS or `unix:`; it may contain a password
+        /// and is never printed.
         url: OneOrMany<Spanned<Secret>> = OneOrMany::default(),
         /// The Sentinels that know where the primary is.
         sentinel: Option<SentinelConfig> = None,
@@ -258,7 +264,8 @@ table! {
         [#[serde(skip)] place: Place]
         /// The name by which they know the primary.
         master: String,
-        /// Their addresses, `HOST:PORT`, or URLs with a password of their own; `rediss://` is TLS to them and to the primary.
+        /// Their addresses, `HOST:PORT`, or URLs with a password of their own; `rediss://` is TLS
+        /// to them and to the primary.
         nodes: Vec<Spanned<Secret>>,
         /// The user that the primary is told.
         user: Option<String> = None,

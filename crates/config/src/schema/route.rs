@@ -60,12 +60,13 @@ table! {
         mirror: Option<MirrorConfig> = None,
         /// What of the request line and Host is forwarded differently.
         rewrite: Option<Rewrite> = None,
-        /// Changes of the request's headers on the way to the server: a table, the name of a `[headers.NAME]`, or an array
-        /// of both, one after the other.
+        /// Changes of the request's headers on the way to the server: a table, the name of a
+        /// `[headers.NAME]`, or an array of both, one after the other.
         request_headers: OneOrMany<PolicyUse<HeaderRules>> = OneOrMany::default(),
         /// Changes of the response's headers on the way to the client, in the same forms.
         response_headers: OneOrMany<PolicyUse<HeaderRules>> = OneOrMany::default(),
-        /// Pages for errors, by status: HTML files that browsers are shown. Everybody else gets problem+json.
+        /// Pages for errors, by status: HTML files that browsers are shown. Everybody else gets
+        /// problem+json.
         errors: Option<Errors> = None,
         /// A table, the name of a `[cache.NAME]`, or false.
         cache: Option<PolicyUse<Cache>> = None,
@@ -83,8 +84,8 @@ table! {
 words! {
     /// How the bytes of a request's path are matched and sent; the two are always the same bytes.
     pub enum PathEncoding ("a treatment of paths") {
-        /// In normal form: escapes that change nothing are decoded, repeated slashes are merged and dot segments
-        /// resolved; encoded slashes and backslashes are refused with 400.
+        /// In normal form: escapes that change nothing are decoded, repeated slashes are merged and
+        /// dot segments resolved; encoded slashes and backslashes are refused with 400.
         Strict = "strict",
         /// As the client sent them; dot segments, encoded or not, are refused with 400.
         Raw = "raw",
@@ -239,9 +240,10 @@ settings! {
 table! {
     /// A redirect.
     pub struct RedirectConfig {
-        /// The new location; {host}, {path}, {query} and captures of the path are filled in, and "/*" at its end is the
-        /// rest of a route's path that ends so. Groups of a `path_regex` are $1 or {1}, named ones $name or {name}; $$ is a
-        /// dollar sign there. A location that comes out longer than `listen.limits.header_bytes` is refused with 414.
+        /// The new location; {host}, {path}, {query} and captures of the path are filled in, and
+        /// "/*" at its end is the rest of a route's path that ends so. Groups of a `path_regex` are
+        /// $1 or {1}, named ones $name or {name}; $$ is a dollar sign there. A location that comes
+        /// out longer than `listen.limits.header_bytes` is refused with 414.
         to: Spanned<String>,
         /// Status code, 301, 302, 303, 307 or 308.
         status: Spanned<u16> = defaults::REDIRECT_STATUS.into(),
@@ -264,14 +266,16 @@ impl std::ops::Deref for FilesConfig {
 table! {
     /// Files in their long form.
     pub struct FilesTable {
-        /// The folder. Nothing outside of it is served, and nothing whose name begins with a dot, but `.well-known`.
+        /// The folder. Nothing outside of it is served, and nothing whose name begins with a dot,
+        /// but `.well-known`.
         root: Spanned<PathBuf>,
         /// Names of files that stand for a folder, the first that is there.
         index: OneOrMany<Spanned<String>> = OneOrMany(vec!["index.html".into()]),
-        /// The path of the file that is served where there is none, as applications of one page need it.
+        /// The path of the file that is served where there is none, as applications of one page
+        /// need it.
         fallback: Option<Spanned<String>> = None,
-        /// Forms of files that lie beside them, with .br, .gz or .zst added to their names; of those that a client likes
-        /// equally, the first.
+        /// Forms of files that lie beside them, with .br, .gz or .zst added to their names; of
+        /// those that a client likes equally, the first.
         precompressed: OneOrMany<Spanned<Precompressed>> = OneOrMany::default(),
     }
 }
@@ -382,19 +386,21 @@ table! {
     /// What is forwarded differently from what came in.
     pub struct Rewrite {
         [#[serde(skip)] place: Place]
-        /// Taken off the start of the path, by segment; may have captures, which stand for any segment.
+        /// Taken off the start of the path, by segment; may have captures, which stand for any
+        /// segment.
         strip_prefix: Option<Spanned<String>> = None,
         /// Put at the start of the path, after `strip_prefix`; may have captures.
         prefix: Option<Spanned<String>> = None,
-        /// The whole path, with captures; "/*" at its end is the rest of a route's path that ends so. Not together with
-        /// the others.
+        /// The whole path, with captures; "/*" at its end is the rest of a route's path that ends
+        /// so. Not together with the others.
         path: Option<Spanned<String>> = None,
-        /// What an expression finds in the path is replaced, after `strip_prefix` and before `prefix`.
+        /// What an expression finds in the path is replaced, after `strip_prefix` and before
+        /// `prefix`.
         path_regex: Option<PathRegex> = None,
         /// The Host header.
         host: Option<Spanned<HeaderText>> = None,
-        /// Turns back what servers answer: Location, Content-Location, and Path and Domain of cookies. Servers are told
-        /// what was taken off by X-Forwarded-Prefix.
+        /// Turns back what servers answer: Location, Content-Location, and Path and Domain of
+        /// cookies. Servers are told what was taken off by X-Forwarded-Prefix.
         answers: bool = false,
     }
 }
@@ -404,14 +410,15 @@ table! {
     pub struct PathRegex {
         /// The expression; every match is replaced.
         r#match: Spanned<PatternConfig>,
-        /// What takes its place: $1 and $name are its groups, or $${1} before a letter or digit; $$ is a dollar sign.
+        /// What takes its place: $1 and $name are its groups, or $${1} before a letter or digit; $$
+        /// is a dollar sign.
         to: Spanned<String>,
     }
 }
 
 settings! {
-    /// Changes of headers: first `remove`, then `set`, then `add`. A value that comes out empty, or longer than 64 KiB, is
-    /// not written.
+    /// Changes of headers: first `remove`, then `set`, then `add`. A value that comes out empty, or
+    /// longer than 64 KiB, is not written.
     pub struct HeaderRules {
         /// Replaces all fields of the name.
         set: BTreeMap<Spanned<HeaderName>, HeaderText> = BTreeMap::new(),

@@ -26,7 +26,8 @@ table! {
         servers: Servers,
         /// What is spoken to them.
         protocol: Protocol = Protocol::Http1,
-        /// Each connection begins with a PROXY header that tells whose it is, and serves that client alone.
+        /// Each connection begins with a PROXY header that tells whose it is, and serves that
+        /// client alone.
         proxy_protocol: Option<ProxyVersion> = None,
         /// TLS to the servers; `true` for TLS with defaults.
         tls: Switch<UpstreamTls> = Switch::Off,
@@ -169,7 +170,8 @@ settings! {
 settings! {
     /// Upper bounds of an upstream. All count per server except `pending`. Unset is no cap.
     pub struct UpstreamLimits {
-        /// Open connections. With HTTP/2 each worker needs one of its own, for up to 100 requests at a time.
+        /// Open connections. With HTTP/2 each worker needs one of its own, for up to 100 requests
+        /// at a time.
         connections: Option<NonZeroU32> = None,
         /// Requests that wait for a connection or a slot; one queue for the upstream.
         pending: Option<u32> = None,

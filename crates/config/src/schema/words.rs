@@ -1,4 +1,5 @@
-//! Values that are one string with an inner form: addresses here, patterns, fields and parts of requests beside.
+//! Values that are one string with an inner form: addresses here, patterns, fields and parts of
+//! requests beside.
 //!
 //! Each is read once, here, and cannot exist in a wrong form afterwards. Whether a name refers to
 //! something is not decided here.
@@ -31,7 +32,8 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
-/// Where a server answers: `"10.0.0.1:80"`, `"app.internal:80"`, `"[::1]:80"`, `"unix:/run/x.sock"`.
+/// Where a server answers: `"10.0.0.1:80"`, `"app.internal:80"`, `"[::1]:80"`,
+/// `"unix:/run/x.sock"`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServerAddress {
     /// An IP address and a port other than 0.
@@ -55,7 +57,8 @@ pub struct NameServer(pub SocketAddr);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(pub IpNet);
 
-/// A proxy whose word about its clients counts: a network, or `"unix:"` for whoever connects to a Unix socket.
+/// A proxy whose word about its clients counts: a network, or `"unix:"` for whoever connects to a
+/// Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrustedProxy {
     /// Those with an address in it.
@@ -100,8 +103,8 @@ pub fn is_of_one_machine(ip: IpAddr) -> bool {
     !ip.is_multicast() && ip != IpAddr::from([255; 4])
 }
 
-/// Returns whether an IP address is that of no machine in particular, which systems take for this one. `::ffff:0.0.0.0` is
-/// that, too (RFC 4291 §2.5.5.2).
+/// Returns whether an IP address is that of no machine in particular, which systems take for this
+/// one. `::ffff:0.0.0.0` is that, too (RFC 4291 §2.5.5.2).
 #[must_use]
 pub fn is_of_no_machine(ip: IpAddr) -> bool {
     ip.to_canonical().is_unspecified()

@@ -4,7 +4,8 @@ use super::receive::FrameVerdict;
 use super::{GOODBYE, GoAwayState, Role, State, StreamEnd};
 use crate::frames::{self, ErrorCode, FrameHead, flag, kind, setting};
 
-/// Settings in one frame. There are seven; whoever sends hundreds wants to make work (CVE-2020-11080).
+/// Settings in one frame. There are seven; whoever sends hundreds wants to make work
+/// (CVE-2020-11080).
 const SETTINGS: usize = 32;
 
 /// The settings of a frame that change something for all streams.
@@ -62,7 +63,8 @@ impl State {
         if head.length > 6 * SETTINGS {
             return Err(ErrorCode::ENHANCE_YOUR_CALM);
         }
-        // What is said twice in one frame counts once: applying a setting can cost something for each stream.
+        // What is said twice in one frame counts once: applying a setting can cost something for
+        // each stream.
         let mut said = PeerSettings::default();
         for (id, value) in frames::settings(payload) {
             match id {
@@ -197,7 +199,8 @@ impl State {
     }
 }
 
-/// RFC 7540 §5.3.1: priorities mean nothing any more (RFC 9113 §5.3.2), but no stream ever depended on itself.
+/// RFC 7540 §5.3.1: priorities mean nothing any more (RFC 9113 §5.3.2), but no stream ever depended
+/// on itself.
 pub(super) fn check_dependency(stream: u32, priority: &[u8]) -> FrameVerdict {
     let itself = frames::number(priority).is_some_and(|on| on & frames::LARGEST == stream);
     if itself { Err(ErrorCode::PROTOCOL_ERROR) } else { Ok(()) }

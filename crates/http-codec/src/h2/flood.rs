@@ -1,24 +1,27 @@
 //! What the other side may make this one do for nothing: one budget for all of it.
 //!
-//! Charged as a frame that asks for nothing (1000 at once and in every second after that; what is sent earns more):
-//! PING, SETTINGS, PRIORITY, WINDOW_UPDATE, GOAWAY, CONTINUATION, empty DATA, frames that nobody knows, RST_STREAM on a
-//! stream that is closed, next to empty DATA and all HEADERS on a stream that was broken off, and every RST_STREAM that
-//! this side has to send, for whatever reason (CVE-2019-9512 to -9518, CVE-2024-27316).
+//! Charged as a frame that asks for nothing (1000 at once and in every second after that; what is
+//! sent earns more): PING, SETTINGS, PRIORITY, WINDOW_UPDATE, GOAWAY, CONTINUATION, empty DATA,
+//! frames that nobody knows, RST_STREAM on a stream that is closed, next to empty DATA and all
+//! HEADERS on a stream that was broken off, and every RST_STREAM that this side has to send, for
+//! whatever reason (CVE-2019-9512 to -9518, CVE-2024-27316).
 //!
-//! Charged as a stream that came to nothing as well (100, or half of all streams; both count less with time): RST_STREAM
-//! (CVE-2023-44487) and every way to have a stream refused or reset by a fault of one's own (CVE-2025-8671): heads that
-//! are malformed or too large (an HPACK bomb is one), bodies that contradict their content-length, malformed trailers,
-//! WINDOW_UPDATE of 0 or beyond 2^31-1, DATA beyond the window, DATA and HEADERS on a stream that the sender has ended
-//! or reset.
+//! Charged as a stream that came to nothing as well (100, or half of all streams; both count less
+//! with time): RST_STREAM (CVE-2023-44487) and every way to have a stream refused or reset by a
+//! fault of one's own (CVE-2025-8671): heads that are malformed or too large (an HPACK bomb is
+//! one), bodies that contradict their content-length, malformed trailers, WINDOW_UPDATE of 0 or
+//! beyond 2^31-1, DATA beyond the window, DATA and HEADERS on a stream that the sender has ended or
+//! reset.
 //!
-//! Whoever exceeds it is told ENHANCE_YOUR_CALM, and its connection ends. A server is charged for frames only: what is
-//! wrong with its responses is a matter of their requests.
+//! Whoever exceeds it is told ENHANCE_YOUR_CALM, and its connection ends. A server is charged for
+//! frames only: what is wrong with its responses is a matter of their requests.
 
 /// Frames that ask for nothing, at once and in every second after that.
 const FRAMES: u32 = 1000;
 /// Streams that came to nothing from which on they are compared with all streams.
 const STREAMS: u32 = 100;
-/// Bytes sent that earn another frame that asks for nothing: a window has to be opened for each part of a body.
+/// Bytes sent that earn another frame that asks for nothing: a window has to be opened for each
+/// part of a body.
 const EARN: usize = 1024;
 
 /// The rest of the budget.
@@ -57,8 +60,8 @@ impl FloodBudget {
         self.streams = self.streams.saturating_add(1);
     }
 
-    /// A frame that asks for nothing. `false` when it is one too many. `now` is the current second, asked for only where
-    /// it matters.
+    /// A frame that asks for nothing. `false` when it is one too many. `now` is the current second,
+    /// asked for only where it matters.
     #[must_use]
     pub(super) fn spend_frame(&mut self, now: impl Fn() -> u64) -> bool {
         if self.frames == 0 {

@@ -1,5 +1,5 @@
-//! Heads from their fields: what HTTP/2 says in pseudo-fields, in the form that all heads have here (RFC 9113 §8.3), and
-//! what no head may have.
+//! Heads from their fields: what HTTP/2 says in pseudo-fields, in the form that all heads have here
+//! (RFC 9113 §8.3), and what no head may have.
 
 use super::Accept;
 use crate::head::Fields;
@@ -20,8 +20,8 @@ fn is_misplaced(known: Known, value: &[u8]) -> bool {
     known.is_of_http_1() || known == Known::Te && !value.eq_ignore_ascii_case(b"trailers")
 }
 
-/// Returns whether another protocol can be meant: one token, as in the one `Upgrade` that is made of it. HTTP/2 itself is not
-/// another protocol (RFC 9113 §3.1).
+/// Returns whether another protocol can be meant: one token, as in the one `Upgrade` that is made
+/// of it. HTTP/2 itself is not another protocol (RFC 9113 §3.1).
 fn is_protocol(protocol: &[u8]) -> bool {
     !protocol.is_empty()
         && protocol.iter().all(|b| is_token(*b))
@@ -84,7 +84,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The next one. After a fault nothing is kept any more: fields that are sent in a byte would take memory.
+    /// The next one. After a fault nothing is kept any more: fields that are sent in a byte would
+    /// take memory.
     pub(super) fn add_field(&mut self, field: HpackField<'_>) {
         if self.fault.is_some() {
             self.keep_remains(field);
@@ -215,7 +216,8 @@ impl<'a> Request<'a> {
             {
                 return Err(Fault::RequestLine);
             }
-            // Where HTTP/2 connects with a protocol, HTTP/1.1 gets with an upgrade (RFC 8441 §4 and §5).
+            // Where HTTP/2 connects with a protocol, HTTP/1.1 gets with an upgrade (RFC 8441 §4 and
+            // §5).
             let method = if protocol.is_some() { b"GET" } else { method };
             head.set(method, path, Version::Http2);
         }
@@ -255,7 +257,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Ends the fields; a body follows or not. Returns what is wrong with all of it, if anything is.
+    /// Ends the fields; a body follows or not. Returns what is wrong with all of it, if anything
+    /// is.
     pub(super) fn end_fields(mut self, ends: bool) -> Option<Fault> {
         if self.fault.is_none() && !self.begun {
             self.fault = self.begin_head().err();
@@ -269,8 +272,8 @@ impl<'a> Request<'a> {
             fields.push_known(b"cookie", self.cookie, Known::Cookie);
         }
         if self.measured && self.own.protocol.is_some() {
-            // RFC 9110 §9.3.6, RFC 9113 §8.5: what follows is a tunnel, and no body that could have a length. A server
-            // would wait for it, and take the next request for it.
+            // RFC 9110 §9.3.6, RFC 9113 §8.5: what follows is a tunnel, and no body that could have
+            // a length. A server would wait for it, and take the next request for it.
             return Some(Fault::ContentLength);
         }
         if self.measured {
@@ -279,7 +282,8 @@ impl<'a> Request<'a> {
             return (ends && !none).then_some(Fault::ContentLength);
         }
         if !ends && self.own.protocol.is_none() {
-            // How HTTP/1.1 says that only its end tells how long a body is. It goes no further: framing is written anew.
+            // How HTTP/1.1 says that only its end tells how long a body is. It goes no further:
+            // framing is written anew.
             fields.push_known(b"transfer-encoding", b"chunked", Known::TransferEncoding);
         }
         None
@@ -392,7 +396,8 @@ impl Trailers {
         }
     }
 
-    /// Returns those that may be passed on, if there are any; `None` if any of them must not be there at all (RFC 9113 §8.1).
+    /// Returns those that may be passed on, if there are any; `None` if any of them must not be
+    /// there at all (RFC 9113 §8.1).
     #[expect(clippy::option_option, reason = "malformed, none, some")]
     pub(super) fn end_fields(self) -> Option<Option<Fields>> {
         let kept = (!self.kept.is_empty()).then_some(self.kept);

@@ -1,5 +1,6 @@
-//! One HTTP/2 connection (RFC 9113), without its socket: bytes that were received go in, and what is to be sent piles up.
-//! Both ends share it: the task that reads and writes the socket, and the streams.
+//! One HTTP/2 connection (RFC 9113), without its socket: bytes that were received go in, and what
+//! is to be sent piles up. Both ends share it: the task that reads and writes the socket, and the
+//! streams.
 
 mod control;
 mod flood;
@@ -26,7 +27,8 @@ use crate::{Fault, RequestHead};
 use memory_budget::Weight;
 use std::time::Instant;
 
-/// Bytes that are sent as soon as possible; whoever wants to send more waits until less of it is left.
+/// Bytes that are sent as soon as possible; whoever wants to send more waits until less of it is
+/// left.
 const HIGH: usize = 128 * 1024;
 /// From this on nothing more is read: the other side asks, and takes no answers.
 const FULL: usize = 256 * 1024;
@@ -35,7 +37,8 @@ const BURST: usize = 64 * 1024;
 
 /// The most that a buffer keeps while no stream is under way.
 const AT_REST: usize = 4 * 1024;
-/// Bytes that may have been taken of what was received on a connection before the other side is told.
+/// Bytes that may have been taken of what was received on a connection before the other side is
+/// told.
 pub const SLACK: u32 = 128 * 1024;
 
 /// The side of a connection.
@@ -58,8 +61,8 @@ pub struct H2Config {
     pub stream_window_most: u32,
     /// Bytes that all streams together may grow by.
     pub growth: u32,
-    /// Bytes it may send ahead on all of them together. Where this is as large as all of those and [`SLACK`], no stream
-    /// that stands still holds up another one.
+    /// Bytes it may send ahead on all of them together. Where this is as large as all of those and
+    /// [`SLACK`], no stream that stands still holds up another one.
     pub connection_window: u32,
     /// Heads.
     pub head: Limits,
@@ -112,7 +115,8 @@ pub struct State {
     text: Vec<u8>,
     cookie: Vec<u8>,
     budget: FloodBudget,
-    /// Bytes that the other side may still send, and those that it may send again but has not been told.
+    /// Bytes that the other side may still send, and those that it may send again but has not been
+    /// told.
     window: i64,
     unsaid: u32,
     /// Bytes that windows of streams may still grow by.
@@ -166,7 +170,8 @@ pub struct State {
     granted: u64,
     /// The next write is tried whether or not the system has said that it is possible.
     insists: bool,
-    /// A bad head waits for its answer; the next one is read when that is gone, so that bad heads pile up nothing.
+    /// A bad head waits for its answer; the next one is read when that is gone, so that bad heads
+    /// pile up nothing.
     paused: bool,
 }
 
@@ -294,17 +299,20 @@ impl State {
         self.ids.len()
     }
 
-    /// Returns whether streams were given something to do since this was asked last: what they have to say will follow at once.
+    /// Returns whether streams were given something to do since this was asked last: what they have
+    /// to say will follow at once.
     pub fn take_stirred(&mut self) -> bool {
         std::mem::take(&mut self.stirred)
     }
 
-    /// Returns whether a head has to be answered before the next one is read, since this was asked last.
+    /// Returns whether a head has to be answered before the next one is read, since this was asked
+    /// last.
     pub fn take_paused(&mut self) -> bool {
         std::mem::take(&mut self.paused)
     }
 
-    /// Returns whether nothing more is to come: it was said that the connection ends, and all streams have ended.
+    /// Returns whether nothing more is to come: it was said that the connection ends, and all
+    /// streams have ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.leaving == GoAwayState::Last && self.ids.is_empty()
@@ -316,8 +324,8 @@ impl State {
         self.ended.is_some() || self.is_done()
     }
 
-    /// Returns what may be sent on all streams together; what may still be received, what the other side has not been told that it
-    /// may send again, and what both were at first.
+    /// Returns what may be sent on all streams together; what may still be received, what the other
+    /// side has not been told that it may send again, and what both were at first.
     #[must_use]
     pub fn windows(&self) -> (i64, i64, i64, i64) {
         let all = i64::from(self.terms.connection_window.max(frames::WINDOW));
@@ -431,7 +439,8 @@ impl State {
         }
     }
 
-    /// Tells the other side that the connection is going to end. What it has under way already is still taken.
+    /// Tells the other side that the connection is going to end. What it has under way already is
+    /// still taken.
     pub fn announce_end(&mut self) {
         if self.leaving != GoAwayState::No || self.ended.is_some() {
             return;
@@ -440,7 +449,8 @@ impl State {
             // It has said nothing yet, and is told nothing.
             Role::Server if self.part == receive::NextPart::Preface => self.lose(),
             Role::Server => {
-                // RFC 9113 §6.8: the answer to the PING shows that the client has read the first of the two.
+                // RFC 9113 §6.8: the answer to the PING shows that the client has read the first of
+                // the two.
                 self.leaving = GoAwayState::Announced;
                 self.send_goaway(frames::LARGEST, ErrorCode::NO_ERROR);
                 frames::put(&mut self.out, kind::PING, 0, 0, &GOODBYE);
@@ -487,7 +497,8 @@ impl State {
             self.slots.push(StreamSlot::default());
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        // The other side may begin before it has heard that its windows are smaller than they are at first.
+        // The other side may begin before it has heard that its windows are smaller than they are
+        // at first.
         let window = i64::from(self.terms.stream_window.max(frames::WINDOW));
         let credit = self.stream_credit;
         let size = self.terms.stream_window;

@@ -8,8 +8,8 @@ use crate::{Fault, RequestHead, ResponseFault, framing};
 
 /// Frames that one head may be spread over beside the first.
 const CONTINUATIONS: u32 = 64;
-/// Frames of DATA that carry less than this on a stream that was broken off are charged: they cost more to read than to
-/// send.
+/// Frames of DATA that carry less than this on a stream that was broken off are charged: they cost
+/// more to read than to send.
 const SMALL: usize = 64;
 /// Informational responses that wait to be taken.
 const INTERIM: usize = 16;
@@ -63,7 +63,8 @@ enum StreamLookup {
 pub(super) type FrameVerdict = Result<(), ErrorCode>;
 
 impl State {
-    /// Reads what was received, and says how much of it has been dealt with. The rest comes again with more behind it.
+    /// Reads what was received, and says how much of it has been dealt with. The rest comes again
+    /// with more behind it.
     pub fn receive(&mut self, bytes: &[u8], accept: &mut dyn Accept) -> usize {
         let mut at = 0;
         while self.ended.is_none() {
@@ -209,7 +210,8 @@ impl State {
         }
     }
 
-    /// A part of a message on a stream that the other side itself has ended or broken off (RFC 9113 §5.1, §6.1).
+    /// A part of a message on a stream that the other side itself has ended or broken off (RFC 9113
+    /// §5.1, §6.1).
     fn answer_misplaced(&mut self, id: u32, index: Option<u32>) -> FrameVerdict {
         self.charge_stream()?;
         match (index, self.role) {
@@ -399,7 +401,8 @@ impl State {
         }
     }
 
-    /// The end of a request that is malformed already: its stream is half closed, and can be answered all the same.
+    /// The end of a request that is malformed already: its stream is half closed, and can be
+    /// answered all the same.
     fn finished_by_head(&mut self, id: u32, ends: bool) {
         if let Some(slot) =
             self.find_slot(id).and_then(|index| self.slot_mut(index)).filter(|_| ends)

@@ -34,7 +34,8 @@ impl State {
         self.out.get(self.out_at..).unwrap_or_default()
     }
 
-    /// As many as the other side takes now have left: what waits is counted, and for how long it has waited.
+    /// As many as the other side takes now have left: what waits is counted, and for how long it
+    /// has waited.
     pub fn wait(&mut self, now: impl Fn() -> Instant) {
         let waits = !self.unsent().is_empty();
         self.unsent.set_bytes(if waits { self.out.capacity() } else { 0 });
@@ -75,7 +76,8 @@ impl State {
         }
     }
 
-    /// What waits is tried to be written once more, although the system has not said that it takes any.
+    /// What waits is tried to be written once more, although the system has not said that it takes
+    /// any.
     pub fn insist_on_write(&mut self) {
         if !self.unsent().is_empty() && self.ended.is_none() {
             self.insists = true;
@@ -147,7 +149,8 @@ impl State {
         }
     }
 
-    /// Lets those that wait try again: to send a head, which needs room, or a body, which needs a window too.
+    /// Lets those that wait try again: to send a head, which needs room, or a body, which needs a
+    /// window too.
     pub(super) fn next_turn(&mut self) {
         while let Some(index) = self.waiting.pop_front() {
             if let Some(slot) = self.slots.get_mut(index as usize) {
@@ -262,8 +265,8 @@ impl State {
             return Poll::Pending;
         }
         let n = data.len().min(credit).min(BURST);
-        // What is received is answered by one window or two. A window that lets next to nothing through earns no other:
-        // so a body could be had byte by byte (CVE-2019-9511).
+        // What is received is answered by one window or two. A window that lets next to nothing
+        // through earns no other: so a body could be had byte by byte (CVE-2019-9511).
         let answers = if n < data.len() && n < CRUMB { 0 } else { 2 };
         slot.burst += n;
         slot.credit -= n as i64;
@@ -311,7 +314,8 @@ impl State {
         Ok(())
     }
 
-    /// Tells the other side that a stream was broken off. Whoever makes this necessary too often is told to calm down.
+    /// Tells the other side that a stream was broken off. Whoever makes this necessary too often is
+    /// told to calm down.
     pub(super) fn put_reset(&mut self, id: u32, code: ErrorCode) {
         if self.ended.is_some() {
             return;
@@ -324,7 +328,8 @@ impl State {
         }
     }
 
-    /// Breaks a stream off. One whose request is malformed is told so, whatever the reason is otherwise.
+    /// Breaks a stream off. One whose request is malformed is told so, whatever the reason is
+    /// otherwise.
     pub fn reset(&mut self, index: u32, code: ErrorCode) {
         let Some(slot) = self.slot_mut(index) else { return };
         let code = if slot.fault.is_some() { ErrorCode::PROTOCOL_ERROR } else { code };

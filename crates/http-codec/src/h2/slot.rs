@@ -14,7 +14,8 @@ pub(super) const KEEP: usize = 16 * 1024;
 pub(super) struct StreamSlot {
     pub(super) id: u32,
     pub(super) state: StreamState,
-    /// The fault of the request on it: nothing more of it is read, and what is answered ends with a reset.
+    /// The fault of the request on it: nothing more of it is read, and what is answered ends with a
+    /// reset.
     pub(super) fault: Option<Fault>,
     /// The bytes that the request was said to have, and those that have come.
     pub(super) announced: Option<u64>,
@@ -22,7 +23,8 @@ pub(super) struct StreamSlot {
     /// The bytes that were received and not taken yet.
     pub(super) data: Vec<u8>,
     pub(super) trailers: Option<Fields>,
-    /// Bytes that the other side may still send, and those that it may send again but has not been told.
+    /// Bytes that the other side may still send, and those that it may send again but has not been
+    /// told.
     pub(super) window: i64,
     pub(super) unsaid: u32,
     /// All that it may send ahead, now.

@@ -1,7 +1,8 @@
 //! The life of one stream (RFC 9113 §5.1): where it stands, and which frames may come and go there.
 //!
-//! What a frame does in each state. "Stream error" answers with RST_STREAM, "connection error" with GOAWAY; both are
-//! charged to the budget of floods. Pushed streams do not exist here, so neither do the reserved states.
+//! What a frame does in each state. "Stream error" answers with RST_STREAM, "connection error" with
+//! GOAWAY; both are charged to the budget of floods. Pushed streams do not exist here, so neither
+//! do the reserved states.
 //!
 //! ```text
 //! received        Idle               Open           HalfClosedLocal  HalfClosedRemote  Closed
@@ -19,13 +20,13 @@
 //! RST_STREAM      nothing            Closed(Cancel) Closed(Cancel)   Closed(Cancel)    nothing
 //! ```
 //!
-//! `*` at a server, for a number above all earlier ones; anything else on an idle stream is a connection error.
-//! `**` a response that has ended is whole, whatever the server says after it: `Closed(Stopped)`.
-//! `***` at a client. A server has nothing to say on an idle stream.
+//! `*` at a server, for a number above all earlier ones; anything else on an idle stream is a
+//! connection error. `**` a response that has ended is whole, whatever the server says after it:
+//! `Closed(Stopped)`. `***` at a client. A server has nothing to say on an idle stream.
 //!
-//! A message on a closed stream, by who closed it: this side (it may have been under way) is discarded, and charged
-//! where it carries next to nothing; a reset of the other side's own, a stream error STREAM_CLOSED; the end of both
-//! messages, a connection error STREAM_CLOSED.
+//! A message on a closed stream, by who closed it: this side (it may have been under way) is
+//! discarded, and charged where it carries next to nothing; a reset of the other side's own, a
+//! stream error STREAM_CLOSED; the end of both messages, a connection error STREAM_CLOSED.
 
 use std::collections::VecDeque;
 
@@ -65,8 +66,8 @@ pub enum StreamEnd {
     Unprocessed,
     /// A stream that this side broke off.
     Cancelled,
-    /// A request that is none (RFC 9113 §8.1.1). Until the answer to it has been sent, this is what its reader sees
-    /// of a stream that is not closed yet.
+    /// A request that is none (RFC 9113 §8.1.1). Until the answer to it has been sent, this is what
+    /// its reader sees of a stream that is not closed yet.
     Malformed(Fault),
     /// A response that is none.
     Invalid(ResponseFault),

@@ -17,8 +17,9 @@ pub enum Taken {
 }
 
 impl State {
-    /// Waits for a part of a body, which takes the place of what is in `data`. Of a request that is malformed or broken
-    /// off nothing more is handed out; of a response, everything that came before.
+    /// Waits for a part of a body, which takes the place of what is in `data`. Of a request that is
+    /// malformed or broken off nothing more is handed out; of a response, everything that came
+    /// before.
     ///
     /// # Errors
     /// [`StreamEnd`]: nothing more comes.
@@ -51,8 +52,9 @@ impl State {
         Poll::Pending
     }
 
-    /// Tells what is wrong with a response of which only the head has been taken, as far as anything can be told by what has
-    /// come: it contradicts the length that it `announced`, or was broken off.
+    /// Tells what is wrong with a response of which only the head has been taken, as far as
+    /// anything can be told by what has come: it contradicts the length that it `announced`, or was
+    /// broken off.
     #[must_use]
     pub fn broken_ahead(&self, index: u32, announced: Option<u64>) -> Option<StreamEnd> {
         let slot = self.slots.get(index as usize)?;
@@ -66,7 +68,8 @@ impl State {
         slot.state.break_reason().filter(|end| *end != StreamEnd::Stopped)
     }
 
-    /// Waits for the head of a response, informational ones included, which takes the place of `head`.
+    /// Waits for the head of a response, informational ones included, which takes the place of
+    /// `head`.
     ///
     /// # Errors
     /// [`StreamEnd`]: none comes.

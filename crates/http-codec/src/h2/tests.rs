@@ -511,7 +511,8 @@ fn w5_streams_that_stand_still_leave_the_others_their_windows() {
     let begun = receive(&mut server, &take(&mut client)).0;
     let mut sent = 0;
     let mut taken = 0;
-    // The first one is taken for a while, until its window has grown as far as it may, and then stands still.
+    // The first one is taken for a while, until its window has grown as far as it may, and then
+    // stands still.
     let mut windows = [window, window, window, window];
     while windows[0] > 0 {
         let n = windows[0].min(16_384);
@@ -671,7 +672,8 @@ fn exchange(state: &mut State, bodies: &mut HashMap<u32, Body>, got: &mut HashMa
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Bodies of any length cross both ways over windows of any size, in pieces of any size, on many streams at once.
+    /// Bodies of any length cross both ways over windows of any size, in pieces of any size, on
+    /// many streams at once.
     #[test]
     fn two_sides_understand_each_other(
         sizes in prop::collection::vec((0_usize..200_000, 0_usize..200_000), 1..8),

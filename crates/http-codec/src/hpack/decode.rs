@@ -6,7 +6,8 @@ use super::table::{self, HpackTable, TableMatch};
 use crate::known::{self, Known};
 use crate::request::is_token;
 
-/// The block is not HPACK. What follows cannot be read either: the connection has to end (RFC 9113 §4.3).
+/// The block is not HPACK. What follows cannot be read either: the connection has to end (RFC 9113
+/// §4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken;
 
@@ -63,7 +64,8 @@ pub struct HpackField<'a> {
     pub value: &'a [u8],
     /// The meaning of the name.
     pub is: FieldMeaning,
-    /// True if it was sent as a literal that is never indexed, and is to be passed on as one (RFC 7541 §6.2.3).
+    /// True if it was sent as a literal that is never indexed, and is to be passed on as one (RFC
+    /// 7541 §6.2.3).
     pub never_indexed: bool,
     /// The value may be one: no control bytes, no white space around it (RFC 9113 §8.2.1).
     pub sound: bool,
@@ -74,7 +76,8 @@ fn is_sound(value: &[u8]) -> bool {
     let around = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     !around(value.first())
         && !around(value.last())
-        // All of it, not up to the first: so the compiler makes it a few instructions for many bytes.
+        // All of it, not up to the first: so the compiler makes it a few instructions for many
+        // bytes.
         && !value.iter().fold(false, |bad, b| bad | (*b < b' ') & (*b != b'\t') | (*b == 0x7f))
 }
 
@@ -114,8 +117,8 @@ enum LiteralForm {
 type CodedText<'a> = (&'a [u8], bool);
 
 impl HpackDecoder {
-    /// Reads a whole block and hands out its fields in order. What is in the table stays there, so a block has to be read
-    /// even if nobody wants it.
+    /// Reads a whole block and hands out its fields in order. What is in the table stays there, so
+    /// a block has to be read even if nobody wants it.
     ///
     /// # Errors
     /// [`Broken`].

@@ -9,7 +9,8 @@ use crate::words;
 /// Places for what was seen; two fields of one hash have places of their own.
 const PLACES: usize = 256;
 
-/// A field that was sent: what it hashes to and, if it was added to the table, which one it was, counted from 1.
+/// A field that was sent: what it hashes to and, if it was added to the table, which one it was,
+/// counted from 1.
 #[derive(Debug, Clone, Copy, Default)]
 struct SeenFilter {
     hash: u32,
@@ -18,9 +19,9 @@ struct SeenFilter {
 
 /// Writes the blocks of a connection one after the other.
 ///
-/// A field is added to the table when it is sent for the second time: what never comes again (ids, paths, lengths) does not
-/// push out what does. Fields that say who somebody is are never added, so that nobody can find them out by guessing
-/// (RFC 7541 §7.1).
+/// A field is added to the table when it is sent for the second time: what never comes again (ids,
+/// paths, lengths) does not push out what does. Fields that say who somebody is are never added, so
+/// that nobody can find them out by guessing (RFC 7541 §7.1).
 #[derive(Debug, Default)]
 pub struct Encoder {
     table: HpackTable,
@@ -29,7 +30,8 @@ pub struct Encoder {
     seen: Vec<SeenFilter>,
     /// The name in lower case.
     name: Vec<u8>,
-    /// The other side wants a table of another size: it is told so at the beginning of the next block.
+    /// The other side wants a table of another size: it is told so at the beginning of the next
+    /// block.
     resize: Option<(usize, usize)>,
 }
 

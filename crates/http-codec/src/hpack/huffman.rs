@@ -1,5 +1,5 @@
-//! The Huffman code of HPACK (RFC 7541, appendix B). It is canonical: codes of one length are consecutive numbers in the
-//! order of what they stand for, so the lengths say it all.
+//! The Huffman code of HPACK (RFC 7541, appendix B). It is canonical: codes of one length are
+//! consecutive numbers in the order of what they stand for, so the lengths say it all.
 
 /// The length of each byte's code in bits; the last one ends a string, and must not be in it.
 #[rustfmt::skip]
@@ -76,12 +76,13 @@ const fn build_tables() -> Tables {
     tables
 }
 
-/// Appends what `input` stands for. `None` when it is no such string (§5.2): it has the end in it, or ends with anything
-/// but the beginning of that, of less than a byte.
+/// Appends what `input` stands for. `None` when it is no such string (§5.2): it has the end in it,
+/// or ends with anything but the beginning of that, of less than a byte.
 pub(super) fn decode_huffman(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (mut bits, mut have) = (0_u64, 0_u32);
     let mut rest = input;
-    // The shortest code has five bits. Room that is there needs no look at how much there is left for each byte.
+    // The shortest code has five bits. Room that is there needs no look at how much there is left
+    // for each byte.
     let start = out.len();
     out.resize(start + 2 * input.len(), 0);
     let room = out.get_mut(start..)?;

@@ -10,7 +10,8 @@ pub use encode::Encoder;
 
 /// Bytes that an entry takes of a table beside its own (RFC 7541 §4.1).
 const OVERHEAD: usize = 32;
-/// The size of a table unless something else is agreed on (RFC 9113 §6.5.2). Nothing larger is ever agreed on here.
+/// The size of a table unless something else is agreed on (RFC 9113 §6.5.2). Nothing larger is ever
+/// agreed on here.
 pub const TABLE: usize = 4096;
 
 /// Appends a number behind the bits of `first` above a prefix of `bits` bits (RFC 7541 §5.1).

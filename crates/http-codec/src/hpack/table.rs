@@ -1,4 +1,5 @@
-//! The two tables of HPACK: the one that is always there (RFC 7541, appendix A) and the one that a connection fills.
+//! The two tables of HPACK: the one that is always there (RFC 7541, appendix A) and the one that a
+//! connection fills.
 
 use std::collections::VecDeque;
 
@@ -157,7 +158,8 @@ pub(super) struct HpackEntry {
 /// Entries that a connection has added, the newest one first.
 #[derive(Debug)]
 pub(super) struct HpackTable {
-    /// The bytes of the entries, the oldest ones first; what stands before those has been forgotten.
+    /// The bytes of the entries, the oldest ones first; what stands before those has been
+    /// forgotten.
     bytes: Vec<u8>,
     entries: VecDeque<HpackEntry>,
     size: usize,
@@ -266,7 +268,8 @@ impl HpackTable {
         self.bytes.capacity() + self.entries.capacity() * size_of::<HpackEntry>()
     }
 
-    /// Gives back what entries needed that are gone: a table of 4 KiB never needs three times as much for long.
+    /// Gives back what entries needed that are gone: a table of 4 KiB never needs three times as
+    /// much for long.
     pub(super) fn release_memory(&mut self) {
         if self.bytes.capacity() > 3 * TABLE {
             self.drop_forgotten(0);

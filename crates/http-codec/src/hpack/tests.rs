@@ -98,7 +98,8 @@ fn what_is_not_hpack_is_broken() {
         &[0x20, 0x20, 0x20],
         &[0x00, 0x05, b'a'],
         &[0x00, 0x01],
-        // The end of a string in it; eight bits of it at its end; an end that is not the beginning of that.
+        // The end of a string in it; eight bits of it at its end; an end that is not the beginning
+        // of that.
         &[0x00, 0x84, 0xff, 0xff, 0xff, 0xff, 0x00],
         &[0x00, 0x82, 0x1f, 0xff, 0x00],
         &[0x00, 0x81, 0x00, 0x00],

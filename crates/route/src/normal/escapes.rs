@@ -9,8 +9,8 @@ pub(super) fn decode_hex(digits: Option<&[u8]>) -> Option<u8> {
     Some(digit(high)? << 4 | digit(low)?)
 }
 
-/// Returns whether a byte may stand in a target at all: visible ASCII except for `#`, which starts a
-/// fragment that clients never send (RFC 9112 §3.2).
+/// Returns whether a byte may stand in a target at all: visible ASCII except for `#`, which starts
+/// a fragment that clients never send (RFC 9112 §3.2).
 #[must_use]
 pub fn is_target_byte(byte: u8) -> bool {
     (0x21..=0x7e).contains(&byte) && byte != b'#'

@@ -55,8 +55,8 @@ pub const PLACES: [(&str, FieldPlace); 10] = [
     ("server", FieldPlace::Server),
 ];
 
-/// The place that a name stands for in the value of a header of a route with these captures; `None` for an unknown
-/// name. Captures go first, as they are the route's own.
+/// The place that a name stands for in the value of a header of a route with these captures; `None`
+/// for an unknown name. Captures go first, as they are the route's own.
 #[must_use]
 pub fn field_place(name: &str, captures: &[&str]) -> Option<FieldPlace> {
     if let Some(n) = captures.iter().position(|capture| *capture == name) {

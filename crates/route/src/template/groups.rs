@@ -6,8 +6,9 @@ use regex::Regex;
 
 use crate::captures;
 
-/// Text in which groups of an expression are written as in what replaces its match, `$1`, `$name`, `${name}` and `$$`, with
-/// `{1}` and `{name}` in their place. A group that has a name is known by that.
+/// Text in which groups of an expression are written as in what replaces its match, `$1`, `$name`,
+/// `${name}` and `$$`, with `{1}` and `{name}` in their place. A group that has a name is known by
+/// that.
 #[must_use]
 pub fn named_groups(text: &str, regex: &Regex) -> String {
     let mut written = String::with_capacity(text.len());

@@ -9,7 +9,8 @@ pub enum TemplatePiece<'t> {
     Name(&'t str),
 }
 
-/// The pieces of a header's value: names in single braces, `{{` is a brace, and every other brace is one too.
+/// The pieces of a header's value: names in single braces, `{{` is a brace, and every other brace
+/// is one too.
 #[must_use]
 pub fn split_pieces(text: &str) -> Vec<TemplatePiece<'_>> {
     let mut pieces = Vec::new();

@@ -36,7 +36,8 @@ fn what_a_stuck_writer_cannot_take_is_refused() {
     let path = dir.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
-    // Somebody has it open and never reads. A configuration cannot name a FIFO; a disk can be as slow.
+    // Somebody has it open and never reads. A configuration cannot name a FIFO; a disk can be as
+    // slow.
     let pipe = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
     let out = LineOutput::File(path.clone(), pipe);
     let sink = LineSink::start_writer(out, Destination::File(path)).unwrap();

@@ -12,8 +12,8 @@ pub enum B3 {
 }
 
 impl B3 {
-    /// Reads the single field: `TRACE-SPAN`, `TRACE-SPAN-DECISION`, `TRACE-SPAN-DECISION-PARENT`, or the decision alone.
-    /// `None` when it is malformed.
+    /// Reads the single field: `TRACE-SPAN`, `TRACE-SPAN-DECISION`, `TRACE-SPAN-DECISION-PARENT`,
+    /// or the decision alone. `None` when it is malformed.
     #[must_use]
     pub fn parse_single(field: &[u8]) -> Option<Self> {
         let mut parts = field.split(|byte| *byte == b'-');
@@ -31,8 +31,8 @@ impl B3 {
         Self::continue_trace(first, span, decided)
     }
 
-    /// Reads the fields `X-B3-TraceId`, `-SpanId`, `-ParentSpanId`, `-Sampled` and `-Flags`. `None` when there are none, or
-    /// one of them is malformed.
+    /// Reads the fields `X-B3-TraceId`, `-SpanId`, `-ParentSpanId`, `-Sampled` and `-Flags`. `None`
+    /// when there are none, or one of them is malformed.
     #[must_use]
     pub fn of_fields(parts: [Option<&[u8]>; 5]) -> Option<Self> {
         let [trace, span, parent, sampled, flags] = parts;

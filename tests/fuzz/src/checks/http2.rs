@@ -1,5 +1,5 @@
-//! A connection of HTTP/2, on either side: what it makes of bytes does not depend on how they arrive, what it says is made
-//! of frames, and it keeps no more than it may.
+//! A connection of HTTP/2, on either side: what it makes of bytes does not depend on how they
+//! arrive, what it says is made of frames, and it keeps no more than it may.
 
 use std::task::{Context, Poll, Waker};
 

@@ -1,5 +1,5 @@
-//! A client of HTTP/2 that does what an input tells it. What it has sent is known without decoding it: heads are written
-//! as literals, and each path names its stream.
+//! A client of HTTP/2 that does what an input tells it. What it has sent is known without decoding
+//! it: heads are written as literals, and each path names its stream.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,7 +25,8 @@ struct Sent {
     ended: bool,
     /// It can be no whole request any more.
     broken: bool,
-    /// As many bytes as announced came while it was not broken: a server of HTTP/1 has it in whole, whatever follows.
+    /// As many bytes as announced came while it was not broken: a server of HTTP/1 has it in whole,
+    /// whatever follows.
     reached: bool,
 }
 

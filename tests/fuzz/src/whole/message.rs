@@ -65,7 +65,8 @@ pub fn request(bytes: &[u8], writer: Writer) -> Read {
     )
 }
 
-/// Reads a response, interim ones before it left out. `empty` says that it has no body whatever its head says.
+/// Reads a response, interim ones before it left out. `empty` says that it has no body whatever its
+/// head says.
 pub fn response(bytes: &[u8], writer: Writer, to_head: bool) -> Read {
     let mut start = 0;
     loop {

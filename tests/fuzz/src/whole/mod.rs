@@ -1,8 +1,10 @@
-//! The whole way of a request: a client's bytes go in, through parsing, framing, the walk, the exchange and the writer,
-//! and what a server is sent is read by somebody else's parser (httparse) and by rules of its own.
+//! The whole way of a request: a client's bytes go in, through parsing, framing, the walk, the
+//! exchange and the writer, and what a server is sent is read by somebody else's parser (httparse)
+//! and by rules of its own.
 //!
-//! An input is one byte of plan, what a client does, [`SERVER`], and what the server answers: one answer after the
-//! other, with [`NEXT`] between them, the first byte of each saying what becomes of its connection.
+//! An input is one byte of plan, what a client does, [`SERVER`], and what the server answers: one
+//! answer after the other, with [`NEXT`] between them, the first byte of each saying what becomes
+//! of its connection.
 
 pub mod http1;
 pub mod http2;

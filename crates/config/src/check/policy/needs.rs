@@ -51,8 +51,8 @@ pub(super) fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Clients of a Unix socket have no address, unless who connects to it is trusted to tell one: counting by it would
-/// count all of them as one.
+/// Clients of a Unix socket have no address, unless who connects to it is trusted to tell one:
+/// counting by it would count all of them as one.
 pub(super) fn needs_addresses(config: &Config, findings: &mut Vec<Finding>) {
     let unix = |listen: &&Listen| {
         let mut addresses = listen.address.iter();

@@ -22,7 +22,8 @@ pub(super) fn check_rest(
     }
 }
 
-/// The text that takes the place of a match must be a part of a path, and name groups that there are.
+/// The text that takes the place of a match must be a part of a path, and name groups that there
+/// are.
 pub(super) fn check_replacement(
     pattern: &PatternConfig,
     to: &Spanned<String>,

@@ -10,7 +10,8 @@ use crate::read::{WordReader, WrongValue, serialize_as_text};
 
 serialize_as_text!(Rate);
 
-/// Events per time: `"10/s"`, `"100/min"`, `"1000/h"`, or in a window of any length: `"20/10s"`, `"5/500ms"`.
+/// Events per time: `"10/s"`, `"100/min"`, `"1000/h"`, or in a window of any length: `"20/10s"`,
+/// `"5/500ms"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     count: u32,

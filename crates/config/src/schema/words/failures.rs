@@ -30,7 +30,8 @@ pub enum RetryOn {
     Invalid,
     /// The response has this status, 500 to 599.
     Status(u16),
-    /// A gRPC call ends with this status before its first message. Whoever names one allows calls to be repeated.
+    /// A gRPC call ends with this status before its first message. Whoever names one allows calls
+    /// to be repeated.
     Grpc(u8),
 }
 

@@ -1,4 +1,5 @@
-//! Parts of a request that something is taken from: what is hashed, counted by, logged, or holds a token.
+//! Parts of a request that something is taken from: what is hashed, counted by, logged, or holds a
+//! token.
 
 use std::fmt;
 

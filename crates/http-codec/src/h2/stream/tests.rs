@@ -5,7 +5,8 @@ use super::*;
 const CLOSED: Misplaced = Misplaced::Connection(ErrorCode::STREAM_CLOSED);
 const IDLE: Misplaced = Misplaced::Connection(ErrorCode::PROTOCOL_ERROR);
 
-/// The table above, row by row: a state, whether a message may come and go, and what END_STREAM makes of it.
+/// The table above, row by row: a state, whether a message may come and go, and what END_STREAM
+/// makes of it.
 #[test]
 fn every_state_allows_what_the_table_says() {
     let whole = Closed(End::Complete);

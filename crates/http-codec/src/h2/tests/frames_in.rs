@@ -1,4 +1,5 @@
-//! Frames that come in: which are taken, which are charged, and which end a stream or the connection.
+//! Frames that come in: which are taken, which are charged, and which end a stream or the
+//! connection.
 
 use super::*;
 use crate::h2::Taken;
@@ -191,8 +192,8 @@ fn what_a_client_sends_on_a_stream_that_it_ended_resets_that() {
 
 #[test]
 fn frames_that_ask_for_nothing_are_taken_a_thousand_times() {
-    // One of a thousand is the SETTINGS that each connection begins with. Of streams that come to nothing there may be a
-    // hundred.
+    // One of a thousand is the SETTINGS that each connection begins with. Of streams that come to
+    // nothing there may be a hundred.
     let begun = headers(flag::END_HEADERS, 1, POST);
     let cancelled = [&begun[..], &frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8])].concat();
     let rows = [

@@ -1,4 +1,5 @@
-//! Slots of streams: the memory that the next stream gets, those who are woken, and what is known of a message ahead.
+//! Slots of streams: the memory that the next stream gets, those who are woken, and what is known
+//! of a message ahead.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
