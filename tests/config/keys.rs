@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use serde_json::Value;
 
-/// The files of the program that name keys, but for those that make up what may be configured.
+/// The files of the program, which name keys; its tests may name others.
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with("tests") {
             sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !path.ends_with("tests.rs")
+        {
             found.push(path);
         }
     }

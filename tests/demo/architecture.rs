@@ -55,10 +55,10 @@ fn code(folder: &str) -> String {
 fn comments_end_at_the_hundredth_column() {
     let mut files = Vec::new();
     for folder in ["src", "crates", "tests", "benches"] {
-        collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+        collect(&root().join(folder), &mut files);
     }
     let (mut comments, mut long) = (0, Vec::new());
-    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
+    for file in &files {
         let text = fs::read_to_string(file).unwrap();
         for (n, line) in text.lines().enumerate() {
             if line.trim_start().starts_with("//") {
