@@ -9,6 +9,7 @@ use std::process::Command;
 use regex::Regex;
 use serde_json::{Value, json};
 
+use crate::architecture::collect;
 use crate::documents::{document, root};
 
 /// Runs a program that a test needs, in the root of the repository.
@@ -217,18 +218,12 @@ fn metrics_of(path: &str) -> BTreeSet<String> {
 
 /// The names of metrics that the admin endpoint writes.
 fn metrics_there_are() -> BTreeSet<String> {
-    let mut there = BTreeSet::new();
-    for entry in fs::read_dir(root().join("src/admin")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            for inner in fs::read_dir(path).unwrap() {
-                let inner = inner.unwrap().path();
-                there.extend(metrics_of(inner.strip_prefix(root()).unwrap().to_str().unwrap()));
-            }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            there.extend(metrics_of(path.strip_prefix(root()).unwrap().to_str().unwrap()));
-        }
-    }
+    let mut files = Vec::new();
+    collect(&root().join("src/admin"), &mut files);
+    let there: BTreeSet<String> = files
+        .iter()
+        .flat_map(|path| metrics_of(path.strip_prefix(root()).unwrap().to_str().unwrap()))
+        .collect();
     assert!(there.len() > 30, "{there:?}");
     there
 }

@@ -41,12 +41,13 @@ fn is_source(word: &str) -> bool {
     ["src/", "crates/"].iter().any(|start| word.starts_with(start))
 }
 
-/// The files of the program in which an expression is found.
+/// The files of the program, without those of its tests, in which an expression is found.
 fn files_that_say(expression: &str) -> BTreeSet<String> {
     let expression = Regex::new(expression).unwrap();
     let mut files = Vec::new();
     collect(&root().join("src"), &mut files);
     collect(&root().join("crates/config"), &mut files);
+    files.retain(|file| !file.iter().any(|part| part == "tests" || part == "tests.rs"));
     let said =
         files.into_iter().filter(|file| expression.is_match(&fs::read_to_string(file).unwrap()));
     said.map(|file| file.strip_prefix(root()).unwrap().display().to_string())
