@@ -31,6 +31,16 @@ pub enum ConnectError {
     /// The proxy itself has no descriptor, port or memory left for one.
     #[error("{0}")]
     NoSocket(io::Error),
+    /// As many connections are open as may be, and none has become free before the deadline.
+    #[error("no connection became free: {}", if *of_server {
+        "the server has as many as it may"
+    } else {
+        "all servers together have as many as the process may open"
+    })]
+    NoPlace {
+        /// The limit is that of the server, and not that of the process.
+        of_server: bool,
+    },
     /// The deadline passed first.
     #[error("connecting took too long")]
     Timeout {

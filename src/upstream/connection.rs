@@ -141,7 +141,10 @@ impl<'a, 'j> Connector<'a, 'j> {
                     drop(dialing);
                     return self.begin_stream(stream, timer).await;
                 }
-                None => return Err(self.classify_error(&ConnectError::Timeout { taken: false })),
+                None => {
+                    let of_server = self.endpoint.open.open_count() >= self.limit;
+                    return Err(self.classify_error(&ConnectError::NoPlace { of_server }));
+                }
             },
         };
         // Boxed, so that requests which find a connection do not hold the memory of those that make
@@ -244,6 +247,16 @@ impl<'a, 'j> Connector<'a, 'j> {
                 AttemptError::Failed(Failure::NoSocket),
                 ConnectionLack::from_io(error).config_key(),
             ),
+            ConnectError::NoPlace { of_server } => {
+                let late = self.late_error();
+                if !matches!(late, AttemptError::Failed(Failure::ConnectTimeout)) {
+                    return late;
+                }
+                // A limit of the proxy says nothing about the server.
+                let lack = ConnectionLack::Descriptors.config_key();
+                let key = if *of_server { "upstream.limits.connections" } else { lack };
+                (AttemptError::Failed(Failure::NoSocket), key)
+            }
             ConnectError::Timeout { taken } => {
                 let late = self.late_error();
                 // A client in a hurry says nothing about the server.
@@ -275,7 +288,7 @@ impl<'a, 'j> Connector<'a, 'j> {
                 ConnectError::Refused(error) | ConnectError::NoSocket(error) => {
                     error.raw_os_error()
                 }
-                ConnectError::Timeout { .. } => None,
+                ConnectError::NoPlace { .. } | ConnectError::Timeout { .. } => None,
             };
             let (upstream, server) = (&*endpoint.upstream, &*endpoint.name);
             let address = endpoint.where_it_is();

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config;
-use crate::frames::{GOAWAY, frame};
+use crate::frames::{GOAWAY, Verdict, Wire, block, frame};
 use crate::server::{Asked, H2Server, fine};
-use support::{RawClient, SOON, Tidegate, wait_until};
+use support::{Gate, Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 const REQUESTS: usize = 440;
@@ -92,4 +92,40 @@ fn w14_whoever_finds_a_fresh_connection_full_connects() {
     clients.iter_mut().for_each(|client| client.send(GET));
     wait_until(SOON, "all have been sent", || server.asked().len() == 13);
     assert_eq!(server.accepts(), 6);
+}
+
+/// A process with 256 descriptors has 64 connections to servers at most, here all of them busy.
+#[test]
+fn w16_a_limit_of_the_proxy_is_not_held_against_a_server() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| vec![Step::Until(held.clone()), Step::Send(ok("fine"))]);
+    let lines = format!(
+        "servers = ['{}']\ntimeout = {{ connect = '300ms' }}\nretry = {{ attempts = 0 }}",
+        origin.server()
+    );
+    let proxy = Tidegate::with_descriptors(256, &config(&lines, ""), &[]);
+    let get =
+        block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a.test")]);
+    let mut client = Wire::connect(proxy.address(), &[]);
+    for n in 0..64 {
+        client.head(2 * n + 1, &get);
+    }
+    wait_until(SOON, "all places are taken", || origin.requests().len() == 64);
+    client.head(129, &get);
+    assert_eq!(client.verdict(129), Verdict::Status(502));
+    let said = || proxy.log().contains("no connection to a server");
+    wait_until(SOON, "it is told why", said);
+    let log = proxy.log();
+    let line = log.lines().find(|line| line.contains("no connection to a server")).unwrap();
+    for part in [
+        "no connection became free: all servers together have as many as the process may open",
+        "key=\"listen.limits.connections\"",
+    ] {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
+    let server = &proxy.stats()["upstreams"][0]["servers"][0];
+    assert_eq!(server["state"], "up", "{server}");
+    gate.open();
+    assert_eq!(client.verdict(1), Verdict::Status(200));
 }
