@@ -49,6 +49,7 @@ class Case:
     copies: list = field(default_factory=list)
     got: object = None
     aborted: bool = False  # the connection was given up because of another exchange on it
+    crossed: bool = False  # before a server had read it, one broke off a connection that it may have been on
 
     @property
     def complete(self):

@@ -12,7 +12,7 @@ import h2.exceptions
 import h2.settings
 import h11
 
-from cases import Answer, Seen
+from cases import ROUTES, Answer, Seen
 
 
 def frame(kind, flags, stream, payload):
@@ -251,6 +251,13 @@ class Servers:
                 task.cancel()
             writer.close()
 
+    def mark_crossed(self):
+        """What is on its way to a server of HTTP/2 may be lost, unread, with the connection that is broken off."""
+        for case in self.cases.values():
+            over = case.got is not None and case.got.whole
+            if ROUTES[case.route][0] == 2 and not case.attempts and not over:
+                case.crossed = True
+
     async def tunnel2(self, conn, writer, sid, seen, queue, room):
         try:
             conn.send_headers(sid, [(":status", "200"), ("x-answer", seen.get("x-case"))])
@@ -295,6 +302,7 @@ class Servers:
             elif fault == "close-body":
                 for other in self.sharing[conn]:
                     other.shared = True
+                self.mark_crossed()
                 writer.write(conn.data_to_send())
                 reset(writer)
             elif fault == "open-trailers":
