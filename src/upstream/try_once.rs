@@ -82,6 +82,10 @@ pub async fn try_once<C: Client>(
     if ended.is_ok() && origin.may_be_broken() && is_broken(&mut origin).await {
         ended = Err(AttemptError::Failed(Failure::Invalid));
     }
+    if ended.is_err() && plan.upgrade {
+        // A server that has switched already must not take the end for an orderly one.
+        origin.cut_request();
+    }
     let took = clock::now().saturating_duration_since(begun);
     if target.upstream.timed {
         note_latency(endpoint, &ended, &origin, begun + took, took);

@@ -124,3 +124,15 @@ fn s1_a_tunnel_that_is_broken_off_ends_orderly_for_nobody() {
     wait_until(SOON, "the origin's side ends", || origin.connections()[0].end.is_some());
     assert_eq!(origin.connections()[0].end, Some(End::Reset));
 }
+
+#[test]
+fn s1_a_client_that_leaves_before_its_tunnel_is_open_ends_orderly_for_nobody() {
+    let silent = Origin::start(|_| vec![Step::Hold]);
+    let proxy = plain(&silent);
+    let mut client = proxy.client();
+    client.send(REQUEST);
+    wait_until(SOON, "the request arrives", || !silent.requests().is_empty());
+    client.reset();
+    wait_until(SOON, "the origin's side ends", || silent.connections()[0].end.is_some());
+    assert_eq!(silent.connections()[0].end, Some(End::Reset));
+}
