@@ -26,7 +26,7 @@ mod traits;
 pub use deadline::Deadline;
 pub use edits::{FieldPair, HeaderEdits};
 pub use outcome::{Cut, Halt, Outcome};
-pub use pause::pause_for;
+pub use pause::{pause_for, yield_turn};
 pub use peer::ClientPeer;
 pub use pump::{Pump, PumpError};
 pub use queue::Queue;

@@ -11,7 +11,7 @@ use crate::clock::{self, Instant};
 use crate::endpoint::reuse::PROBATION;
 use crate::exchange::outcome::Note;
 use crate::exchange::pump::Waiting;
-use crate::exchange::{Client, Deadline, HeadError, Pump, PumpError, Refusal, Sink};
+use crate::exchange::{Client, Deadline, HeadError, Pump, PumpError, Refusal, Sink, yield_turn};
 use crate::net::timer::earlier_of;
 use crate::net::{BodyError, Timer};
 use crate::wire::{Fault, ResponseFault};
@@ -105,6 +105,10 @@ pub async fn run_attempt<C: Client>(
         switched: false,
         overall: earlier_of(plan.end.0, clock::deadline(begun, plan.per_try)),
     };
+    if origin.is_own() {
+        // Streams of one connection leave together in any case.
+        yield_turn().await;
+    }
     poll_fn(|cx| state.poll(cx, upload, origin, sending, timer)).await
 }
 
