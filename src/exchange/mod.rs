@@ -22,6 +22,7 @@ pub mod stage;
 pub mod stall;
 pub mod target;
 mod traits;
+pub mod write_wait;
 
 pub use deadline::Deadline;
 pub use edits::{FieldPair, HeaderEdits};

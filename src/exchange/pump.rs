@@ -11,6 +11,7 @@ use super::Deadline;
 use super::outcome::Outcome;
 use super::sides::{Client, Sink, Source};
 use super::stall::poll_give_way;
+use super::write_wait::WriteWait;
 use crate::clock;
 use crate::net::stalls::Stall;
 use crate::net::{BodyError, Fill, Mismatch, Timer};
@@ -179,6 +180,7 @@ pub async fn write_bytes<C: Client>(
     write_gap: Option<Duration>,
 ) -> Result<(), Outcome> {
     let mut since = clock::now();
+    let mut wait = WriteWait::default();
     poll_fn(|cx| {
         if let Poll::Ready(taken) = hand_over_body(client, cx, &mut part, &mut since) {
             stall.end_wait();
@@ -187,7 +189,7 @@ pub async fn write_bytes<C: Client>(
         if let Poll::Ready(cut) = poll_give_way(stall, client, 0, cx) {
             return Poll::Ready(Err(cut));
         }
-        ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
+        ready!(wait.poll_over(cx, timer, client, (since, write_gap)));
         Poll::Ready(Err(Outcome::Timeout(Deadline::ClientWrite)))
     })
     .await
@@ -204,6 +206,7 @@ pub async fn send_bytes<C: Client>(
 ) -> Outcome {
     let mut since = clock::now();
     let mut stall = Stall::default();
+    let mut wait = WriteWait::default();
     poll_fn(|cx| {
         match hand_over_body(client, cx, &mut body, &mut since) {
             Poll::Ready(Err(outcome)) => return Poll::Ready(outcome),
@@ -218,7 +221,7 @@ pub async fn send_bytes<C: Client>(
         if let Poll::Ready(cut) = poll_give_way(&mut stall, client, 0, cx) {
             return Poll::Ready(cut);
         }
-        ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
+        ready!(wait.poll_over(cx, timer, client, (since, write_gap)));
         client.cut_response();
         Poll::Ready(Outcome::Timeout(Deadline::ClientWrite))
     })

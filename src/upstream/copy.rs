@@ -12,6 +12,7 @@ use crate::clock::{self, Instant};
 use crate::exchange::pump::Waiting;
 use crate::exchange::stage::BodyStage;
 use crate::exchange::stall::poll_give_way;
+use crate::exchange::write_wait::WriteWait;
 use crate::exchange::{Client, Cut, Deadline, Outcome, Pump, PumpError, Source};
 use crate::net::stalls::Stall;
 use crate::net::timer::earlier_of;
@@ -47,6 +48,7 @@ pub async fn copy_response<C: Client>(
     let mut download = Pump::default();
     let mut progress = CopyProgress::default();
     let mut stall = Stall::default();
+    let mut wait = WriteWait::default();
     poll_fn(|cx| {
         let polled = match stages.wrap_body(origin) {
             Some(mut body) => download.poll_with(cx, &mut body, upload.client, &trailer),
@@ -67,12 +69,12 @@ pub async fn copy_response<C: Client>(
             return Poll::Ready(cut);
         }
         let since = progress.waiting_since(moved, waiting);
-        let (allowed, deadline) = match waiting {
-            Waiting::Source => (limits.gap, Deadline::Gap),
-            Waiting::Sink => (limits.write_gap, Deadline::ClientWrite),
+        let (look, deadline) = match waiting {
+            Waiting::Source => (clock::deadline(since, limits.gap), Deadline::Gap),
+            Waiting::Sink => (wait.next_look(since, limits.write_gap), Deadline::ClientWrite),
         };
         let (end, overall_deadline) = limits.end;
-        let at = earlier_of(clock::deadline(since, allowed), end);
+        let at = earlier_of(look, end);
         if timer.poll_at(cx, earlier_of(at, upload.client.look_again())).is_pending() {
             return Poll::Pending;
         }
@@ -81,6 +83,10 @@ pub async fn copy_response<C: Client>(
             return Poll::Pending;
         }
         let overall = end.is_some_and(|end| clock::now() >= end);
+        if !overall && waiting == Waiting::Sink && !wait.is_over(upload.client, since) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(Outcome::Timeout(if overall { overall_deadline } else { deadline }))
     })
     .await
@@ -99,6 +105,7 @@ pub async fn copy_stored<C: Client>(
     let mut pump = Pump::default();
     let mut progress = CopyProgress::default();
     let mut stall = Stall::default();
+    let mut wait = WriteWait::default();
     poll_fn(|cx| {
         if let Poll::Ready(ended) = pump.poll_with(cx, source, client, trailer) {
             return Poll::Ready(copy_outcome(ended));
@@ -111,7 +118,7 @@ pub async fn copy_stored<C: Client>(
         }
         let since = progress.waiting_since(pump.bytes_moved(), Waiting::Sink);
         let gone = Outcome::Timeout(Deadline::ClientWrite);
-        timer.poll_at(cx, clock::deadline(since, write_gap)).map(|()| gone)
+        wait.poll_over(cx, timer, client, (since, write_gap)).map(|()| gone)
     })
     .await
 }
