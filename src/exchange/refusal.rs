@@ -267,6 +267,23 @@ impl Refusal {
         RefusalRow { status, code, title, key }
     }
 
+    /// Returns whether something is full that may have room a moment later, of which the client is
+    /// told with `Retry-After`. One of a rate limit says when itself.
+    #[must_use]
+    pub fn is_of_a_limit(self) -> bool {
+        matches!(
+            self,
+            Refusal::Crowded
+                | Refusal::ClientConnections
+                | Refusal::Overloaded
+                | Refusal::ConcurrencyLimited
+                | Refusal::QueueFull
+                | Refusal::QueueTimeout
+                | Refusal::NoServer(NoServerReason::Full)
+                | Refusal::File(FileFault::Unavailable)
+        )
+    }
+
     /// Returns whether the connection cannot be used for another request: nobody knows where one
     /// starts.
     #[must_use]

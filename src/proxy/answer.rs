@@ -135,7 +135,7 @@ pub async fn send_refusal<C: Client>(
     if refusal == Refusal::Method {
         fields.push((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
-    if matches!(refusal, Refusal::Crowded | Refusal::ClientConnections | Refusal::Overloaded) {
+    if refusal.is_of_a_limit() {
         fields.push((b"retry-after", b"1"));
     }
     if refusal == Refusal::WebSocketVersion {

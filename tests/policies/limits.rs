@@ -203,6 +203,7 @@ fn only_so_many_are_under_way_and_a_place_is_free_when_one_ends_or_leaves() {
     wait_until(SOON, "both are under way", || origin.requests().len() == 2);
     let refused = get(&mut proxy.client(), "X-Tenant: a\r\n");
     assert_problem(&refused, 429, "concurrency_limited");
+    assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(get(&mut proxy.client(), "X-Tenant: b\r\n").status, 200);
     assert_eq!(get(&mut proxy.client(), "").status, 200);
     // One client leaves without its answer.

@@ -32,7 +32,9 @@ fn a_hundred_run_fifty_wait_and_the_next_is_refused(file: &str) {
     let mut clients = send(&proxy, "/", 150);
     wait_until(SOON, "a hundred arrive", || origin.requests().len() == 100);
     wait_until(SOON, "fifty wait", || depth(&proxy, 0) == 50);
-    assert_problem(&proxy.client().get("/"), 503, "queue_full");
+    let refused = proxy.client().get("/");
+    assert_problem(&refused, 503, "queue_full");
+    assert_eq!(refused.header("retry-after"), Some("1"));
     let server = proxy.stats()["upstreams"][0]["servers"][0].clone();
     assert_eq!(
         (server["in_flight"].as_u64(), server["connections"].as_u64()),
