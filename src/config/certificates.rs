@@ -173,7 +173,7 @@ fn ending(place: Place, left: i64) -> Finding {
     Finding::warning("certificate_expiry", place, message)
 }
 
-/// The files that a configuration's listeners and upstreams read, to be watched.
+/// The certificates, keys and lists that a configuration names, to be watched.
 pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let listeners = config.listen.iter().flat_map(|listen| listen.tls.iter());
     let listeners = listeners.flat_map(|tls| [&tls.cert, &tls.key, &tls.client_ca]);
@@ -182,12 +182,14 @@ pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
         Switch::Off => None,
     });
     let redis = config.redis.iter().flat_map(|redis| [&redis.ca, &redis.cert, &redis.key]);
-    let redis = redis.flatten().map(|file| file.value.as_path());
+    let judges = config.auth.values().filter_map(|auth| auth.forward.as_ref());
+    let judges = judges.map(|forward| &forward.ca);
+    let others = redis.chain(judges).flatten().map(|file| file.value.as_path());
     let lists = config.listen.iter().flat_map(|listen| listen.tls.iter());
     let lists = lists.flat_map(|tls| tls.client_crl.iter().map(PathBuf::as_path));
     listeners
         .chain(upstreams.flatten())
         .filter_map(|file| file.as_deref())
         .chain(lists)
-        .chain(redis)
+        .chain(others)
 }

@@ -3,6 +3,7 @@
 //!
 //! Off the data path, so hyper speaks here. There is no deadline inside: every caller has one.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -50,6 +51,21 @@ impl Remote {
     /// # Errors
     /// What is wrong with it, for the operator.
     pub fn parse_url(url: &str) -> Result<Self, String> {
+        Self::parse_with(url, tls::client::system_config)
+    }
+
+    /// Reads the URL of a server whose certificate must be of the authorities in a file, or in it.
+    ///
+    /// # Errors
+    /// As for [`Remote::parse_url`]; the file cannot be used.
+    pub fn parse_url_trusting(url: &str, ca: &Path) -> Result<Self, String> {
+        Self::parse_with(url, || tls::client::pinned_config(ca))
+    }
+
+    fn parse_with(
+        url: &str,
+        trusted: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
+    ) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
         let secure = match uri.scheme_str() {
             Some("http") => false,
@@ -63,7 +79,7 @@ impl Remote {
         let tls = if secure {
             let name = ServerName::try_from(host.clone());
             let name = name.map_err(|_| format!("`{host}` is no name that can be verified"))?;
-            Some((tls::client::system_config()?, name))
+            Some((trusted()?, name))
         } else {
             None
         };

@@ -51,7 +51,7 @@ fn compile_auth(
             .map(|basic| Some(Auth::Basic(basic)));
     }
     if let Some(written) = forward {
-        return forward_auth(written).map(|forward| Some(Auth::Forward(Arc::new(forward))));
+        return Ok(Some(Auth::Forward(shared.forward_auth(&name.value, written)?)));
     }
     if let Some(written) = api_key {
         return api_keys(written, *place).map(|keys| Some(Auth::ApiKeys(Arc::new(keys))));
@@ -60,20 +60,6 @@ fn compile_auth(
         return Ok(Some(Auth::Jwt(shared.jwt_auth(&name.value, written)?)));
     }
     Ok(None)
-}
-
-fn forward_auth(written: &schema::ForwardAuthConfig) -> Result<ForwardAuth, Box<Finding>> {
-    let schema::ForwardAuthConfig { url, copy, timeout, pass } = written;
-    let bad = |message: String| Box::new(Finding::error("bad_value", url.place, message));
-    let remote = Remote::parse_url(&url.value).map_err(bad)?;
-    if remote.has_user() {
-        return Err(bad(
-            "the server gets the client's own credentials, so none can be in the URL".into()
-        ));
-    }
-    let copy = copy.iter().map(|name| name.value.get().as_str().as_bytes().into());
-    let passes_answers = *pass == Some(schema::Pass::Answer);
-    Ok(ForwardAuth::new(remote, copy.collect(), timeout.get(), passes_answers))
 }
 
 fn api_keys(written: &schema::ApiKey, place: Place) -> Result<ApiKeys, Box<Finding>> {
@@ -116,6 +102,38 @@ impl SharedPolicies<'_> {
         };
         self.basics.push((name.into(), basic.clone()));
         Ok(basic)
+    }
+
+    /// The `forward` of this name; its file is read once.
+    fn forward_auth(
+        &mut self,
+        name: &str,
+        written: &schema::ForwardAuthConfig,
+    ) -> Result<Arc<ForwardAuth>, Box<Finding>> {
+        if let Some((_, made)) = self.judges.iter().find(|(known, _)| **known == *name) {
+            return Ok(made.clone());
+        }
+        let schema::ForwardAuthConfig { url, copy, timeout, ca, pass } = written;
+        let bad = |place, message| Box::new(Finding::error("bad_value", place, message));
+        let trusted = match self.purpose {
+            Purpose::Check { files: false } => None,
+            Purpose::Check { files: true } | Purpose::Run => ca.as_ref(),
+        };
+        let remote = match trusted {
+            Some(ca) => Remote::parse_url_trusting(&url.value, &ca.value)
+                .map_err(|message| bad(ca.place, message))?,
+            None => Remote::parse_url(&url.value).map_err(|message| bad(url.place, message))?,
+        };
+        if remote.has_user() {
+            let message = "the server gets the client's own credentials, so none can be in the URL";
+            return Err(bad(url.place, message.to_owned()));
+        }
+        let copy = copy.iter().map(|name| name.value.get().as_str().as_bytes().into());
+        let passes_answers = *pass == Some(schema::Pass::Answer);
+        let judge = ForwardAuth::new(remote, copy.collect(), timeout.get(), passes_answers);
+        let judge = Arc::new(judge);
+        self.judges.push((name.into(), judge.clone()));
+        Ok(judge)
     }
 
     /// The `jwt` of this name; routes that share one share what it knows.

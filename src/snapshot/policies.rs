@@ -17,6 +17,7 @@ use crate::policy::compress::Compress;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::cors::Cors;
 use crate::policy::fault::InjectedFault;
+use crate::policy::forward_auth::ForwardAuth;
 use crate::policy::jwks::Keys;
 use crate::policy::jwt::Jwt;
 use crate::policy::limit::{KeyPart, Limit, LimitState, Pace};
@@ -41,6 +42,7 @@ pub(super) struct SharedPolicies<'p> {
     /// Stores of caches, so that routes with the same named cache share one, and a reload keeps it.
     pub(super) caches: super::cache::Stores,
     pub(super) basics: Vec<(Box<str>, Arc<Basic>)>,
+    pub(super) judges: Vec<(Box<str>, Arc<ForwardAuth>)>,
     /// The user files that ran before.
     pub(super) known: Vec<Arc<Basic>>,
     redis: Option<Arc<Redis>>,
@@ -72,10 +74,10 @@ impl<'p> SharedPolicies<'p> {
         });
         let known = known.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
-        let (made, jwts, basics) = (Vec::new(), Vec::new(), Vec::new());
+        let (made, jwts, basics, judges) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let pages = super::pages::PageFiles::default();
         let caches = super::cache::Stores::from_previous(routes_before, purpose);
-        Self { previous, made, jwts, basics, known, redis, sources, caches, purpose, pages }
+        Self { previous, made, jwts, basics, judges, known, redis, sources, caches, purpose, pages }
     }
 
     /// The tier behind caches; `None` without `[redis]`, which the check has reported.

@@ -55,6 +55,14 @@ pub fn system_config() -> Result<Arc<ClientConfig>, String> {
         .clone()
 }
 
+/// Connections that trust the authorities of a PEM file, and certificates that are in it.
+///
+/// # Errors
+/// The file cannot be used.
+pub fn pinned_config(ca: &Path) -> Result<Arc<ClientConfig>, String> {
+    client_config(ConnectorSettings { verify: true, ca: Some(ca), identity: None }).map(Arc::new)
+}
+
 fn system_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();

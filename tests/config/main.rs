@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod keys;
+mod leaves;
 mod reference;
 
 use std::fs;

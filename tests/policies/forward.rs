@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::proxy;
+use crate::{config, proxy};
 use support::{
-    Origin, Request, Response, SOON, Step, Tidegate, assert_problem, refused_address, wait_until,
+    Authority, Nginx, Origin, Request, Response, SOON, Step, Tidegate, assert_problem,
+    refused_address, wait_until,
 };
 
 fn answer(text: &str) -> Vec<Step> {
@@ -210,4 +211,63 @@ fn p15_answers_reach_the_client_as_they_were_written() {
     assert_problem(&ask(&plain, "/", "no"), 403, "not_allowed");
     assert_problem(&ask(&plain, "/", "fast"), 503, "auth_unavailable");
     assert_eq!(origin.requests().len(), 2);
+}
+
+#[test]
+fn p3_a_server_with_a_certificate_of_ones_own_is_asked_where_ca_says_whose() {
+    let origin = Origin::ok("fine");
+    let authority = Authority::new("ca");
+    let pair = authority.certificate("judge", &["localhost"]);
+    let judge = Nginx::secure_with(
+        &[],
+        &pair,
+        "location /verify { if ($http_cookie != 'session=good') { return 401; } \
+         add_header X-User anna; return 204; }",
+    );
+    let url = format!("https://localhost:{}/verify", judge.address.port());
+    let auth = |more: &str| {
+        format!("[auth.staff]\nforward = {{ url = '{url}', copy = ['x-user']{more} }}\n")
+    };
+    // The authority, or the certificate itself; not another one, and not those of the system.
+    let other = Authority::new("other");
+    for (more, expected) in [
+        (format!(", ca = '{}'", authority.ca().display()), 200),
+        (format!(", ca = '{}'", pair.cert.display()), 200),
+        (format!(", ca = '{}'", other.ca().display()), 503),
+        (String::new(), 503),
+    ] {
+        let proxy = proxy(&origin, "auth = 'staff'", &auth(&more));
+        for _ in 0..2 {
+            assert_eq!(ask(&proxy, "/", "session=good").status, expected, "{more}");
+        }
+        if expected == 200 {
+            assert_eq!(origin.requests().pop().unwrap().all("x-user"), ["anna"]);
+            assert_problem(&ask(&proxy, "/", "x=y"), 401, "auth_required");
+        }
+    }
+    assert_eq!(origin.requests().len(), 4);
+}
+
+/// `check` refuses what `run` cannot use.
+#[test]
+fn p3_the_authorities_of_a_server_that_is_asked_are_checked() {
+    let origin = Origin::ok("fine");
+    let found = |forward: &str| {
+        let text = config(&origin, "auth = 'a'", &format!("[auth.a]\nforward = {{ {forward} }}"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tidegate.toml");
+        std::fs::write(&path, text.replace("{dir}", ".")).unwrap();
+        let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let said = check.arg("check").arg("-c").arg(&path).output().unwrap();
+        (said.status.code(), String::from_utf8([said.stdout, said.stderr].concat()).unwrap())
+    };
+    for (forward, message) in [
+        ("url = 'https://a.example/', ca = '/nowhere/ca.pem'", "/nowhere/ca.pem: there is no such"),
+        ("url = 'https://a.example/', ca = '/dev/null'", "/dev/null"),
+        ("url = 'http://a.example/', ca = '/nowhere/ca.pem'", "error[bad_value]: this is for TLS"),
+    ] {
+        let (code, said) = found(forward);
+        assert!(code == Some(1) && said.contains(message), "{forward}: {said}");
+        assert!(said.contains("1 error,"), "{said}");
+    }
 }

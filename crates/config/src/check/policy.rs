@@ -154,6 +154,12 @@ fn check_auth(auth: &AuthConfig, findings: &mut Vec<Finding>) {
     }
     if let Some(forward) = &auth.forward {
         forward.copy.iter().for_each(|name| check_handed_on(name, findings));
+        // Schemes are written in either case (RFC 3986 §3.1).
+        let secure = forward.url.value.get(..8).is_some_and(|s| s.eq_ignore_ascii_case("https://"));
+        if let Some(ca) = forward.ca.as_ref().filter(|_| !secure) {
+            let finding = Finding::error("bad_value", ca.place, "this is for TLS");
+            findings.push(finding.help("TLS is spoken where the URL begins with https://"));
+        }
     }
     if let Some(api_key) = &auth.api_key {
         check_framing(&api_key.header, findings);

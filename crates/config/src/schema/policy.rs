@@ -209,6 +209,9 @@ table! {
         copy: Vec<Spanned<HeaderName>> = Vec::new(),
         /// How long it may take.
         timeout: Timeout = defaults::FORWARD_AUTH_TIMEOUT,
+        /// PEM file with the authorities of an https:// server; a certificate in it is trusted
+        /// itself. Default: the authorities of the system.
+        ca: Option<Spanned<PathBuf>> = None,
         /// "answer": refusals and Set-Cookie reach the client as that server wrote them. Default:
         /// the status of 401, 403 and redirects, with Location, WWW-Authenticate and Set-Cookie.
         pass: Option<Pass> = None,

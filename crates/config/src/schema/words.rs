@@ -118,7 +118,7 @@ pub fn needs_interface(ip: IpAddr) -> bool {
 
 impl WordReader for ServerAddress {
     const WHAT: &'static str = "a server address";
-    const EXAMPLE: &'static str = "10.0.0.1:8080";
+    const EXAMPLE: &'static str = "app.internal:8080";
 
     fn parse_word(text: &str) -> Result<Self, WrongValue> {
         if let Some(path) = text.strip_prefix("unix:") {
