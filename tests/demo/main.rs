@@ -20,6 +20,7 @@ mod packages;
 mod prometheus;
 mod recipes;
 mod scenarios;
+mod shown;
 mod unit;
 
 use std::io::{BufRead, BufReader, Lines};
