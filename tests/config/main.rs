@@ -259,6 +259,61 @@ fn check_says_how_it_went() {
     assert_eq!(json["findings"][0]["column"], 11);
 }
 
+/// What is written and can have no effect is pointed at, once, and loads all the same.
+#[test]
+fn c6_what_does_nothing_is_pointed_at() {
+    let base = "[[listen]]\naddress = '127.0.0.1:0'\n{listen}\n\
+                [upstream.app]\nservers = ['127.0.0.1:1']\n\
+                [[route]]\nupstream = 'app'\n{route}\n";
+    let warned = |listen: &str, route: &str, more: &str| -> Vec<&str> {
+        let text = base.replace("{listen}", listen).replace("{route}", route) + more;
+        let loaded = config::load_str("x", &text)
+            .unwrap_or_else(|report| panic!("{listen} {route}: {}", shown(&report)));
+        loaded.findings.iter().map(|finding| finding.code).collect()
+    };
+    let trusting = "trusted_proxies = ['10.0.0.0/8']";
+    for (listen, route, more, expected) in [
+        ("", "", "", &[][..]),
+        ("", "", "[cache.all]\nttl = '5m'", &["unused_cache"]),
+        ("", "cache = 'all'", "[cache.all]\nttl = '5m'", &[]),
+        ("client_ip = 'header:cf-connecting-ip'", "", "", &["unused_client_ip"]),
+        (&format!("client_ip = 'forwarded'\n{trusting}"), "", "", &[]),
+        ("client_ip = 'x-forwarded-for'", "", "", &[]),
+        ("", "fault = { share = '5%' }", "", &["unused_fault"]),
+        ("", "fault = { delay = '1ms' }", "", &[]),
+        ("", "tls = true", "", &["unreachable_route"]),
+        ("", "tls = false", "", &[]),
+        ("", "client_cert = { subject = 'CN=a' }", "", &["unreachable_route"]),
+        ("", "path = '/users/*'\nrewrite = { strip_prefix = '/user' }", "", &["unused_prefix"]),
+        ("", "path = '/users'\nrewrite = { strip_prefix = '/users/x' }", "", &["unused_prefix"]),
+        ("", "path = '/users/*'\nrewrite = { strip_prefix = '/users/' }", "", &[]),
+        ("", "path = '/users/*'\nrewrite = { strip_prefix = '/users/x' }", "", &[]),
+        ("", "path = '/users'\nrewrite = { strip_prefix = '/users' }", "", &[]),
+        ("", "path = ['/a', '/users/*']\nrewrite = { strip_prefix = '/users' }", "", &[]),
+        ("", "path = '/u/{id}/*'\nrewrite = { strip_prefix = '/v/{id}' }", "", &[]),
+        ("", "rewrite = { strip_prefix = '/users' }", "", &[]),
+        ("", "path = '/*'\nrewrite = { strip_prefix = '/users' }", "", &[]),
+    ] {
+        assert_eq!(warned(listen, route, more), expected, "{listen} {route} {more}");
+    }
+}
+
+/// What is named wrongly is one mistake: it is not unused besides.
+#[test]
+fn c7_a_name_that_leads_nowhere_is_one_error() {
+    let base = "[[listen]]\nname = 'web'\naddress = '127.0.0.1:0'\n\
+                [upstream.app]\nservers = ['127.0.0.1:1']\n\
+                [limit.all]\nrate = '1/s'\n[[route]]\n";
+    for (route, expected) in [
+        ("upstream = 'ap'", ["unknown_upstream"]),
+        ("upstream = 'app'\nlisten = 'wb'", ["unknown_listen"]),
+        ("upstream = 'app'\nlimit = 'al'", ["unknown_limit"]),
+        ("upstreem = 'app'\nlimit = 'all'", ["unknown_key"]),
+    ] {
+        assert_eq!(codes(&format!("{base}{route}\n")), expected, "{route}");
+    }
+}
+
 #[test]
 fn warnings_alone_are_no_failure() {
     let directory = tempfile::tempdir().unwrap();

@@ -150,9 +150,16 @@ fn settle(
     }
     let mut reader = Reader::new(findings, sources);
     let config = Config::read_table(&TableReader::root(&root), &mut reader);
-    let Reader { mut findings, dropped, sources, broken: torn, deserted, .. } = reader;
-    // What is written in the wrong table is not missing besides.
+    let Reader { mut findings, dropped, sources, broken: torn, deserted, misspelt, .. } = reader;
+    // What is written in the wrong table, or wrongly, is not missing besides.
     findings.retain(|f| f.code != "missing_key" || !deserted.contains(&f.place));
+    findings.retain(|f| {
+        let advised = |key: &str| {
+            f.help.as_deref().is_some_and(|help| help.split([' ', ',']).any(|word| word == key))
+        };
+        let is_it = |key: &&str| f.message == read::missing_text(key) || advised(key);
+        f.code != "missing_key" || !misspelt.get(&f.place).is_some_and(|k| k.iter().any(is_it))
+    });
     if let Some(config) = config.as_ref().filter(|_| !broken) {
         let read = if findings.is_empty() { ReadExtent::Whole } else { ReadExtent::Partly };
         let checked = check::run(config, &SeenNames::of(&root), read).into_iter();
@@ -161,6 +168,7 @@ fn settle(
         findings.extend(inspect(config));
     }
     findings.extend(check::unavailable(&root));
+    findings.extend(check::empty_lists(&root));
     let report = FindingReport::new(findings, sources, dropped);
     match config {
         Some(config) if report.errors() == 0 => {

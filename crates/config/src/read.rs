@@ -10,7 +10,7 @@ mod properties;
 mod table;
 mod values;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value as Json, json};
@@ -23,6 +23,7 @@ pub(crate) use self::declare::{
     group, key_name, not_one_of, schema_name, serialize_as_text, settings, table, words,
 };
 pub(crate) use self::properties::{Properties, any_of, schema_of};
+pub(crate) use self::table::missing_text;
 pub use self::table::{KeyGroup, TableReader};
 
 /// Collects findings while values are read.
@@ -42,6 +43,8 @@ pub struct Reader {
     pub(crate) broken: BTreeSet<Place>,
     /// Tables that a key belongs to which is written in another one.
     pub(crate) deserted: BTreeSet<Place>,
+    /// Keys that are probably meant by unknown ones, by their table.
+    pub(crate) misspelt: BTreeMap<Place, BTreeSet<&'static str>>,
     /// Elements of arrays and tables that could not be read.
     lost: usize,
     /// The keys that lead to what is being read; an element of an array has none.
@@ -175,6 +178,13 @@ impl Reader {
         Some(format!("`{key}` belongs to {}{place}", level.label))
     }
 
+    /// Returns how a table of a name that the file chooses begins, where what is being read is one.
+    fn named_help(&self) -> Option<String> {
+        let [table, key] = self.trail.as_slice() else { return None };
+        let named = ["upstream", "limit", "headers", "auth", "cache"].contains(&&**table);
+        named.then(|| format!("if `{key}` is no name, write [{table}.NAME] in place of [{table}]"))
+    }
+
     /// Returns whether further findings are counted only.
     pub(crate) fn is_full(&self) -> bool {
         self.findings.len() >= MOST_FINDINGS
@@ -199,7 +209,8 @@ impl Reader {
                     node.place,
                     format!("expected {wanted}, found {found}"),
                 )
-                .label(format!("expected {wanted}")),
+                .label(format!("expected {wanted}"))
+                .maybe_help(self.named_help().filter(|_| wanted == "a table")),
             );
         }
         None

@@ -3,6 +3,8 @@
 //! Every check is a function from the configuration to findings. None stops another one.
 
 mod available;
+mod empty;
+mod idle;
 mod listen;
 mod literal;
 mod policy;
@@ -15,6 +17,7 @@ mod upstream;
 use std::collections::BTreeSet;
 
 pub(crate) use self::available::{leave_out as leave_out_unavailable, unavailable};
+pub(crate) use self::empty::empty_lists;
 pub(crate) use self::upstream::{check_servers, warn_of_address};
 use super::finding::Finding;
 use super::schema::Config;
@@ -88,5 +91,8 @@ pub(crate) fn run(config: &Config, names: &SeenNames, read: ReadExtent) -> Vec<F
     literal::check(config, &mut findings);
     policy::check(config, &mut findings);
     references::check(config, names, read, &mut findings);
+    if read == ReadExtent::Whole {
+        idle::check(config, &mut findings);
+    }
     findings
 }

@@ -22,6 +22,7 @@ pub(super) fn check(
     read: ReadExtent,
     findings: &mut Vec<Finding>,
 ) {
+    let before = findings.len();
     for route in &config.route {
         pace::step();
         route_references(route, names, findings);
@@ -33,7 +34,8 @@ pub(super) fn check(
         fallback_circle(config, name, upstream, findings);
         shard_servers(upstream, findings);
     }
-    if read == ReadExtent::Whole {
+    // Who is named wrongly is not unused besides.
+    if read == ReadExtent::Whole && findings.len() == before {
         unused(config, findings);
     }
 }
@@ -191,6 +193,15 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
     for name in config.headers.keys().filter(|name| !sets.contains(name.value.as_str())) {
         let message = format!("headers `{}` are not used by any route", name.value);
         findings.push(Finding::warning("unused_headers", name.place, message));
+    }
+    let caches = config.route.iter().filter_map(|route| match &route.cache {
+        Some(PolicyUse::Named(name)) => Some(name.value.as_str()),
+        Some(PolicyUse::Inline(_) | PolicyUse::Off) | None => None,
+    });
+    let caches: BTreeSet<&str> = caches.collect();
+    for name in config.cache.keys().filter(|name| !caches.contains(name.value.as_str())) {
+        let message = format!("cache `{}` is not used by any route", name.value);
+        findings.push(Finding::warning("unused_cache", name.place, message));
     }
     redis |= config.cache.values().any(|cache| cache.tier == Some(TierConfig::Redis));
     redis |= config.route.iter().any(|route| {

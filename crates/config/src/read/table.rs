@@ -7,7 +7,7 @@ use super::{Reader, Shape};
 use crate::finding::Finding;
 use crate::shown::Replaced;
 use crate::source::Place;
-use crate::suggest::did_you_mean;
+use crate::suggest::{did_you_mean, nearest};
 use crate::tree::{TableEntry, TreeNode, Value};
 
 /// Several keys of one table that are read as one value, such as the action of a route.
@@ -53,6 +53,11 @@ impl KeyGroup for Replaced {
     fn describe(_: &mut SchemaGenerator, _: &mut Map<String, Json>) {}
 }
 
+/// The message about a key that must be there and is not.
+pub(crate) fn missing_text(key: &str) -> String {
+    format!("missing key `{key}`")
+}
+
 /// The keys of one table.
 #[derive(Debug, Clone, Copy)]
 pub struct TableReader<'a> {
@@ -89,7 +94,15 @@ impl<'a> TableReader<'a> {
                 continue;
             }
             let belongs = reader.belongs(&entry.key, self.place);
-            let help = belongs.or_else(|| did_you_mean(&entry.key, names())).unwrap_or_else(|| {
+            let meant = nearest(&entry.key, names()).filter(|key| self.get(key).is_none());
+            if let Some(key) = meant.filter(|_| belongs.is_none()) {
+                reader.broken.insert(self.place);
+                reader.misspelt.entry(self.place).or_default().insert(key);
+            }
+            let direct = reader.trail.last().is_some_and(|last| names().any(|key| key == last));
+            let named = reader.named_help().filter(|_| direct);
+            let near = || did_you_mean(&entry.key, names());
+            let help = belongs.or(named).or_else(near).unwrap_or_else(|| {
                 format!("valid keys are {}", names().collect::<Vec<_>>().join(", "))
             });
             let message = format!("unknown key `{}`", entry.key);
@@ -109,7 +122,7 @@ impl<'a> TableReader<'a> {
     /// A key that must be there.
     pub(crate) fn required<T: Shape>(&self, key: &'static str, reader: &mut Reader) -> Option<T> {
         let Some(entry) = self.get(key) else {
-            let message = format!("missing key `{key}`");
+            let message = missing_text(key);
             reader.report(Finding::error("missing_key", self.place, message));
             return None;
         };

@@ -300,6 +300,28 @@ fn check_header(sticky: &Spanned<String>, reader: &mut Reader) {
     }
 }
 
+/// Reports a cookie whose name promises what its attributes do not hold: browsers refuse it (RFC
+/// 6265bis §4.1.3, in any case of letters).
+fn check_prefix(
+    name: &Spanned<String>,
+    (path, domain): (&Spanned<String>, Option<&Spanned<String>>),
+    secure: bool,
+    reader: &mut Reader,
+) {
+    let begins = |prefix: &str| {
+        name.value.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    let help = match () {
+        () if begins("__Host-") && !(secure && domain.is_none() && path.value == "/") => {
+            "write secure = true, leave `domain` out, and leave `path` out or write \"/\""
+        }
+        () if begins("__Secure-") && !secure => "add secure = true",
+        () => return,
+    };
+    let message = format!("browsers do not take a cookie `{name}` with these attributes");
+    reader.report(Finding::error("bad_value", name.place, message).help(help));
+}
+
 /// Reports what browsers would not take as a cookie's name or attributes.
 fn check_cookie(
     name: &Spanned<String>,
@@ -318,6 +340,7 @@ fn check_cookie(
         let finding = Finding::error("bad_value", site.place, message);
         reader.report(finding.help("add secure = true"));
     }
+    check_prefix(name, (path, domain), secure, reader);
     if !path.value.starts_with('/') || !legal(&path.value) {
         let message = format!("`{path}` is not the path of a cookie");
         reader.report(Finding::error("bad_value", path.place, message));
