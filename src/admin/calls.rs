@@ -17,8 +17,8 @@ use super::guard::{AdminDenial, AdminGuard, KnownTokens};
 use super::seats::AdminSeat;
 use super::warm::{self, Warming};
 use super::{
-    caches, dashboard, explain, history, metrics, openapi, orders, refusals, servers, stats,
-    webhook,
+    caches, certificates, dashboard, explain, history, metrics, openapi, orders, refusals, servers,
+    stats, webhook,
 };
 use crate::server::control::ControlCommand;
 use crate::server::status::Status;
@@ -111,6 +111,7 @@ impl Calls {
             ["history"] if is_read(method) => {
                 history::show_history(&self.status, request.uri().query()).await
             }
+            ["certificates"] => read_call(method, || certificates::list_certificates(&self.status)),
             ["reload"] if *method == Method::POST => {
                 orders::order_reload(&self.commands, request.uri().query()).await
             }

@@ -106,14 +106,17 @@ impl AdminGuard {
     }
 
     fn known_tokens(&self, credentials: Option<&str>) -> KnownTokens {
-        let given = credentials.and_then(|value| match value.split_once(' ')? {
-            ("Bearer", token) => Some(token.as_bytes().to_vec()),
-            ("Basic", pair) => {
-                let pair = STANDARD.decode(pair).ok()?;
-                let colon = pair.iter().position(|byte| *byte == b':')?;
-                pair.get(colon + 1..).map(<[u8]>::to_vec)
+        let given = credentials.and_then(|value| {
+            // Schemes are compared without case, and any number of blanks follows (RFC 9110 §11.4).
+            let (scheme, secret) = value.split_once(' ')?;
+            let secret = secret.trim_start_matches(' ');
+            if scheme.eq_ignore_ascii_case("bearer") {
+                return Some(secret.as_bytes().to_vec());
             }
-            _ => None,
+            let pair =
+                scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(secret))?.ok()?;
+            let colon = pair.iter().position(|byte| *byte == b':')?;
+            pair.get(colon + 1..).map(<[u8]>::to_vec)
         });
         let Some(given) = given else { return KnownTokens::Nobody };
         let is = |token: &Option<Box<str>>| {

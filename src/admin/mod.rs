@@ -5,6 +5,7 @@
 
 mod caches;
 pub mod calls;
+mod certificates;
 mod dashboard;
 mod explain;
 pub mod guard;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::caches::{PurgeWish, Purged, Used};
 use super::calls::{AdminAnswer, json_answer as answer};
+use super::certificates::Certificates;
 use super::refusals::Refusals;
 use super::registry::{RegisteredServer, Removed, Wish};
 use super::servers::Changed;
@@ -76,6 +77,12 @@ const CALLS: &[DescribedCall] = &[
         "/history",
         "The last six hours by route and server: responses by class, medians, 99th percentiles.",
         &[(200, CallBody::Json("TimelineReport")), (422, PROBLEM)],
+    ),
+    describe_call(
+        "get",
+        "/certificates",
+        "The certificates of listeners: file, names, and when they end.",
+        &[(200, CallBody::Json("Certificates"))],
     ),
     describe_call("get", "/openapi.json", "This document.", &[(200, CallBody::Json("Anything"))]),
     describe_call(
@@ -322,6 +329,7 @@ fn collect_schemas() -> Json {
     let mut generator = settings.into_generator();
     add_schema::<Stats>(&mut generator);
     add_schema::<Refusals>(&mut generator);
+    add_schema::<Certificates>(&mut generator);
     add_schema::<TimelineReport>(&mut generator);
     add_schema::<UpstreamStats>(&mut generator);
     add_schema::<ReloadOutcome>(&mut generator);

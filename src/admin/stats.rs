@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use self::edges::CertificateStats;
 use self::edges::{
     ConnectionStats, LimitStats, ListenerStats, RouteStats, limit_stats, listener_stats,
     route_stats,

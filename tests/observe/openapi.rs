@@ -62,6 +62,7 @@ fn every_call_answers_as_described() {
         ("GET", "/stats", "/stats", "", 200),
         ("GET", "/metrics", "/metrics", "", 200),
         ("GET", "/refusals", "/refusals", "", 200),
+        ("GET", "/certificates", "/certificates", "", 200),
         ("GET", "/history", "/history?minutes=60", "", 200),
         ("GET", "/history", "/history?minutes=0", "", 422),
         ("GET", "/openapi.json", "/openapi.json", "", 200),

@@ -105,6 +105,13 @@ fn the_end_of_a_certificate_is_pointed_at() {
     let left = end - time::OffsetDateTime::now_utc().unix_timestamp() as f64;
     assert!((29.9..30.1).contains(&(left / 86_400.0)), "{line}");
     let stats = proxy.stats();
+    let list = RawClient::connect(proxy.admin()).ask("/certificates");
+    let list: serde_json::Value = serde_json::from_slice(&list.body).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
+    let one = &list[0];
+    assert_eq!((&one["listener"], &one["names"][0]), (&"main".into(), &"a.test".into()), "{list}");
+    assert_eq!(one["not_after"], end, "{list}");
+    assert!((29 * 86_400..=30 * 86_400).contains(&one["left"].as_i64().unwrap()), "{list}");
     let shown = &stats["listeners"][0]["tls"]["certificates"][0];
     assert_eq!(shown["names"], serde_json::json!(["a.test"]));
 }

@@ -49,8 +49,10 @@ fn changes_need_the_token_where_there_is_one() {
         let denied = admit(&guard, &Method::POST, &[host, ("authorization", wrong)]);
         assert_eq!(denied, Err(AdminDenial::Token), "{wrong}");
     }
-    let given = ("authorization", "Bearer secret");
-    assert_eq!(admit(&guard, &Method::POST, &[host, given]), Ok(()));
+    for right in ["Bearer secret", "bearer secret", "BEARER  secret", "basic OnNlY3JldA=="] {
+        let given = ("authorization", right);
+        assert_eq!(admit(&guard, &Method::POST, &[host, given]), Ok(()), "{right}");
+    }
 }
 
 #[test]

@@ -83,8 +83,9 @@ struct TlsStats {
     certificates: Vec<CertificateStats>,
 }
 
+/// A certificate, by the file that it came from.
 #[derive(Debug, Serialize, JsonSchema)]
-struct CertificateStats {
+pub struct CertificateStats {
     file: String,
     names: Vec<String>,
     /// The end, in seconds since 1970.
@@ -156,19 +157,22 @@ pub(super) fn listener_stats(listener: &Listener, history: &History) -> Listener
             handshakes: counts.handshakes.load(Relaxed),
             failed: counts.handshakes_failed.load(Relaxed),
             refused: counts.handshakes_refused.load(Relaxed),
-            certificates: server.identities().map(certificate_stats).collect(),
+            certificates: server.identities().map(CertificateStats::of).collect(),
         }),
         traffic: traffic_stats(history.listener_summary(u32::from(listener.id))),
     }
 }
 
-fn certificate_stats(identity: &TlsIdentity) -> CertificateStats {
-    let CertificateNames { dns, ip } = &identity.names;
-    let names = dns.iter().map(|name| name.to_string());
-    CertificateStats {
-        file: identity.file.display().to_string(),
-        names: names.chain(ip.iter().map(ToString::to_string)).collect(),
-        not_after: identity.not_after,
+impl CertificateStats {
+    /// Describes one.
+    pub(in crate::admin) fn of(identity: &TlsIdentity) -> Self {
+        let CertificateNames { dns, ip } = &identity.names;
+        let names = dns.iter().map(|name| name.to_string());
+        Self {
+            file: identity.file.display().to_string(),
+            names: names.chain(ip.iter().map(ToString::to_string)).collect(),
+            not_after: identity.not_after,
+        }
     }
 }
 
