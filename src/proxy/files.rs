@@ -68,6 +68,15 @@ impl<'a> MatchedRoute<'a, '_> {
         }
         let rewritten = self.rewritten_path()?;
         let path = if rewritten.is_empty() { self.target.path() } else { &rewritten };
+        // The folder that the route is for, written without its slash: what a page in it names
+        // would be looked for beside it.
+        let asked = self.target.path();
+        let lacks_slash = path.ends_with(b"/") && !asked.ends_with(b"/");
+        if lacks_slash
+            && files.starts.iter().any(|start| start.divide_path(asked) == Some((asked, b"")))
+        {
+            return Ok(self.to_folder(effects, client, timer).await);
+        }
         let (codings, suffixes) = files.accepted_forms(&head.fields);
         let who = self.identity.client.map(client_network).unwrap_or_default();
         let found = match find_file(files, who, path, suffixes.clone()).await {

@@ -23,12 +23,9 @@ impl MatchedRoute<'_, '_> {
         if !head.fields.iter().any(|field| field_kind(field.name).is_some()) {
             return None;
         }
-        let mut prefix = Vec::new();
-        if let Some(template) = &rewrite.prefix {
-            template.write_filled(&mut prefix, &self.template_values(), |n| self.capture_text(n));
-        }
+        let (stripped, prefix) = self.path_starts();
         let way = TurnedWay {
-            stripped: strip_prefix(rewrite, self.target.path()).0,
+            stripped,
             prefix: &prefix,
             scheme: self.identity.scheme,
             public: self.identity.host.unwrap_or(self.target.sent_host()),
@@ -50,6 +47,33 @@ impl MatchedRoute<'_, '_> {
             }
         }
         Some(turned)
+    }
+
+    /// Returns what the client's path begins with, and what the server's begins with in its stead.
+    /// Both are followed by the same rest; a path that is made in another way cannot be turned
+    /// back, and both are empty.
+    fn path_starts(&self) -> (&[u8], Vec<u8>) {
+        let (rewrite, path) = (&self.route.rewrite, self.target.path());
+        let mut prefix = Vec::new();
+        let template = match &rewrite.path {
+            Some(template) => template.has_rest().then_some(template),
+            None => rewrite.prefix.as_ref(),
+        };
+        let start = match &rewrite.path {
+            Some(_) => rewrite.rests.iter().find_map(|start| start.divide_path(path)),
+            None => Some(strip_prefix(rewrite, path)),
+        };
+        let (Some((start, _)), true) = (start, template.is_some() || rewrite.path.is_none()) else {
+            return (b"", prefix);
+        };
+        if let Some(template) = template {
+            template.write_filled(&mut prefix, &self.template_values(), |n| self.capture_text(n));
+        }
+        // Which is what a template of nothing but the rest makes of none.
+        if prefix == b"/" {
+            prefix.clear();
+        }
+        (start, prefix)
     }
 
     /// Returns what servers are told was taken off the path, on a route that turns answers back.

@@ -69,6 +69,9 @@ pub struct Files {
     pub index: Arc<[Box<str>]>,
     /// The path of the file in the stead of none.
     pub fallback: Option<Box<str>>,
+    /// The beginnings of the route's paths that end with `/*`: one of them alone is a folder
+    /// without its slash.
+    pub starts: Box<[PathStart]>,
     /// Codings and the suffixes of files that have them, the best first.
     pub precompressed: Box<[(&'static str, &'static str)]>,
 }

@@ -91,6 +91,9 @@ fn files_folders_and_types() {
         ("/sub", "/sub/"),
         ("/sub?a=/b", "/sub/?a=/b"),
         ("/static/sub", "/static/sub/"),
+        // The folder of the route itself: what its page names is looked for in it.
+        ("/static", "/static/"),
+        ("/static?a=b", "/static/?a=b"),
         ("/a%20b", "/a%20b/"),
     ] {
         let told = ask(&mut client, "GET", path, "");

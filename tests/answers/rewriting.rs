@@ -126,6 +126,18 @@ fn answers_are_turned_back() {
         upstream = 'app'
         rewrite = { strip_prefix = '/inner', prefix = '/v2', host = 'inner.test', answers = true }
         [[route]]
+        path = ['/t/{tenant}/*', '/tenant/{tenant}/all/*']
+        upstream = 'app'
+        rewrite = { path = '/tenants/{tenant}/*', answers = true }
+        [[route]]
+        path = '/bare/*'
+        upstream = 'app'
+        rewrite = { path = '/*', answers = true }
+        [[route]]
+        path = '/one/*'
+        upstream = 'app'
+        rewrite = { path = '/always', host = 'inner.test', answers = true }
+        [[route]]
         path = '/plain/*'
         upstream = 'app'
         rewrite = { strip_prefix = '/plain' }";
@@ -142,6 +154,14 @@ fn answers_are_turned_back() {
         ("/inner/a", "/v2/login", "/inner/login"),
         ("/inner/a", "http://inner.test/v2/login", "http://a.test:81/inner/login"),
         ("/inner/a", "/elsewhere", "/elsewhere"),
+        ("/t/acme/a", "/tenants/acme/login?x", "/t/acme/login?x"),
+        ("/t/acme/a", "/tenants/acme", "/t/acme"),
+        ("/t/acme/a", "/tenants/other/login", "/tenants/other/login"),
+        ("/tenant/acme/all/a", "/tenants/acme/login", "/tenant/acme/all/login"),
+        ("/t/acme/a", "http://a.test:81/tenants/acme/x", "http://a.test:81/t/acme/x"),
+        ("/bare/a", "/login", "/bare/login"),
+        ("/one/a", "/login", "/login"),
+        ("/one/a", "http://inner.test/login", "http://a.test:81/login"),
         ("/plain/a", "/login", "/login"),
         ("/plain/a", &*by_server, &*by_server),
     ] {
@@ -156,6 +176,8 @@ fn answers_are_turned_back() {
     assert_eq!(told.all("content-location"), ["/app/x"]);
     let cookies = ["a=1; Path=/app; HttpOnly", "b=2; Domain=a.test; Path=/app/x", "c=3"];
     assert_eq!(told.all("set-cookie"), cookies);
+    let want = "Want-Set-Cookie: a=1; Path=/tenants/acme/x\r\n";
+    assert_eq!(ask(&proxy, "/t/acme/a", want).all("set-cookie"), ["a=1; Path=/t/acme/x"]);
     let want = "Want-Set-Cookie: a=1; Domain=.inner.test; path=/v2\r\n";
     assert_eq!(
         ask(&proxy, "/inner/a", want).all("set-cookie"),

@@ -34,7 +34,7 @@ pub(super) fn compile_route(
         )?),
         schema::ActionConfig::Respond(respond) => Action::Respond(self::compile_respond(respond)),
         schema::ActionConfig::Files(files) => {
-            Action::Files(self::compile_files(files, shared.purpose)?)
+            Action::Files(self::compile_files(files, written, shared.purpose)?)
         }
         schema::ActionConfig::Redirect(redirect) => Action::Redirect(Redirect {
             status: redirect.status.value,
@@ -88,7 +88,11 @@ pub(super) fn compile_route(
     })
 }
 
-fn compile_files(written: &schema::FilesConfig, purpose: Purpose) -> Result<Files, Box<Finding>> {
+fn compile_files(
+    written: &schema::FilesConfig,
+    route: &schema::RouteConfig,
+    purpose: Purpose,
+) -> Result<Files, Box<Finding>> {
     let schema::FilesTable { root, index, fallback, precompressed } = &**written;
     if matches!(purpose, Purpose::Run | Purpose::Check { files: true }) {
         served::check_root(&root.value).map_err(|why| {
@@ -105,6 +109,7 @@ fn compile_files(written: &schema::FilesConfig, purpose: Purpose) -> Result<File
         root: root.value.as_path().into(),
         index: index.iter().map(|name| name.value.as_str().into()).collect(),
         fallback: fallback.as_ref().map(|path| path.value.as_str().into()),
+        starts: rewrite::rests_of("/*", route),
         precompressed: forms.collect(),
     })
 }

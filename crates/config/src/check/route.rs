@@ -204,9 +204,11 @@ fn check_rewrite(rewrite: &Rewrite, route: &RouteConfig, findings: &mut Vec<Find
         check_template(path, route, &[], findings);
         check_rest(path, route, findings);
     }
-    let nothing = rewrite.strip_prefix.is_none() && rewrite.prefix.is_none();
+    let rest = rewrite.path.as_ref().is_some_and(|path| path.value.ends_with("/*"));
+    let nothing = rewrite.strip_prefix.is_none() && rewrite.prefix.is_none() && !rest;
     if rewrite.answers && nothing && rewrite.host.is_none() {
-        let message = "`answers` has nothing to turn back without strip_prefix, prefix or host";
+        let message = "`answers` has nothing to turn back without strip_prefix, prefix, host or a \
+                       path that ends with `/*`";
         findings.push(Finding::warning("no_effect", rewrite.place, message));
     }
     if let Some(host) = &rewrite.host

@@ -400,7 +400,8 @@ table! {
         /// The Host header.
         host: Option<Spanned<HeaderText>> = None,
         /// Turns back what servers answer: Location, Content-Location, and Path and Domain of
-        /// cookies. Servers are told what was taken off by X-Forwarded-Prefix.
+        /// cookies, as far as `strip_prefix`, `prefix`, a `path` that ends with `/*` and `host`
+        /// changed what they know of. Servers are told what was taken off by X-Forwarded-Prefix.
         answers: bool = false,
     }
 }
