@@ -2,7 +2,7 @@
 //! fooled.
 
 use crate::{answer, ask, counting, get, proxy, status};
-use support::{Origin, Step};
+use support::{End, Origin, SOON, Step};
 
 #[test]
 fn answers_for_known_clients_are_not_shared() {
@@ -204,5 +204,36 @@ fn k5_a_cookie_is_nobody_elses() {
         let answer = get(&open, "/a");
         assert_eq!((&*answer.text(), answer.header("set-cookie")), ("body", None), "{told}");
         assert!(status(&answer).contains(told), "{}", status(&answer));
+    }
+}
+
+/// Whoever waits for a response that breaks off is shown that one had begun, with or without a
+/// cache between: a connection that is reset without a byte says nothing.
+#[test]
+fn s12_of_a_response_that_breaks_off_what_came_is_sent() {
+    let broken: [(&str, &str); 2] = [
+        ("/length", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"),
+        ("/chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+    ];
+    let origin = Origin::start(move |request| {
+        let path = request.target.trim_start_matches("/open");
+        let (_, answer) = broken.iter().find(|(target, _)| *target == path).unwrap();
+        vec![Step::Send(answer.as_bytes().to_vec()), Step::Close]
+    });
+    let open = "[[route]]\npath = '/open/*'\nupstream = 'app'";
+    let proxy = proxy(&origin, "cache = { ttl = '5m' }", open);
+    for (target, _) in broken {
+        for prefix in ["", "/open"] {
+            let mut client = proxy.client();
+            client.send(format!("GET {prefix}{target} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+            let (bytes, end) = client.end(SOON);
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{prefix}{target}: {text:?} {end:?}");
+            assert!(
+                text.contains("abc") && !text.ends_with("0\r\n\r\n"),
+                "{prefix}{target}: {text}"
+            );
+            assert_eq!(end, End::Reset, "{prefix}{target}");
+        }
     }
 }
