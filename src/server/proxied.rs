@@ -13,7 +13,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::clock;
 use crate::net::Stream;
+use crate::quota::LineQuota;
 use crate::snapshot::Listener;
 
 /// The first bytes of a header of version 2.
@@ -45,28 +47,67 @@ pub(super) async fn read_client(
     let Stream::Tcp(stream) = stream else { return Ok(None) };
     let within = listener.times.headers.unwrap_or(listener.handshake);
     let said = if listener.trusts(ip) {
-        timeout(within, read_header(stream)).await.unwrap_or(Err(ProxyHeaderFault))
+        timeout(within, read_header(stream)).await.unwrap_or(Err(ProxyHeaderFault::TooLate))
     } else {
         // Who says nothing in time is let go as everywhere else, and has sent no header.
         timeout(within, look_at_stranger(stream))
             .await
-            .map_err(|_| ProxyHeaderFault)?
+            .map_err(|_| ProxyHeaderFault::Ended)?
             .map(|()| None)
     };
-    said.inspect_err(|ProxyHeaderFault| {
-        listener.counts.proxy_headers_refused.fetch_add(1, Relaxed);
-        let key = "listen.trusted_proxies";
-        tracing::debug!(listen = %listener.name, %ip, key, "PROXY header missing, wrong or not trusted");
-    })
+    said.inspect_err(|fault| refuse_connection(*fault, ip, listener))
 }
 
-/// The header is not one, too long, or from somebody who may not send one.
-#[derive(Debug)]
-pub(super) struct ProxyHeaderFault;
+/// A reason why a connection cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProxyHeaderFault {
+    /// The connection ended before there was a header, as those of some health checks do; or a
+    /// stranger said nothing.
+    Ended,
+    /// A trusted proxy sent no whole header in time.
+    TooLate,
+    /// A trusted proxy began with something else.
+    Missing,
+    /// The header is not one.
+    Malformed,
+    /// The header is longer than one may be.
+    TooLong,
+    /// Somebody sent one who is not trusted.
+    Untrusted,
+}
+
+impl ProxyHeaderFault {
+    /// The cause for operators; `None` where nothing is wrong.
+    fn cause(self) -> Option<&'static str> {
+        match self {
+            Self::Ended => None,
+            Self::TooLate => Some("a trusted proxy sent no PROXY header in time"),
+            Self::Missing => Some("a trusted proxy sent no PROXY header"),
+            Self::Malformed => Some("malformed PROXY header"),
+            Self::TooLong => Some("the PROXY header is too long"),
+            Self::Untrusted => Some("a PROXY header of somebody who is not trusted"),
+        }
+    }
+}
 
 impl From<io::Error> for ProxyHeaderFault {
     fn from(_: io::Error) -> Self {
-        Self
+        Self::Ended
+    }
+}
+
+/// Counts a connection that cannot be used, and says so in the log.
+fn refuse_connection(fault: ProxyHeaderFault, client: IpAddr, listener: &Listener) {
+    static LINES: LineQuota = LineQuota::ten_a_second();
+    listener.counts.proxy_headers_refused.fetch_add(1, Relaxed);
+    let Some(cause) = fault.cause() else { return };
+    if let Some(left_out) = LINES.take(clock::now()) {
+        let key = match fault {
+            ProxyHeaderFault::Untrusted => "listen.trusted_proxies",
+            ProxyHeaderFault::TooLate => "listen.timeout.headers",
+            _ => "listen.proxy_protocol",
+        };
+        tracing::warn!(listen = %listener.name, %client, cause, key, left_out, "connection refused");
     }
 }
 
@@ -82,7 +123,7 @@ async fn read_header(stream: &mut TcpStream) -> Result<Option<ToldByProxy>, Prox
         let [_, _, high, low] = rest;
         let length = usize::from(u16::from_be_bytes([high, low]));
         if length > V2 {
-            return Err(ProxyHeaderFault);
+            return Err(ProxyHeaderFault::TooLong);
         }
         let begin = header.len();
         header.resize(begin + length, 0);
@@ -95,10 +136,10 @@ async fn read_header(stream: &mut TcpStream) -> Result<Option<ToldByProxy>, Prox
 
 /// Reads what a header says, which is nothing but a header.
 pub(super) fn parse_header(header: &[u8]) -> Result<Option<ToldByProxy>, ProxyHeaderFault> {
-    let (parsed, used) =
-        ProxyHeader::parse(header, ParseConfig::default()).map_err(|_| ProxyHeaderFault)?;
+    let (parsed, used) = ProxyHeader::parse(header, ParseConfig::default())
+        .map_err(|_| ProxyHeaderFault::Malformed)?;
     if used != header.len() {
-        return Err(ProxyHeaderFault);
+        return Err(ProxyHeaderFault::Malformed);
     }
     Ok(parsed.proxied_address().map(|address| ToldByProxy {
         client: address.source,
@@ -111,15 +152,15 @@ pub(super) fn parse_header(header: &[u8]) -> Result<Option<ToldByProxy>, ProxyHe
 /// Reads the rest of a line of version 1.
 async fn read_line(stream: &mut TcpStream, line: &mut Vec<u8>) -> Result<(), ProxyHeaderFault> {
     if !line.starts_with(b"PROXY ") {
-        return Err(ProxyHeaderFault);
+        return Err(ProxyHeaderFault::Missing);
     }
     let mut ahead = [0; V1];
     loop {
-        let room =
-            ahead.get_mut(line.len()..).filter(|room| !room.is_empty()).ok_or(ProxyHeaderFault)?;
+        let room = ahead.get_mut(line.len()..).filter(|room| !room.is_empty());
+        let room = room.ok_or(ProxyHeaderFault::TooLong)?;
         let seen = stream.peek(room).await?;
         if seen == 0 {
-            return Err(ProxyHeaderFault);
+            return Err(ProxyHeaderFault::Ended);
         }
         let end = room.iter().take(seen).position(|byte| *byte == b'\n');
         let part = room.get_mut(..end.map_or(seen, |end| end + 1)).unwrap_or_default();
@@ -137,5 +178,5 @@ async fn look_at_stranger(stream: &TcpStream) -> Result<(), ProxyHeaderFault> {
     let seen = stream.peek(&mut first).await?;
     let first = first.get(..seen).unwrap_or_default();
     let begins = first.starts_with(b"PROXY ") || seen >= 5 && SIGNATURE.starts_with(first);
-    if begins { Err(ProxyHeaderFault) } else { Ok(()) }
+    if begins { Err(ProxyHeaderFault::Untrusted) } else { Ok(()) }
 }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
 
 use crate::{ask, entry};
-use support::{Authority, Configuration, End, Origin, RawClient, SOON, Tidegate};
+use support::{Authority, Configuration, End, Origin, RawClient, SOON, Tidegate, wait_until};
 
 fn proxy(origin: &Origin, trusted: &str, more: &str) -> Tidegate {
     let listen = format!(
@@ -90,6 +90,48 @@ fn what_is_no_header_or_too_long_closes_the_connection_without_an_answer() {
     assert_eq!((said.len(), end), (0, End::Closed));
     assert_eq!(refused(&proxy), bad.len() as u64 + 1);
     assert!(origin.requests().is_empty());
+}
+
+/// A load balancer that says nothing of its clients, or too much, is found in the log.
+#[test]
+fn v8_whoever_is_refused_for_a_header_is_in_the_log_with_the_cause() {
+    let origin = Origin::ok("fine");
+    let trusting = proxy(&origin, "127.0.0.0/8", "");
+    let strict = proxy(&origin, "192.0.2.0/24", "");
+    let long = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200], b"\r\n"].concat();
+    let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 80\r\n";
+    for (proxy, sent, cause, key) in [
+        (&trusting, GET, "a trusted proxy sent no PROXY header", "listen.proxy_protocol"),
+        (&trusting, b"PROXY TCP4 x y 1 2\r\n", "malformed PROXY header", "listen.proxy_protocol"),
+        (&trusting, &*long, "the PROXY header is too long", "listen.proxy_protocol"),
+        (
+            &trusting,
+            b"PROXY TC",
+            "a trusted proxy sent no PROXY header in time",
+            "listen.timeout.headers",
+        ),
+        (
+            &strict,
+            header,
+            "a PROXY header of somebody who is not trusted",
+            "listen.trusted_proxies",
+        ),
+    ] {
+        let mut connection = proxy.client();
+        connection.offer(sent);
+        connection.end(SOON);
+        let said = format!("client=127.0.0.1 cause=\"{cause}\" key=\"{key}\" left_out=0");
+        wait_until(SOON, cause, || {
+            proxy.log().lines().any(|line| line.contains(" WARN ") && line.contains(&said))
+        });
+    }
+    // A check that only connects is no fault.
+    let before = trusting.log().matches(" WARN ").count();
+    let mut check = trusting.client();
+    check.close_write();
+    check.end(SOON);
+    wait_until(SOON, "it is counted", || refused(&trusting) == 5);
+    assert_eq!(trusting.log().matches(" WARN ").count(), before);
 }
 
 #[test]
