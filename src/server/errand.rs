@@ -76,13 +76,14 @@ impl Errand {
         ] {
             head.fields.push(name, value);
         }
-        let mut client = DetachedClient::new(&[], Taster::default());
+        let mut taster = Taster::default();
+        let mut client = DetachedClient::new(&[], &mut taster);
         let mut timer = Timer::default();
         let (peer, listener, head) = (&peer, &*listener, &mut head);
         let request = NewRequest { peer, listener, head, started: clock::now() };
         connection::run_exchange(&local, request, &mut client, &mut timer).await;
         // Whoever asked may have left.
-        let _left = reply.send(client.receiver.0);
+        let _left = reply.send(taster.0);
     }
 }
 

@@ -34,10 +34,10 @@ pub trait Receiver {
 }
 
 /// A client without a connection: it has a body to send, and a receiver for the response.
-#[derive(Debug)]
-pub struct DetachedClient<'a, R> {
-    /// The receiver of the response.
-    pub receiver: R,
+///
+/// One type for all receivers, as the whole walk is compiled once for each type of client.
+pub struct DetachedClient<'a> {
+    receiver: &'a mut dyn Receiver,
     body: &'a [u8],
     trailers: Option<&'a Fields>,
     at: usize,
@@ -46,9 +46,9 @@ pub struct DetachedClient<'a, R> {
     ended: bool,
 }
 
-impl<'a, R: Receiver> DetachedClient<'a, R> {
+impl<'a> DetachedClient<'a> {
     /// A client that sends this body.
-    pub fn new(body: &'a [u8], receiver: R) -> Self {
+    pub fn new(body: &'a [u8], receiver: &'a mut dyn Receiver) -> Self {
         Self { receiver, body, trailers: None, at: 0, taken: 0, begun: false, ended: false }
     }
 
@@ -59,7 +59,7 @@ impl<'a, R: Receiver> DetachedClient<'a, R> {
     }
 }
 
-impl<R> Source for DetachedClient<'_, R> {
+impl Source for DetachedClient<'_> {
     fn poll_fill(&mut self, _: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
         let fill = if self.body_data().is_empty() { Fill::End } else { Fill::Data };
         Poll::Ready(Ok(fill))
@@ -78,7 +78,7 @@ impl<R> Source for DetachedClient<'_, R> {
     }
 }
 
-impl<R: Receiver> Sink for DetachedClient<'_, R> {
+impl Sink for DetachedClient<'_> {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let polled = self.receiver.poll_take(cx, data);
         if let Poll::Ready(Ok(n)) = &polled {
@@ -105,7 +105,7 @@ impl<R: Receiver> Sink for DetachedClient<'_, R> {
     }
 }
 
-impl<R: Receiver> Client for DetachedClient<'_, R> {
+impl Client for DetachedClient<'_> {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.receiver.poll_unwanted(cx)
     }

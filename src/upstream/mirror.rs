@@ -104,8 +104,9 @@ impl Mirror {
         // Copies are few, and what they hold is theirs already.
         let memory = usize::MAX;
         let job = ForwardRequest { worker, memory, request: &request, requester: copy, seen: None };
-        let mut client = DetachedClient::new(&copy.body, DiscardSink::default())
-            .with_trailers(copy.trailers.as_ref());
+        let mut sink = DiscardSink::default();
+        let mut client =
+            DetachedClient::new(&copy.body, &mut sink).with_trailers(copy.trailers.as_ref());
         let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());
         let sent = forward_request(&job, &self.target, &mut client, &mut timer, &mut trail).await;
         matches!(sent, ForwardOutcome::Answered(_, Outcome::Whole))

@@ -246,7 +246,7 @@ impl Fetch {
         let requester = &FetchRequester { fetch: self, conditions: &conditions };
         let (request, memory) = (&request, self.memory);
         let job = ForwardRequest { worker, memory, request, requester, seen: None };
-        let mut client = DetachedClient::new(&[], filling);
+        let mut client = DetachedClient::new(&[], &mut filling);
         let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());
         let sent = forward_request(&job, target, &mut client, &mut timer, &mut trail).await;
         let refusal = match sent {
@@ -259,7 +259,7 @@ impl Fetch {
             }
             ForwardOutcome::Gone => None,
         };
-        client.receiver.end_fetch(refusal);
+        filling.end_fetch(refusal);
     }
 }
 

@@ -168,7 +168,9 @@ impl Way {
         let job = asked.job(&worker, &request);
         let mut trail = AttemptSummary::default();
         let mut progress = asked.progress(&mut trail);
-        let (mut client, mut timer) = (DetachedClient::new(b"", Nobody { gone }), Timer::default());
+        let mut nobody = Nobody { gone };
+        let mut client = DetachedClient::new(b"", &mut nobody);
+        let mut timer = Timer::default();
         let caller = WaitingClient { client: &mut client, timer: &mut timer };
         let chosen = in_turn(&job, self.target(), &mut progress, &mut None, caller).await;
         (chosen, trail.queue)
