@@ -32,7 +32,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
@@ -47,6 +46,7 @@ use crate::config::Spanned;
 use crate::config::schema::process::Admin;
 use crate::config::schema::words::Secret;
 use crate::net::Address;
+use crate::net::fetch::AnyConnection;
 use crate::server::control::ControlCommand;
 use crate::server::listener::{BindError, bind_alone, bind_unix};
 use crate::server::status::Status;
@@ -125,10 +125,10 @@ async fn serve_admin(listener: &AdminListener, calls: Arc<Calls>) {
         let calls = calls.clone();
         let accepted = match listener {
             AdminListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(serve_connection(stream, calls, seats.take_seat()));
+                tokio::spawn(serve_connection(Box::new(stream), calls, seats.take_seat()));
             }),
             AdminListener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(serve_connection(stream, calls, seats.take_seat()));
+                tokio::spawn(serve_connection(Box::new(stream), calls, seats.take_seat()));
             }),
         };
         if let Err(error) = accepted {
@@ -138,10 +138,7 @@ async fn serve_admin(listener: &AdminListener, calls: Arc<Calls>) {
     }
 }
 
-async fn serve_connection<S>(stream: S, calls: Arc<Calls>, seat: Arc<AdminSeat>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+async fn serve_connection(stream: AnyConnection, calls: Arc<Calls>, seat: Arc<AdminSeat>) {
     let at_work = seat.clone();
     let service = ServiceBuilder::new().service(service_fn(move |request: Request<Incoming>| {
         let (calls, seat) = (calls.clone(), at_work.clone());

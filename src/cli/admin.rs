@@ -3,18 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
 use http::{Method, Request, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use tokio::io::{AsyncRead, AsyncWrite};
+use http_body_util::{BodyExt, Limited};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Builder;
 
 use super::config_file;
 use crate::config;
 use crate::config::schema::words::ListenAddress;
-use crate::net::fetch::{self, FetchError};
+use crate::net::fetch::{self, AnyConnection, FetchError, RequestBody};
 
 /// The longest time for a call; a reload looks up names and compiles routes.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -131,12 +129,13 @@ impl AdminAddress {
             match &self.address {
                 AdminSocket::Tcp(at) => {
                     let stream = TcpStream::connect(at).await.map_err(|e| format!("{at}: {e}"))?;
-                    ask_stream(stream, at, self.token.as_deref(), method, path).await
+                    ask_stream(Box::new(stream), at, self.token.as_deref(), method, path).await
                 }
                 AdminSocket::Unix(at) => {
                     let stream = UnixStream::connect(at).await;
                     let stream = stream.map_err(|e| format!("{}: {e}", at.display()))?;
-                    ask_stream(stream, "localhost", self.token.as_deref(), method, path).await
+                    ask_stream(Box::new(stream), "localhost", self.token.as_deref(), method, path)
+                        .await
                 }
             }
         };
@@ -177,22 +176,19 @@ fn from_file(file: &Path) -> Result<AdminAddress, String> {
     Ok(AdminAddress { address, token: admin.token.map(|token| token.value.expose().to_owned()) })
 }
 
-async fn ask_stream<S>(
-    stream: S,
+async fn ask_stream(
+    stream: AnyConnection,
     host: &str,
     token: Option<&str>,
     method: Method,
     path: &str,
-) -> Result<(u16, String), FetchError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Result<(u16, String), FetchError> {
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
     let mut sender = fetch::speak_http1(stream).await?;
-    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let response = sender.send_request(request.body(RequestBody::default())?).await?;
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), ANSWER).collect().await?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))

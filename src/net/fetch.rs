@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -24,6 +26,20 @@ use crate::tls;
 
 /// Whatever kept an answer from coming.
 pub type FetchError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of such a request: empty, or all at once.
+///
+/// hyper is compiled anew for every pair of a type of body and one of connection, so there is one
+/// of each for all requests that the program makes for itself.
+pub type RequestBody = Full<Bytes>;
+
+/// A connection of any kind.
+pub type AnyConnection = Box<dyn Duplex>;
+
+/// What HTTP can be spoken on.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
 /// An `http` or `https` URL.
 #[derive(Debug, Clone)]
@@ -125,15 +141,10 @@ impl Remote {
     ///
     /// # Errors
     /// The server cannot be reached, is not the one it should be, or does not answer in HTTP/1.
-    pub async fn send_request<B>(
+    pub async fn send_request(
         &self,
-        mut request: Request<B>,
-    ) -> Result<Response<Incoming>, FetchError>
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<FetchError>,
-    {
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, FetchError> {
         let mut sender = self.open_connection().await?;
         request.headers_mut().insert(header::HOST, HeaderValue::from_str(self.authority())?);
         if let Some(credentials) = &self.credentials {
@@ -147,20 +158,15 @@ impl Remote {
     ///
     /// # Errors
     /// As for [`Remote::send_request`].
-    pub async fn open_connection<B>(&self) -> Result<SendRequest<B>, FetchError>
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<FetchError>,
-    {
+    pub async fn open_connection(&self) -> Result<SendRequest<RequestBody>, FetchError> {
         let stream = TcpStream::connect((&*self.host, self.port)).await?;
         stream.set_nodelay(true)?;
         match &self.tls {
             Some((config, name)) => {
                 let connector = TlsConnector::from(config.clone());
-                speak_http1(connector.connect(name.clone(), stream).await?).await
+                speak_http1(Box::new(connector.connect(name.clone(), stream).await?)).await
             }
-            None => speak_http1(stream).await,
+            None => speak_http1(Box::new(stream)).await,
         }
     }
 }
@@ -206,13 +212,7 @@ fn percent_decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
 ///
 /// # Errors
 /// The stream ends at once.
-pub async fn speak_http1<B, S>(stream: S) -> Result<SendRequest<B>, FetchError>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<FetchError>,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub async fn speak_http1(stream: AnyConnection) -> Result<SendRequest<RequestBody>, FetchError> {
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     // It ends with the sender or the last answer; what goes wrong on it shows there.
     let _ended = tokio::spawn(connection);

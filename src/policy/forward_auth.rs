@@ -16,14 +16,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
 use self::fields::{is_condition, is_passed_on, shown_fields, told_fields};
 use crate::exchange::identity::Identity;
 use crate::exchange::{FieldPair, forward, loops};
-use crate::net::fetch::{FetchError, Remote};
+use crate::net::fetch::{FetchError, Remote, RequestBody};
 use crate::wire::head::Fields;
 
 /// Idle connections that a worker keeps for all such servers together.
@@ -97,17 +97,17 @@ pub enum JudgeAnswer {
 
 /// Idle connections of a worker.
 #[derive(Debug, Default)]
-pub struct Idle(RefCell<Vec<(u32, SendRequest<Empty<Bytes>>)>>);
+pub struct Idle(RefCell<Vec<(u32, SendRequest<RequestBody>)>>);
 
 impl Idle {
-    fn take_sender(&self, id: u32) -> Option<SendRequest<Empty<Bytes>>> {
+    fn take_sender(&self, id: u32) -> Option<SendRequest<RequestBody>> {
         let mut idle = self.0.borrow_mut();
         idle.retain(|(_, sender)| !sender.is_closed());
         let at = idle.iter().rposition(|(of, sender)| *of == id && sender.is_ready())?;
         Some(idle.swap_remove(at).1)
     }
 
-    fn put_sender(&self, id: u32, sender: SendRequest<Empty<Bytes>>) {
+    fn put_sender(&self, id: u32, sender: SendRequest<RequestBody>) {
         let mut idle = self.0.borrow_mut();
         if idle.len() >= KEEP {
             idle.swap_remove(0);
@@ -176,10 +176,10 @@ impl ForwardAuth {
     fn build_request(
         &self,
         question: JudgeQuestion<'_>,
-    ) -> Result<Request<Empty<Bytes>>, FetchError> {
+    ) -> Result<Request<RequestBody>, FetchError> {
         let JudgeQuestion { method, path, query, host, identity, request_id, mark, fields } =
             question;
-        let mut request = Request::new(Empty::new());
+        let mut request = Request::new(RequestBody::default());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.remote.request_target();
         let headers = request.headers_mut();
@@ -232,7 +232,7 @@ impl ForwardAuth {
     async fn read_answer(
         &self,
         response: Response<Incoming>,
-        sender: SendRequest<Empty<Bytes>>,
+        sender: SendRequest<RequestBody>,
         idle: &Idle,
     ) -> Result<JudgeAnswer, FetchError> {
         let (parts, body) = response.into_parts();

@@ -9,9 +9,8 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use http::{Request, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Limited};
 use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::runtime::Builder;
@@ -19,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::clock::{self, Instant};
 use crate::files;
-use crate::net::fetch::{FetchError, Remote};
+use crate::net::fetch::{FetchError, Remote, RequestBody};
 
 /// The largest key set.
 const LARGEST: usize = 1 << 20;
@@ -280,7 +279,7 @@ async fn read_in_time(remote: &Remote) -> Result<Vec<u8>, String> {
 
 async fn fetch_set(remote: &Remote) -> Result<Vec<u8>, FetchError> {
     let request = Request::builder().header(header::ACCEPT, "application/json");
-    let response = remote.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let response = remote.send_request(request.body(RequestBody::default())?).await?;
     let status = response.status();
     if !status.is_success() {
         return Err(format!("the answer was {status}").into());

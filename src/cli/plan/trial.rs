@@ -11,17 +11,16 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::client::conn::http1::SendRequest;
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::figures::{self, MILLION, SECOND};
 use crate::clock;
-use crate::net::fetch::{FetchError, Remote};
+use crate::net::fetch::{FetchError, Remote, RequestBody};
 
 /// The most requests of a load, whatever the server takes.
 const MOST: u64 = 2_000_000;
@@ -126,8 +125,7 @@ async fn run_load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<Tria
     // Connections first: they are not what is measured.
     let mut open = Vec::new();
     for _ in 0..clients {
-        let connected =
-            tokio::time::timeout(PATIENCE, remote.open_connection::<Empty<Bytes>>()).await;
+        let connected = tokio::time::timeout(PATIENCE, remote.open_connection()).await;
         let sender = connected
             .map_err(|_| "no connection within 5 s".to_owned())
             .and_then(|c| c.map_err(|error| error.to_string()));
@@ -185,10 +183,10 @@ async fn run_load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<Tria
 /// Sends one request and reads its answer.
 async fn send_request(
     remote: &Remote,
-    sender: &mut SendRequest<Empty<Bytes>>,
+    sender: &mut SendRequest<RequestBody>,
 ) -> Result<StatusCode, FetchError> {
     sender.ready().await?;
-    let mut request = Request::new(Empty::new());
+    let mut request = Request::new(RequestBody::default());
     *request.uri_mut() = remote.request_target();
     let host = HeaderValue::from_str(remote.authority())?;
     request.headers_mut().insert(header::HOST, host);

@@ -1,14 +1,15 @@
 //! A service that calls itself `SERVING` by the gRPC health protocol (`grpc.health.v1`) is well.
 //! The path of the check, without its slash, is the name of the service; `/` asks for the server.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 
-use super::{ProbeConnection, ProbeError};
+use super::ProbeError;
+use crate::net::fetch::{AnyConnection, RequestBody};
 use crate::upstream::Check;
 
 /// The longest answer: two bytes of message and a frame are expected.
@@ -28,7 +29,7 @@ struct HealthCheckResponse {
     status: i32,
 }
 
-pub(super) async fn probe_grpc(check: &Check, stream: ProbeConnection) -> Result<(), ProbeError> {
+pub(super) async fn probe_grpc(check: &Check, stream: AnyConnection) -> Result<(), ProbeError> {
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     // It ends when the sender is dropped; what goes wrong on it shows in the answer.
@@ -52,7 +53,7 @@ pub(super) async fn probe_grpc(check: &Check, stream: ProbeConnection) -> Result
     }
 }
 
-fn build_request(check: &Check) -> Result<Request<Full<Bytes>>, http::Error> {
+fn build_request(check: &Check) -> Result<Request<RequestBody>, http::Error> {
     let service = check.path.trim_start_matches('/').to_owned();
     let message = HealthCheckRequest { service }.encode_to_vec();
     let mut framed = BytesMut::with_capacity(message.len() + 5);
@@ -65,7 +66,7 @@ fn build_request(check: &Check) -> Result<Request<Full<Bytes>>, http::Error> {
         .version(Version::HTTP_2)
         .method(Method::POST)
         .uri(format!("http://{host}/grpc.health.v1.Health/Check"))
-        .body(Full::new(framed.freeze()))?;
+        .body(RequestBody::new(framed.freeze()))?;
     let headers = request.headers_mut();
     headers.clone_from(&check.headers);
     headers.remove(header::HOST);

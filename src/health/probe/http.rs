@@ -1,13 +1,13 @@
 //! A server that answers a request as expected is well. Redirects are not followed.
 
-use bytes::Bytes;
 use http::{Request, Response, Version, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::{ProbeConnection, ProbeError};
+use super::ProbeError;
+use crate::net::fetch::{AnyConnection, RequestBody};
 use crate::upstream::Check;
 
 /// Bytes of a body that are looked through.
@@ -15,7 +15,7 @@ const BODY: usize = 64 * 1024;
 
 pub(super) async fn probe_http(
     check: &Check,
-    stream: ProbeConnection,
+    stream: AnyConnection,
     h2: bool,
 ) -> Result<(), ProbeError> {
     if h2 {
@@ -23,7 +23,7 @@ pub(super) async fn probe_http(
     }
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut request =
-        Request::builder().method(&check.method).uri(&check.path).body(Empty::<Bytes>::new())?;
+        Request::builder().method(&check.method).uri(&check.path).body(RequestBody::default())?;
     request.headers_mut().clone_from(&check.headers);
     let answer = async {
         let response = sender.send_request(request).await?;
@@ -42,7 +42,7 @@ pub(super) async fn probe_http(
     }
 }
 
-async fn probe_h2(check: &Check, stream: ProbeConnection) -> Result<(), ProbeError> {
+async fn probe_h2(check: &Check, stream: AnyConnection) -> Result<(), ProbeError> {
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     // It ends when the sender is dropped; what goes wrong on it shows in the answer.
@@ -53,7 +53,7 @@ async fn probe_h2(check: &Check, stream: ProbeConnection) -> Result<(), ProbeErr
         .version(Version::HTTP_2)
         .method(&check.method)
         .uri(format!("{scheme}://{}{}", host.unwrap_or("localhost"), check.path))
-        .body(Empty::<Bytes>::new())?;
+        .body(RequestBody::default())?;
     request.headers_mut().clone_from(&check.headers);
     for name in [header::HOST, header::CONNECTION] {
         request.headers_mut().remove(name);

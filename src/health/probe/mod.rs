@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use ::http::StatusCode;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::schema::health::HealthKind;
+use crate::net::fetch::AnyConnection;
 use crate::net::{Address, Ends};
 use crate::tls::client::{AlpnOffer, TlsTarget};
 use crate::upstream::Check;
@@ -72,19 +73,12 @@ pub async fn probe_server(check: &Check, addresses: &[Address]) -> Result<(), Pr
     }
 }
 
-/// A connection of any kind.
-type ProbeConnection = Box<dyn ProbeStream>;
-
-trait ProbeStream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> ProbeStream for S {}
-
 /// Connects, and says whether HTTP/2 is to be spoken.
 async fn connect_probe(
     check: &Check,
     addresses: &[Address],
     offer: AlpnOffer,
-) -> Result<(ProbeConnection, bool), ProbeError> {
+) -> Result<(AnyConnection, bool), ProbeError> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         let connected = match address {
@@ -122,7 +116,7 @@ async fn shake_hands(
     check: &Check,
     stream: TcpStream,
     offer: AlpnOffer,
-) -> Result<(ProbeConnection, bool), ProbeError> {
+) -> Result<(AnyConnection, bool), ProbeError> {
     let Some(TlsTarget { outgoing, name }) = &check.secured else {
         return Ok((Box::new(stream), offer == AlpnOffer::Http2));
     };

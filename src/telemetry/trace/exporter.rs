@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Span, encode};
 use crate::clock::{self, Instant, Random};
-use crate::net::fetch::{FetchError, Remote};
+use crate::net::fetch::{FetchError, Remote, RequestBody};
 use crate::pace;
 
 /// Requests whose spans may wait.
@@ -217,7 +217,7 @@ pub(crate) async fn post_encoded(
     let request = Request::builder()
         .method(Method::POST)
         .header(header::CONTENT_TYPE, "application/x-protobuf")
-        .body(Full::new(body))?;
+        .body(RequestBody::new(body))?;
     let response = receiver.at_path(path)?.send_request(request).await?;
     let status = response.status();
     // A short answer is read, so that the receiver does not see a reset; a long one is its own
