@@ -2,18 +2,16 @@
 
 use std::time::SystemTime;
 
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
-    ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
-};
 use prost::Message;
 
 use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::snapshot::Snapshot;
 use crate::telemetry::history::{BUCKETS, History, MethodReport};
+use crate::telemetry::otlp::{
+    Data, ExportMetrics, Gauge, Histogram, HistogramPoint, KeyValue, Metric, NumberPoint,
+    ResourceMetrics, ScopeMetrics, Sum, Temporality,
+};
 use crate::telemetry::process::unix_seconds;
 use crate::telemetry::trace::encode::{process_resource, program_scope, text_attribute};
 
@@ -44,45 +42,37 @@ pub(super) fn encode_metrics(
             u64::from(member.endpoint.in_flight()),
         )
     });
-    let cumulative = AggregationTemporality::Cumulative.into();
+    let cumulative = Temporality::Cumulative.into();
     let metrics = vec![
         Metric {
             name: "http.server.request.duration".to_owned(),
             description: "From a request's head to the end of its response.".to_owned(),
             unit: "s".to_owned(),
-            data: Some(metric::Data::Histogram(Histogram {
+            data: Some(Data::Histogram(Histogram {
                 data_points: durations,
                 aggregation_temporality: cumulative,
             })),
-            ..Metric::default()
         },
         Metric {
             name: "tidegate.server.requests".to_owned(),
             description: "Attempts sent to a server.".to_owned(),
             unit: "{request}".to_owned(),
-            data: Some(metric::Data::Sum(Sum {
+            data: Some(Data::Sum(Sum {
                 data_points: attempts.collect(),
                 aggregation_temporality: cumulative,
                 is_monotonic: true,
             })),
-            ..Metric::default()
         },
         Metric {
             name: "tidegate.server.in_flight".to_owned(),
             description: "Requests under way at a server.".to_owned(),
             unit: "{request}".to_owned(),
-            data: Some(metric::Data::Gauge(Gauge { data_points: in_flight.collect() })),
-            ..Metric::default()
+            data: Some(Data::Gauge(Gauge { data_points: in_flight.collect() })),
         },
     ];
-    let scope_metrics =
-        vec![ScopeMetrics { scope: program_scope(), metrics, ..ScopeMetrics::default() }];
-    let resource_metrics = ResourceMetrics {
-        resource: process_resource(instance),
-        scope_metrics,
-        ..ResourceMetrics::default()
-    };
-    ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] }.encode_to_vec()
+    let scope_metrics = vec![ScopeMetrics { scope: program_scope(), metrics }];
+    let resource_metrics = ResourceMetrics { resource: process_resource(instance), scope_metrics };
+    ExportMetrics { resource_metrics: vec![resource_metrics] }.encode_to_vec()
 }
 
 fn server_attributes(endpoint: &Endpoint) -> Vec<KeyValue> {
@@ -99,27 +89,21 @@ struct Times {
 }
 
 impl Times {
-    fn number_point(&self, attributes: Vec<KeyValue>, value: u64) -> NumberDataPoint {
+    fn number_point(&self, attributes: Vec<KeyValue>, value: u64) -> NumberPoint {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
-        NumberDataPoint {
+        NumberPoint {
             attributes,
             start_time_unix_nano: self.start,
             time_unix_nano: self.now,
-            value: Some(number_data_point::Value::AsInt(value)),
-            ..NumberDataPoint::default()
+            as_int: Some(value),
         }
     }
 
-    fn duration_point(
-        &self,
-        route: &str,
-        method: &str,
-        report: &MethodReport,
-    ) -> HistogramDataPoint {
+    fn duration_point(&self, route: &str, method: &str, report: &MethodReport) -> HistogramPoint {
         // Ours are cumulative, OTLP's are not, and the last one has no upper end.
         let upto = report.buckets.iter().copied().chain([report.count]);
         let before = std::iter::once(0).chain(report.buckets.iter().copied());
-        HistogramDataPoint {
+        HistogramPoint {
             attributes: vec![
                 text_attribute("http.request.method", method),
                 text_attribute("tidegate.route", route),
@@ -130,7 +114,6 @@ impl Times {
             sum: Some(report.micros as f64 / 1e6),
             bucket_counts: upto.zip(before).map(|(upto, before)| upto - before).collect(),
             explicit_bounds: BUCKETS.iter().map(|micros| *micros as f64 / 1e6).collect(),
-            ..HistogramDataPoint::default()
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod access;
 pub mod history;
 pub mod ledger;
 pub mod log;
+pub(crate) mod otlp;
 pub mod process;
 pub mod refusals;
 pub mod timeline;

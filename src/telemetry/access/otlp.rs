@@ -7,9 +7,6 @@ use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
 use prost::Message as _;
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
@@ -18,6 +15,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::clock::{self, Random};
 use crate::net::fetch::Remote;
+use crate::telemetry::otlp::{
+    AnyValue, ExportLogs, KeyValue, LogRecord, ResourceLogs, ScopeLogs, Severity, Value,
+};
 use crate::telemetry::trace::{encode, exporter};
 
 /// The longest time that the collector may take for one batch, with all tries: the queue fills
@@ -82,11 +82,10 @@ fn encode_lines(instance: &str, lines: &[u8]) -> Vec<u8> {
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let lines = lines.filter_map(|line| serde_json::from_slice::<Map<String, Json>>(line).ok());
     let log_records = lines.map(log_record).collect();
-    let scope_logs =
-        vec![ScopeLogs { scope: encode::program_scope(), log_records, ..ScopeLogs::default() }];
+    let scope_logs = vec![ScopeLogs { scope: encode::program_scope(), log_records }];
     let resource = encode::process_resource(instance);
-    let resource_logs = ResourceLogs { resource, scope_logs, ..ResourceLogs::default() };
-    ExportLogsServiceRequest { resource_logs: vec![resource_logs] }.encode_to_vec()
+    let resource_logs = ResourceLogs { resource, scope_logs };
+    ExportLogs { resource_logs: vec![resource_logs] }.encode_to_vec()
 }
 
 fn log_record(line: Map<String, Json>) -> LogRecord {
@@ -94,9 +93,9 @@ fn log_record(line: Map<String, Json>) -> LogRecord {
     let status = line.get("status").and_then(Json::as_u64).unwrap_or_default();
     let body = format!("{} {} {status}", text("method"), text("target"));
     let (severity, word) = match (status, text("outcome")) {
-        (500.., _) => (SeverityNumber::Error, "ERROR"),
-        (_, "whole" | "client_gone") => (SeverityNumber::Info, "INFO"),
-        _ => (SeverityNumber::Warn, "WARN"),
+        (500.., _) => (Severity::Error, "ERROR"),
+        (_, "whole" | "client_gone") => (Severity::Info, "INFO"),
+        _ => (Severity::Warn, "WARN"),
     };
     let observed = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     let observed = u64::try_from(observed.as_nanos()).unwrap_or(u64::MAX);
@@ -109,22 +108,21 @@ fn log_record(line: Map<String, Json>) -> LogRecord {
         observed_time_unix_nano: observed,
         severity_number: severity.into(),
         severity_text: word.to_owned(),
-        body: Some(AnyValue { value: Some(any_value::Value::StringValue(body)) }),
+        body: Some(AnyValue { value: Some(Value::Text(body)) }),
         attributes: attributes.filter_map(|(key, value)| log_attribute(key, value)).collect(),
         trace_id,
-        ..LogRecord::default()
     }
 }
 
 fn log_attribute(key: &str, value: &Json) -> Option<KeyValue> {
     let value = match value {
         Json::String(text) if key == "protocol" => {
-            any_value::Value::StringValue(text.trim_start_matches("HTTP/").to_owned())
+            Value::Text(text.trim_start_matches("HTTP/").to_owned())
         }
-        Json::String(text) => any_value::Value::StringValue(text.clone()),
+        Json::String(text) => Value::Text(text.clone()),
         Json::Number(number) => match number.as_i64() {
-            Some(whole) => any_value::Value::IntValue(whole),
-            None => any_value::Value::DoubleValue(number.as_f64()?),
+            Some(whole) => Value::Whole(whole),
+            None => Value::Fraction(number.as_f64()?),
         },
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
     };
@@ -135,7 +133,7 @@ fn log_attribute(key: &str, value: &Json) -> Option<KeyValue> {
         (None, Some(("jwt", claim))) => format!("tidegate.jwt.{claim}"),
         (None, _) => format!("tidegate.{key}"),
     };
-    Some(KeyValue { key, value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() })
+    Some(KeyValue { key, value: Some(AnyValue { value: Some(value) }) })
 }
 
 /// The bytes of a trace's id, none where there is none.
@@ -147,6 +145,8 @@ fn parse_id(hex: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+
     use super::*;
 
     #[test]
