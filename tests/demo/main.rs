@@ -17,6 +17,7 @@ mod deployment;
 mod documents;
 mod floors;
 mod packages;
+mod profiles;
 mod prometheus;
 mod recipes;
 mod scenarios;
