@@ -1,6 +1,7 @@
 //! Calls that concern the whole process: reload, rollback, drain, and what the configuration is.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ const FAREWELL: Duration = Duration::from_millis(100);
 
 /// `POST /drain`: as SIGTERM does.
 pub(super) fn order_drain(status: &Arc<Status>) -> AdminAnswer {
+    // Whoever was told of the drain finds it at `/ready`, whatever they ask next.
+    status.ready.store(false, Ordering::Release);
     let status = status.clone();
     tokio::spawn(async move {
         tokio::time::sleep(FAREWELL).await;

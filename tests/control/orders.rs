@@ -173,6 +173,8 @@ fn c2_a_drain_and_then_a_signal_are_one_drain() {
     client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
     wait_until(SOON, "the server is asked", || origin.requests().len() == 1);
     assert_eq!(changing.post("/drain").status, 202);
+    let ready = RawClient::connect(changing.proxy.admin()).ask("/ready");
+    assert_eq!((ready.status, ready.text().as_str()), (503, "{\"ready\":false}\n"));
     wait_until(SOON, "the drain has begun", || changing.proxy.log().contains("draining"));
     changing.proxy.signal(Signal::TERM);
     wait_until(SOON, "the signal is noticed", || changing.proxy.log().contains("joins the drain"));
