@@ -160,6 +160,8 @@ fn main() {
     );
     for n in 0..BODIES.len() {
         let mut one = Command::new(std::env::current_exe().unwrap());
+        // As the program sets it for itself.
+        one.env("MIMALLOC_PURGE_DELAY", "10");
         let ended = one.args([responses.to_string(), n.to_string()]).status().unwrap();
         assert!(ended.success(), "a scan failed: {ended}");
     }
