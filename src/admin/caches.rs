@@ -126,6 +126,9 @@ struct CachePurges {
     header: u64,
     /// Other instances, by way of Redis.
     instance: u64,
+    /// Purges of everything, because names in the field of `invalidate_header` came faster than
+    /// they could be told apart: more than 4096 under way, or waiting.
+    overrun: u64,
 }
 
 impl CachePurges {
@@ -137,6 +140,7 @@ impl CachePurges {
             method: count(PurgeSource::Method),
             header: count(PurgeSource::Header),
             instance: count(PurgeSource::Instance),
+            overrun: count(PurgeSource::Overrun),
         }
     }
 }

@@ -22,7 +22,7 @@ use self::sweep::PurgeUnderWay;
 use self::ward::Ward;
 use super::object::Object;
 use super::policy::Millis;
-use super::purge::{Purge, RecordedPurge};
+use super::purge::{Purge, PurgeSource, RecordedPurge};
 use super::store::CacheStore;
 use crate::clock;
 
@@ -118,8 +118,8 @@ impl Housekeeping {
             HousekeepingCommand::Invalidate(store, purge) => {
                 if store.takes_purges() {
                     self.begin_purge(store, purge);
-                } else if !self.owed.iter().any(|owed| Arc::ptr_eq(owed, &store)) {
-                    self.owed.push(store);
+                } else {
+                    self.owe_everything(store);
                 }
             }
         }
@@ -152,13 +152,25 @@ impl Housekeeping {
         self.purges.push_back(PurgeUnderWay::new(store, recorded, reply));
     }
 
+    /// Notes that all that a store has is to go, because nobody knows what alone would have to.
+    fn owe_everything(&mut self, store: Arc<CacheStore>) {
+        if !self.owed.iter().any(|owed| Arc::ptr_eq(owed, &store)) {
+            self.owed.push(store);
+        }
+    }
+
     /// Begins the purges of everything that are owed, one at a time for each store.
     fn pay_owed(&mut self) {
+        let stores: Vec<_> = self.wards.iter().filter_map(|ward| ward.store.upgrade()).collect();
+        for store in stores.into_iter().filter(|store| store.takes_lost_names()) {
+            self.owe_everything(store);
+        }
         let purges = &self.purges;
         let under_way =
             |store: &Arc<CacheStore>| purges.iter().any(|of| of.is_of_everything(store));
         let due: Vec<_> = self.owed.extract_if(.., |store| !under_way(store)).collect();
         for store in due {
+            store.counts.purges.count(PurgeSource::Overrun);
             self.begin_purge(store, Purge::everything());
         }
     }

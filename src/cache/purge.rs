@@ -21,16 +21,19 @@ pub enum PurgeSource {
     Header,
     /// Another instance, by way of Redis.
     Instance,
+    /// More names in the field of `invalidate_header` than can be told apart: everything goes.
+    Overrun,
 }
 
 impl PurgeSource {
     /// All of them, with their words in metrics.
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 6] = [
         (Self::Admin, "admin"),
         (Self::Webhook, "webhook"),
         (Self::Method, "method"),
         (Self::Header, "header"),
         (Self::Instance, "instance"),
+        (Self::Overrun, "overrun"),
     ];
 }
 

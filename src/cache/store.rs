@@ -81,6 +81,8 @@ pub struct CacheStore {
     held_against: ArcSwap<Vec<Arc<RecordedPurge>>>,
     /// How many are being carried out.
     purging: AtomicUsize,
+    /// Names of what is no longer valid found no place in the queue to housekeeping.
+    names_lost: AtomicBool,
     /// What lately stored responses say of queries that they answer too, newest first.
     search_rules: ArcSwap<Vec<Arc<SearchRule>>>,
     housekeeping: SyncSender<HousekeepingCommand>,
@@ -124,6 +126,7 @@ impl CacheStore {
             recent_purges: ArcSwap::default(),
             held_against: ArcSwap::default(),
             purging: AtomicUsize::new(0),
+            names_lost: AtomicBool::new(false),
             search_rules: ArcSwap::default(),
             housekeeping,
             called: AtomicBool::new(false),

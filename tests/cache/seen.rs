@@ -62,22 +62,24 @@ fn purges_are_counted_by_who_ordered_them() {
     let proxy = proxy(&origin, "cache = { invalidate_header = \"x-invalidate\" }", "");
     let counted = || {
         let seen = metrics(&proxy);
-        ["admin", "webhook", "method", "header", "instance"].map(|source| {
+        ["admin", "webhook", "method", "header", "instance", "overrun"].map(|source| {
             seen[&format!("tidegate_cache_purges_total{{cache=\"app\",source=\"{source}\"}}")]
         })
     };
     get(&proxy, "/a");
-    assert_eq!(counted(), [0.0; 5]);
+    assert_eq!(counted(), [0.0; 6]);
     ask(&proxy, "POST", "/a", "Content-Length: 0\r\n");
     // Its URL and `/b`; `red` and `/d/*`.
-    assert_eq!(counted(), [0.0, 0.0, 2.0, 2.0, 0.0]);
+    assert_eq!(counted(), [0.0, 0.0, 2.0, 2.0, 0.0, 0.0]);
     let told = call(&proxy, "POST", "/cache/purge", &json!({"all": true}));
     assert_eq!(told.status, 200, "{}", told.text());
     let told = call(&proxy, "POST", "/cache/purge", &json!({"al": true}));
     assert_eq!(told.status, 400);
-    assert_eq!(counted(), [1.0, 0.0, 2.0, 2.0, 0.0]);
+    assert_eq!(counted(), [1.0, 0.0, 2.0, 2.0, 0.0, 0.0]);
     let purges = &proxy.stats()["caches"][0]["purges"];
-    let expected = json!({"admin": 1, "webhook": 0, "method": 2, "header": 2, "instance": 0});
+    let expected = json!({
+        "admin": 1, "webhook": 0, "method": 2, "header": 2, "instance": 0, "overrun": 0
+    });
     assert_eq!(*purges, expected);
     assert_eq!(proxy.stats()["caches"][0].get("events"), None, "there is no webhook");
 }

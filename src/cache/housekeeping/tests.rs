@@ -123,6 +123,31 @@ fn more_purges_than_can_be_told_apart_are_one_of_everything() {
         house.pay_owed();
     }
     assert_eq!((store.entries(), house.owed.len()), (0, 0));
+    assert_eq!(store.counts.purges.get(PurgeSource::Overrun), 2);
+}
+
+#[test]
+fn names_that_find_no_place_in_the_queue_are_a_purge_of_everything() {
+    let (store, commands) = store(u64::MAX / 2, 1_000_000);
+    let mut house = Housekeeping::default();
+    assert!(add(&store, "/kept", 60_000, "kept"));
+    obey_all(&mut house, &commands);
+    let name = |name: &str| store.invalidate_named(std::iter::once(name.as_bytes()), b"a", |_| ());
+    (0..4096).for_each(|n| name(&format!("t{n}")));
+    house.pay_owed();
+    assert_eq!((house.owed.len(), house.purges.len()), (0, 0), "all are in the queue");
+    name("kept");
+    name("/kept");
+    house.pay_owed();
+    assert_eq!((house.owed.len(), house.purges.len()), (0, 1));
+    while !house.purges.is_empty() {
+        house.purge_step();
+    }
+    assert_eq!((store.entries(), has(&store, "/kept")), (0, false));
+    assert_eq!(store.counts.purges.get(PurgeSource::Overrun), 1);
+    assert_eq!(store.counts.purges.get(PurgeSource::Header), 4098);
+    house.pay_owed();
+    assert_eq!((house.owed.len(), house.purges.len()), (0, 0), "it is owed once");
 }
 
 #[test]

@@ -88,11 +88,18 @@ impl CacheStore {
                 Purge { tag: Some(name.into()), ..Purge::default() }
             };
             also(&purge);
-            // A queue that is full has enough to do; the responses run out by themselves.
-            let _full =
-                self.housekeeping.try_send(HousekeepingCommand::Invalidate(self.clone(), purge));
+            let order = HousekeepingCommand::Invalidate(self.clone(), purge);
+            if self.housekeeping.try_send(order).is_err() {
+                self.names_lost.store(true, Ordering::Release);
+            }
             self.counts.purges.count(PurgeSource::Header);
         }
+    }
+
+    /// Returns whether names were lost since this was last asked: what they concern goes with
+    /// everything else.
+    pub(crate) fn takes_lost_names(&self) -> bool {
+        self.names_lost.swap(false, Ordering::AcqRel)
     }
 
     /// Returns whether a purge since its request was sent counts for a response.
