@@ -316,8 +316,12 @@ impl Filling {
         let (writer, body) = body::new_body();
         let own = OwnResponse { head, length, reader: body.new_reader() };
         self.tell_answer(Answer::Own(own, why), Landing::NotShared);
-        let word = matches!(why, Unstorable::RequestNoStore | Unstorable::Authenticated);
-        self.leave_flight(!word);
+        // What could not be stored for the one who asked, or for want of room, can be for the next.
+        let passing = matches!(
+            why,
+            Unstorable::RequestNoStore | Unstorable::Authenticated | Unstorable::NoRoom
+        );
+        self.leave_flight(!passing);
         self.state = FillState::Passing(writer);
     }
 

@@ -417,9 +417,14 @@ impl CacheStore {
     /// Leaves word that a response is for nobody else, so that others ask for themselves at once
     /// instead of waiting for each other.
     pub fn leave_word(&self, key: &StoreKey, variant: u64, flight: &Arc<Flight>) {
-        /// More than so many are not remembered.
-        const MOST: usize = 65_536;
-        if self.flights.len() > MOST {
+        /// More than so many are not remembered, whatever the memory.
+        const MOST: u64 = 65_536;
+        /// Memory that one takes, in bytes: nobody counts it.
+        const SIZE: u64 = 400;
+        /// The share of the cache's memory that they may take: one part in this many.
+        const SHARE: u64 = 64;
+        let most = MOST.min(self.memory() / SHARE / SIZE);
+        if self.flights.len() as u64 > most {
             self.land_flight(key, variant, flight);
         }
     }
