@@ -46,8 +46,11 @@ pub(super) struct CacheStats {
     name: String,
     /// Requests by what became of them.
     requests: CacheRequests,
-    /// Bytes held, those of responses on their way in and out included.
+    /// Bytes that responses take, those on their way in included.
     bytes: u64,
+    /// Bytes of bodies that have left while clients are being sent them: beside `bytes`, up to a
+    /// quarter of `memory_limit` beyond it. Nothing is stored while both are full.
+    held_bytes: u64,
     memory_limit: u64,
     /// Responses stored.
     entries: usize,
@@ -198,6 +201,7 @@ pub(super) fn cache_stats(cache: &RouteCache) -> CacheStats {
             bypass: counts.times_of(CacheResult::Bypass),
         },
         bytes: store.used(),
+        held_bytes: store.held(),
         memory_limit: store.memory(),
         entries: store.entries(),
         entry_limit: store.most_entries(),

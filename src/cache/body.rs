@@ -6,18 +6,21 @@
 //! first link and with it the whole chain; one that is only passed on lets go of it, and its writer
 //! then waits for the slowest reader. Nothing is locked: a link is set once.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::memory::{BodyPiece, StoreMemory};
 use crate::wire::head::Fields;
 
 /// One part of a body and where the next one will be.
 #[derive(Debug)]
 struct BodyLink {
-    data: Bytes,
+    /// The part; the first link of a chain has none.
+    piece: Option<Arc<BodyPiece>>,
     /// Counts the part as held until it is freed.
     _held: Option<HeldBytes>,
     next: OnceLock<NextPart>,
@@ -34,6 +37,10 @@ enum NextPart {
 }
 
 impl BodyLink {
+    fn new(piece: Option<Arc<BodyPiece>>, held: Option<HeldBytes>) -> Arc<Self> {
+        Arc::new(Self { piece, _held: held, next: OnceLock::new() })
+    }
+
     fn next_link(&self) -> Option<&Self> {
         match self.next.get() {
             Some(NextPart::Part(next)) => Some(next),
@@ -80,6 +87,8 @@ struct SharedBody {
     readers: AtomicUsize,
     /// Bytes written so far.
     written: AtomicU64,
+    /// Memory that all of its parts take.
+    size: AtomicU64,
     /// One of [`OPEN`], [`WHOLE`] and [`CUT`]; only the writer sets it, after the last link.
     state: AtomicU8,
     /// Fields behind the body, set before its end.
@@ -102,14 +111,6 @@ pub struct BodyWriter {
     wish: Weak<ChainWish>,
 }
 
-/// A body in one piece.
-#[derive(Debug)]
-struct WholeBody {
-    data: Bytes,
-    /// Fields behind it, which few bodies have.
-    trailers: Option<Box<Fields>>,
-}
-
 /// A body from its first byte on: what is stored of it, or is on its way into the store.
 #[derive(Debug, Clone)]
 pub struct CachedBody(BodyForm);
@@ -119,7 +120,7 @@ enum BodyForm {
     /// A writer ends it, or has ended it.
     Chain { wish: Arc<ChainWish>, first: Arc<BodyLink> },
     /// No writer ever had to do with it: it needs a fifth of the memory.
-    Whole(Arc<WholeBody>),
+    Whole(Arc<BodyPiece>),
 }
 
 /// Whoever has a body that is still coming may begin to read it at any time: until then it is
@@ -139,7 +140,7 @@ impl Drop for ChainWish {
 #[must_use]
 pub fn new_body() -> (BodyWriter, CachedBody) {
     let shared = Arc::new(SharedBody::default());
-    let first = Arc::new(BodyLink { data: Bytes::new(), _held: None, next: OnceLock::new() });
+    let first = BodyLink::new(None, None);
     let wish = Arc::new(ChainWish { shared: shared.clone() });
     let writer = BodyWriter { shared, last: first.clone(), wish: Arc::downgrade(&wish) };
     (writer, CachedBody(BodyForm::Chain { wish, first }))
@@ -148,14 +149,42 @@ pub fn new_body() -> (BodyWriter, CachedBody) {
 impl BodyWriter {
     /// Appends a part; an empty one is nothing.
     pub fn push_part(&mut self, data: Bytes) {
-        if data.is_empty() {
-            return;
+        if !data.is_empty() {
+            self.push_piece(Arc::new(self.new_piece(data)));
         }
-        let bytes = data.len();
+    }
+
+    /// Appends a part if a cache has room for it, of whose `most` bytes it takes what it needs: the
+    /// one response whose body this is owns it. Returns whether there was room; it is appended as
+    /// one that nobody counts otherwise.
+    pub fn push_counted(&mut self, data: Bytes, memory: &Arc<StoreMemory>, most: u64) -> bool {
+        if data.is_empty() {
+            return true;
+        }
+        let piece = self.new_piece(data);
+        let counted = memory.take_bytes(piece.size(), most);
+        if counted {
+            piece.add_owner();
+            piece.set_counted(memory);
+        }
+        self.push_piece(Arc::new(piece));
+        counted
+    }
+
+    fn new_piece(&self, data: Bytes) -> BodyPiece {
+        match self.last.piece {
+            None => BodyPiece::new(data, None),
+            Some(_) => BodyPiece::new_part(data),
+        }
+    }
+
+    fn push_piece(&mut self, piece: Arc<BodyPiece>) {
+        let bytes = piece.data().len();
         self.shared.held.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.size.fetch_add(piece.size(), Ordering::AcqRel);
         self.shared.written.fetch_add(bytes as u64, Ordering::Release);
         let held = HeldBytes { bytes, shared: self.shared.clone() };
-        let link = Arc::new(BodyLink { data, _held: Some(held), next: OnceLock::new() });
+        let link = BodyLink::new(Some(piece), Some(held));
         let _set_once = self.last.next.set(NextPart::Part(link.clone()));
         self.last = link;
         self.shared.grown.notify_waiters();
@@ -215,8 +244,7 @@ impl CachedBody {
     /// A body that is whole already, and what follows it.
     #[must_use]
     pub fn whole_with(data: Bytes, trailers: Option<&Fields>) -> Self {
-        let trailers = trailers.map(|trailers| Box::new(trailers.clone()));
-        Self(BodyForm::Whole(Arc::new(WholeBody { data, trailers })))
+        Self(BodyForm::Whole(Arc::new(BodyPiece::new(data, trailers))))
     }
 
     /// Reads it from its first byte.
@@ -229,7 +257,7 @@ impl CachedBody {
                 ReaderForm::Chain(ChainReader { shared, at: first.clone() })
             }
             BodyForm::Whole(body) => {
-                ReaderForm::Whole { body: body.clone(), is_done: body.data.is_empty() }
+                ReaderForm::Whole { body: body.clone(), is_done: body.data().is_empty() }
             }
         })
     }
@@ -248,17 +276,44 @@ impl CachedBody {
         if !self.is_whole() {
             return None;
         }
-        let parts = || std::iter::successors(first.next_link(), |link| link.next_link());
-        let data = match first.next_link() {
-            Some(only) if is_exact && only.next_link().is_none() => only.data.clone(),
-            _ => {
-                let length = parts().map(|link| link.data.len()).sum();
-                let mut data = Vec::with_capacity(length);
-                parts().for_each(|link| data.extend_from_slice(&link.data));
-                Bytes::from(data)
-            }
+        if let Some(only) = first.next_link()
+            && is_exact
+            && only.next_link().is_none()
+            && self.trailers().is_none()
+        {
+            return only.piece.clone().map(|piece| Self(BodyForm::Whole(piece)));
+        }
+        let mut data = Vec::with_capacity(self.pieces().map(|piece| piece.data().len()).sum());
+        self.pieces().for_each(|piece| data.extend_from_slice(piece.data()));
+        Some(Self::whole_with(Bytes::from(data), self.trailers()))
+    }
+
+    /// What has come of it so far.
+    fn pieces(&self) -> impl Iterator<Item = &Arc<BodyPiece>> {
+        let (first, whole) = match &self.0 {
+            BodyForm::Chain { first, .. } => (first.next_link(), None),
+            BodyForm::Whole(body) => (None, Some(body)),
         };
-        Some(Self::whole_with(data, self.trailers()))
+        let links = std::iter::successors(first, |link| link.next_link());
+        links.filter_map(|link| link.piece.as_ref()).chain(whole)
+    }
+
+    /// Memory that what has come of it takes, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match &self.0 {
+            BodyForm::Chain { wish, .. } => wish.shared.size.load(Ordering::Acquire),
+            BodyForm::Whole(body) => body.size(),
+        }
+    }
+
+    /// The part of [`CachedBody::size`] that no cache counts so far.
+    #[must_use]
+    pub fn uncounted_size(&self) -> u64 {
+        match &self.0 {
+            BodyForm::Whole(body) if !body.is_counted() => body.size(),
+            BodyForm::Chain { .. } | BodyForm::Whole(_) => 0,
+        }
     }
 
     /// Bytes received so far.
@@ -266,7 +321,7 @@ impl CachedBody {
     pub fn written(&self) -> u64 {
         match &self.0 {
             BodyForm::Chain { wish, .. } => wish.shared.written.load(Ordering::Acquire),
-            BodyForm::Whole(body) => body.data.len() as u64,
+            BodyForm::Whole(body) => body.data().len() as u64,
         }
     }
 
@@ -275,7 +330,7 @@ impl CachedBody {
     pub fn trailers(&self) -> Option<&Fields> {
         match &self.0 {
             BodyForm::Chain { wish, .. } => wish.shared.trailers.get(),
-            BodyForm::Whole(body) => body.trailers.as_deref(),
+            BodyForm::Whole(body) => body.trailers(),
         }
     }
 
@@ -286,6 +341,46 @@ impl CachedBody {
             BodyForm::Chain { wish, .. } => wish.shared.state.load(Ordering::Acquire) == WHOLE,
             BodyForm::Whole(_) => true,
         }
+    }
+}
+
+/// The body of a response that a cache has, or is about to have: while there is one, the response
+/// answers for its bytes.
+#[derive(Debug)]
+pub struct OwnedBody(CachedBody);
+
+impl OwnedBody {
+    /// A body as that of a response.
+    #[must_use]
+    pub fn new(body: CachedBody) -> Self {
+        body.pieces().for_each(|piece| piece.add_owner());
+        Self(body)
+    }
+
+    /// Notes that its [`CachedBody::uncounted_size`] was taken of a memory.
+    pub fn set_counted(&self, memory: &Arc<StoreMemory>) {
+        if let BodyForm::Whole(piece) = &self.0.0
+            && !piece.is_counted()
+        {
+            piece.set_counted(memory);
+        }
+    }
+}
+
+impl Deref for OwnedBody {
+    type Target = CachedBody;
+
+    fn deref(&self) -> &CachedBody {
+        &self.0
+    }
+}
+
+impl Drop for OwnedBody {
+    fn drop(&mut self) {
+        // Parts that come now are counted by nobody: only who stores them has them counted, and
+        // has the response too.
+        let counted = self.0.pieces().filter(|piece| piece.is_counted());
+        counted.for_each(|piece| piece.remove_owner());
     }
 }
 
@@ -309,7 +404,7 @@ pub struct CachedBodyReader(ReaderForm);
 #[derive(Debug)]
 enum ReaderForm {
     Chain(ChainReader),
-    Whole { body: Arc<WholeBody>, is_done: bool },
+    Whole { body: Arc<BodyPiece>, is_done: bool },
 }
 
 /// One reader's place in a chain of parts.
@@ -327,7 +422,7 @@ impl CachedBodyReader {
             ReaderForm::Whole { is_done: true, .. } => BodyPart::End,
             ReaderForm::Whole { body, is_done } => {
                 *is_done = true;
-                BodyPart::Data(body.data.clone())
+                BodyPart::Data(body.data().clone())
             }
         }
     }
@@ -337,7 +432,7 @@ impl CachedBodyReader {
     pub fn trailers(&self) -> Option<&Fields> {
         match &self.0 {
             ReaderForm::Chain(reader) => reader.shared.trailers.get(),
-            ReaderForm::Whole { body, .. } => body.trailers.as_deref(),
+            ReaderForm::Whole { body, .. } => body.trailers(),
         }
     }
 
@@ -371,7 +466,8 @@ impl ChainReader {
             Some(NextPart::Part(next)) => {
                 let next = next.clone();
                 self.at = next;
-                BodyPart::Data(self.at.data.clone())
+                let data = self.at.piece.as_ref().map(|piece| piece.data().clone());
+                BodyPart::Data(data.unwrap_or_default())
             }
         }
     }

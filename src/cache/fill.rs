@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::body::{self, BodyWriter, CachedBody, CachedBodyReader};
 use super::flight::{Flight, Landing};
 use super::key::{self, StoreKey};
-use super::object::{self, Object, ObjectParts, Reservation};
+use super::memory::{Reservation, allocated};
+use super::object::{self, Object, ObjectParts};
 use super::policy::{self, CacheQuery, CacheSettings, Millis, Received, Unstorable, Usability};
 use super::store::CacheStore;
 use super::stored::StoredResponse;
@@ -256,7 +257,7 @@ impl Filling {
         let object = match policy::judge_response(received, asked, settings) {
             Ok(timing) => {
                 let (asked, variant) = (self.order.exact.clone(), stale.variant);
-                let (body, length) = (stale.body.clone(), stale.length);
+                let (body, length) = (CachedBody::clone(&stale.body), stale.length);
                 let asked_at = self.order.asked_at;
                 let parts = ObjectParts { asked, variant, head, timing, body, length, asked_at };
                 self.reserve_object(parts).ok()
@@ -281,13 +282,12 @@ impl Filling {
     /// The response, where there is no memory for it, or it is larger than what one entry may have.
     fn reserve_object(&self, parts: ObjectParts) -> Result<Arc<Object>, Box<Object>> {
         let store = &self.order.store;
-        let object = Object::new(parts, Reservation::new(store.used_counter()));
-        let size = object.size();
-        if size > store.largest() || !store.reserve_bytes(size) {
+        let object = Object::new(parts, Reservation::new(store.memory_used().clone()));
+        if object.size() > store.largest() || !store.reserve_bytes(object.uncounted_size()) {
             store.count_no_room();
             return Err(Box::new(object));
         }
-        object.reservation.add_bytes(size);
+        object.set_counted();
         Ok(Arc::new(object))
     }
 
@@ -300,12 +300,11 @@ impl Filling {
         // A part of a body whose length nobody knew may have grown to more memory than it needs.
         let Some(body) = object.body.put_together(object.length.is_some()) else { return object };
         let store = &self.order.store;
-        let one = object.with_body(body, Reservation::new(store.used_counter()));
-        let size = one.size();
-        if !store.reserve_bytes(size) {
+        let one = object.with_body(body, Reservation::new(store.memory_used().clone()));
+        if !store.reserve_bytes(one.uncounted_size()) {
             return object;
         }
-        one.reservation.add_bytes(size);
+        one.set_counted();
         let one = Arc::new(one);
         object.set_successor(&one);
         one
@@ -330,14 +329,13 @@ impl Filling {
         match &mut self.state {
             FillState::Passing(writer) => writer.push_part(part),
             FillState::Storing(object, writer) => {
-                let bytes = object::allocated(part.len() as u64);
-                let fits = object.size().saturating_add(bytes) <= self.order.store.largest();
-                let kept = fits && self.order.store.reserve_bytes(bytes);
-                if kept {
-                    object.reservation.add_bytes(bytes);
-                }
-                writer.push_part(part);
-                if !kept {
+                let store = &self.order.store;
+                let all = object.size().saturating_add(allocated(part.len() as u64));
+                if all > store.largest() {
+                    writer.push_part(part);
+                    self.stop_storing();
+                } else if !store.push_counted(writer, part) {
+                    store.count_no_room();
                     self.stop_storing();
                 }
             }
@@ -459,8 +457,7 @@ impl Receiver for Filling {
         match std::mem::replace(&mut self.state, FillState::Ended) {
             FillState::Storing(object, writer) => {
                 let store = &self.order.store;
-                let bytes =
-                    trailers.map_or(0, |trailers| object::allocated(trailers.capacity() as u64));
+                let bytes = trailers.map_or(0, |trailers| allocated(trailers.capacity() as u64));
                 let kept = bytes == 0 || store.reserve_bytes(bytes);
                 if kept {
                     object.reservation.add_bytes(bytes);

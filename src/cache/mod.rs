@@ -1,7 +1,8 @@
 //! A shared cache for responses (RFC 9111).
 //!
 //! Pure rules: [`directives`], [`policy`], [`key`], [`search`], [`order`], [`status`]. What is
-//! kept: [`object`] and its [`body`], found in a [`store`], kept within bounds by [`housekeeping`].
+//! kept: [`object`] and its [`body`], found in a [`store`], counted in [`memory`], kept within
+//! bounds by [`housekeeping`].
 //! One fetch for many: [`flight`] and [`fill`]. Behind memory: [`tier`], in the form of [`stored`],
 //! with the purges of [`history`]. The walk that ties them together is `proxy::cached`.
 
@@ -13,6 +14,7 @@ pub mod flight;
 pub mod history;
 pub mod housekeeping;
 pub mod key;
+pub mod memory;
 #[cfg(test)]
 mod model;
 pub mod object;

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use super::body::CachedBody;
+use super::body::{CachedBody, OwnedBody};
 use super::directives::ResponseDirectives;
 use super::history;
 use super::key::StoreKey;
+use super::memory::{Reservation, allocated};
 use super::policy::{self, Millis, Timing};
 use super::search::SearchRule;
 use crate::wire::head::Fields;
@@ -15,19 +16,11 @@ use crate::wire::{Known, ResponseHead};
 /// Memory of an entry beside its key, head and body, in bytes: the object, its places in the table,
 /// in the order of eviction and in the list of expiries, as the resident memory of a process grows
 /// with each of many small ones.
-pub const OVERHEAD: u64 = 1088;
+pub const OVERHEAD: u64 = 1104;
 
 /// Memory that a body takes beside its bytes while it is a chain for those who read what is still
 /// coming, in bytes.
 const CHAIN_OVERHEAD: u64 = 480;
-
-/// Returns how much memory so many bytes take, in bytes: the allocator has four sizes from one
-/// power of two to the next (mimalloc, `mi_bin`; jemalloc has the same).
-#[must_use]
-pub fn allocated(bytes: u64) -> u64 {
-    let power = 1 << bytes.saturating_sub(1).max(1).ilog2();
-    bytes.checked_next_multiple_of(16.max(power / 4)).unwrap_or(bytes)
-}
 
 /// The highest count of uses that is remembered.
 const MOST_USES: u8 = 3;
@@ -59,7 +52,7 @@ pub struct Object {
     /// Fields that wait for a server's word before they are sent again.
     withheld: Option<Box<ResponseDirectives>>,
     /// The body.
-    pub body: CachedBody,
+    pub body: OwnedBody,
     /// What it says of queries that it answers too; its key has the canonical form of them.
     pub search: Option<Arc<SearchRule>>,
     /// The names of the tags it may be purged by.
@@ -75,7 +68,7 @@ pub struct Object {
     /// The response that was stored in its place while clients were sent it: their uses count
     /// there.
     successor: OnceLock<Weak<Self>>,
-    /// The memory it takes of its store.
+    /// What it takes of its store's memory beside its body.
     pub reservation: Reservation,
 }
 
@@ -96,32 +89,6 @@ pub struct ObjectParts {
     pub length: Option<u64>,
     /// When the request for it was sent.
     pub asked_at: Millis,
-}
-
-/// Bytes of a store's memory, given back when dropped.
-#[derive(Debug, Default)]
-pub struct Reservation {
-    used: Arc<AtomicU64>,
-    bytes: AtomicU64,
-}
-
-impl Reservation {
-    /// Nothing yet of the memory that this counts.
-    #[must_use]
-    pub fn new(used: Arc<AtomicU64>) -> Self {
-        Self { used, bytes: AtomicU64::new(0) }
-    }
-
-    /// Notes what was taken.
-    pub fn add_bytes(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes.load(Ordering::Acquire), Ordering::AcqRel);
-    }
 }
 
 impl Object {
@@ -148,7 +115,7 @@ impl Object {
             length,
             timing,
             withheld: withholds.then(|| Box::new(said)),
-            body,
+            body: OwnedBody::new(body),
             asked_at,
             uses: AtomicU8::new(0),
             hits: AtomicU64::new(0),
@@ -170,7 +137,7 @@ impl Object {
             length: self.length,
             timing: self.timing,
             withheld: self.withheld.clone(),
-            body,
+            body: OwnedBody::new(body),
             search: self.search.clone(),
             tags: self.tags.clone(),
             asked_at: self.asked_at,
@@ -200,8 +167,19 @@ impl Object {
     /// Returns what it takes of the store's memory, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        let trailers = self.body.trailers().map_or(0, Fields::capacity);
-        self.head_size() + allocated(self.body.written()) + allocated(trailers as u64)
+        self.head_size() + self.body.size()
+    }
+
+    /// The part of [`Object::size`] that is not counted so far.
+    #[must_use]
+    pub fn uncounted_size(&self) -> u64 {
+        self.head_size() + self.body.uncounted_size()
+    }
+
+    /// Notes that [`Object::uncounted_size`] was taken of its store's memory.
+    pub fn set_counted(&self) {
+        self.reservation.add_bytes(self.head_size());
+        self.body.set_counted(self.reservation.memory());
     }
 
     /// The length of its body in bytes: as announced, or as received once it is whole.

@@ -10,12 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use papaya::HashMap;
 use seize::Collector;
 
+use super::body::BodyWriter;
 use super::flight::Flight;
 use super::housekeeping::HousekeepingCommand;
 use super::key::{self, KeyRef, StoreKey};
+use super::memory::StoreMemory;
 use super::object::Object;
 use super::policy::Millis;
 use super::purge::{PurgeCounts, RecordedPurge};
@@ -69,9 +72,8 @@ pub struct CacheStore {
     invalidated: HashMap<u128, Millis>,
     /// The same for all keys, when there were too many.
     all_invalidated_at: AtomicU64,
-    /// Bytes held by responses in the table, by those on their way into it, and by those that
-    /// were evicted while a client was still being sent them.
-    used: Arc<AtomicU64>,
+    /// The bytes taken.
+    used: Arc<StoreMemory>,
     entries: AtomicUsize,
     memory: AtomicU64,
     most_entries: AtomicUsize,
@@ -308,22 +310,30 @@ impl CacheStore {
     /// Takes memory for a response on its way in. `false` when there is none to take.
     #[must_use]
     pub fn reserve_bytes(self: &Arc<Self>, bytes: u64) -> bool {
-        let used = self.used.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
-        let memory = self.memory.load(Ordering::Relaxed);
-        if used > memory - memory / HEADROOM_SHARE {
-            self.call_housekeeping();
-        }
-        if used > memory {
-            self.used.fetch_sub(bytes, Ordering::AcqRel);
-            return false;
-        }
-        true
+        let taken = self.used.take_bytes(bytes, self.memory());
+        self.call_if_full();
+        taken
     }
 
-    /// The counter that holds what [`CacheStore::reserve_bytes`] took, for whoever gives it back.
+    /// Appends a part to the body of a response on its way in. Returns whether there was memory for
+    /// it; it is appended, and not counted, otherwise.
     #[must_use]
-    pub(super) fn used_counter(&self) -> Arc<AtomicU64> {
-        self.used.clone()
+    pub(super) fn push_counted(self: &Arc<Self>, writer: &mut BodyWriter, part: Bytes) -> bool {
+        let taken = writer.push_counted(part, &self.used, self.memory());
+        self.call_if_full();
+        taken
+    }
+
+    /// The memory that [`CacheStore::reserve_bytes`] takes of, for whoever gives it back.
+    #[must_use]
+    pub(super) fn memory_used(&self) -> &Arc<StoreMemory> {
+        &self.used
+    }
+
+    fn call_if_full(self: &Arc<Self>) {
+        if self.excess_bytes() > 0 {
+            self.call_housekeeping();
+        }
     }
 
     fn call_housekeeping(self: &Arc<Self>) {
@@ -340,17 +350,28 @@ impl CacheStore {
     /// Returns how many bytes have to go, and how many entries.
     pub(super) fn excess(&self) -> (u64, usize) {
         self.called.store(false, Ordering::Release);
-        let memory = self.memory.load(Ordering::Relaxed);
-        let used = self.used.load(Ordering::Acquire);
         let entries = self.entries.load(Ordering::Acquire);
         let most = self.most_entries.load(Ordering::Relaxed);
-        (used.saturating_sub(memory - memory / HEADROOM_SHARE), entries.saturating_sub(most))
+        (self.excess_bytes(), entries.saturating_sub(most))
     }
 
-    /// Bytes held.
+    /// The bytes that responses take beyond what leaves room for those on their way in. What is
+    /// held by clients alone is no reason to evict anything, because that would not free it.
+    fn excess_bytes(&self) -> u64 {
+        let memory = self.memory();
+        self.used().saturating_sub(memory - memory / HEADROOM_SHARE)
+    }
+
+    /// Bytes that responses take: those in the table, and those on their way into it.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Acquire)
+        self.used.stored()
+    }
+
+    /// Bytes of bodies that have left while clients are being sent them.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.used.held()
     }
 
     /// Responses stored.

@@ -12,6 +12,7 @@ mod queries;
 mod safety;
 mod seen;
 mod serving;
+mod slow;
 mod stampede;
 mod tier;
 mod tier_forms;

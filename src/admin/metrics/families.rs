@@ -132,6 +132,11 @@ pub(super) const CACHE: &[MetricFamily<RouteCache>] = &[
     gauge_family("tidegate_cache_bytes", "Memory that stored responses take.", |c| {
         Some(c.store.used() as f64)
     }),
+    gauge_family(
+        "tidegate_cache_held_bytes",
+        "Memory of bodies that have left while clients are being sent them.",
+        |c| Some(c.store.held() as f64),
+    ),
     gauge_family("tidegate_cache_memory_limit_bytes", "How much they may take.", |c| {
         Some(c.store.memory() as f64)
     }),

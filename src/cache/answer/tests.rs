@@ -3,7 +3,8 @@ use std::sync::Arc;
 use super::*;
 use crate::cache::body::{self, CachedBody};
 use crate::cache::key::StoreKey;
-use crate::cache::object::{ObjectParts, Reservation};
+use crate::cache::memory::Reservation;
+use crate::cache::object::ObjectParts;
 use crate::cache::policy::Timing;
 use crate::wire::ResponseHead;
 

@@ -131,3 +131,77 @@ fn a_long_body_is_freed_without_a_deep_stack() {
     writer.finish_body(None);
     drop(body);
 }
+
+/// A body of three parts of 1000 bytes, with 400 000 bytes of memory for it.
+fn counted_chain(memory: &Arc<StoreMemory>) -> (BodyWriter, OwnedBody) {
+    let (mut writer, body) = new_body();
+    let body = OwnedBody::new(body);
+    for _ in 0..3 {
+        assert!(writer.push_counted(Bytes::from(vec![b'x'; 1000]), memory, 400_000));
+    }
+    (writer, body)
+}
+
+#[test]
+fn parts_of_a_body_that_left_are_held_until_the_slowest_reader_has_them() {
+    let memory = Arc::new(StoreMemory::default());
+    let told = || (memory.stored(), memory.held());
+    let (writer, body) = counted_chain(&memory);
+    let (part, further) = (1024, 1024 + 192);
+    assert_eq!((told(), body.size()), ((part + 2 * further, 0), part + 2 * further));
+    let (mut fast, mut slow) = (body.new_reader(), body.new_reader());
+    writer.finish_body(None);
+    let other = OwnedBody::new(CachedBody::clone(&body));
+    drop(body);
+    assert_eq!(told(), (part + 2 * further, 0), "another response has the same body");
+    drop(other);
+    assert_eq!(told(), (0, part + 2 * further));
+    (0..2).for_each(|_| assert!(matches!(fast.take_part(), BodyPart::Data(_))));
+    assert_eq!(told(), (0, part + 2 * further), "the slow one wants them");
+    (0..2).for_each(|_| assert!(matches!(slow.take_part(), BodyPart::Data(_))));
+    assert_eq!(told(), (0, 2 * further));
+    drop(fast);
+    assert!(matches!(slow.take_part(), BodyPart::Data(_)));
+    assert_eq!(told(), (0, further));
+    drop(slow);
+    assert_eq!(told(), (0, 0));
+}
+
+#[test]
+fn parts_that_find_no_room_are_counted_by_nobody() {
+    let memory = Arc::new(StoreMemory::default());
+    let (mut writer, body) = new_body();
+    let body = OwnedBody::new(body);
+    assert!(writer.push_counted(Bytes::from(vec![b'x'; 1000]), &memory, 2000));
+    assert!(!writer.push_counted(Bytes::from(vec![b'x'; 1000]), &memory, 2000));
+    let reader = body.new_reader();
+    assert_eq!((memory.stored(), memory.held()), (1024, 0));
+    drop(body);
+    assert_eq!((memory.stored(), memory.held()), (0, 1024));
+    drop((reader, writer));
+    assert_eq!((memory.stored(), memory.held()), (0, 0));
+}
+
+#[test]
+fn a_body_in_one_part_is_counted_once_however_many_share_it() {
+    let memory = Arc::new(StoreMemory::default());
+    let told = || (memory.stored(), memory.held());
+    let (mut writer, chain) = new_body();
+    let chain = OwnedBody::new(chain);
+    assert!(writer.push_counted(Bytes::from(vec![b'x'; 1000]), &memory, 400_000));
+    writer.finish_body(None);
+    let reader = chain.new_reader();
+    let one = OwnedBody::new(chain.put_together(true).unwrap());
+    assert_eq!((one.uncounted_size(), one.size()), (0, 1024));
+    drop((chain, reader));
+    assert_eq!(told(), (1024, 0));
+    // The same once more, as after a 304.
+    let copy = OwnedBody::new(one.put_together(true).unwrap());
+    drop(one);
+    assert_eq!(told(), (1024, 0));
+    let reader = copy.new_reader();
+    drop(copy);
+    assert_eq!(told(), (0, 1024));
+    drop(reader);
+    assert_eq!(told(), (0, 0));
+}

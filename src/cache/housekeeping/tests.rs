@@ -4,7 +4,8 @@ use super::*;
 use crate::cache::body::CachedBody;
 use crate::cache::flight::{Flight, Landing};
 use crate::cache::key::StoreKey;
-use crate::cache::object::{ObjectParts, Reservation};
+use crate::cache::memory::Reservation;
+use crate::cache::object::ObjectParts;
 use crate::cache::policy::Timing;
 use crate::cache::purge::PurgeSource;
 use crate::wire::ResponseHead;
@@ -21,7 +22,7 @@ fn add(store: &Arc<CacheStore>, path: &str, lifetime: u64, tag: &str) -> bool {
     head.set(200, b"");
     head.fields.push(b"cache-tag", tag.as_bytes());
     let body = CachedBody::whole(bytes::Bytes::from(vec![0; 1000]));
-    let reservation = Reservation::new(store.used_counter());
+    let reservation = Reservation::new(store.memory_used().clone());
     let parts = ObjectParts {
         asked: key,
         variant: 0,
@@ -32,17 +33,21 @@ fn add(store: &Arc<CacheStore>, path: &str, lifetime: u64, tag: &str) -> bool {
         asked_at: clock::unix_millis(),
     };
     let object = Object::new(parts, reservation);
-    let size = object.size();
-    if !store.reserve_bytes(size) {
+    if !store.reserve_bytes(object.uncounted_size()) {
         return false;
     }
-    object.reservation.add_bytes(size);
+    object.set_counted();
     store.insert_object(Arc::new(object))
 }
 
 fn has(store: &CacheStore, path: &str) -> bool {
     let key = StoreKey::new("c", b"http", b"a", path.as_bytes(), None, &[]);
     store.find_stored(key.borrowed(), &crate::wire::head::Fields::default()).object.is_some()
+}
+
+fn object_at(store: &CacheStore, path: &str) -> Arc<Object> {
+    let key = StoreKey::new("c", b"http", b"a", path.as_bytes(), None, &[]);
+    store.find_stored(key.borrowed(), &crate::wire::head::Fields::default()).object.unwrap()
 }
 
 /// Orders a purge and carries it out to its end.
@@ -163,6 +168,48 @@ fn names_that_find_no_place_in_the_queue_are_a_purge_of_everything() {
     assert_eq!(store.counts.purges.get(PurgeSource::Header), 4098);
     house.pay_owed();
     assert_eq!((house.owed.len(), house.purges.len()), (0, 0), "it is owed once");
+}
+
+#[test]
+fn what_clients_hold_is_no_reason_to_evict() {
+    let (store, commands) = store(64 * 1024, 1_000_000);
+    let mut house = Housekeeping::default();
+    for n in 0..10 {
+        assert!(add(&store, &format!("/kept/{n}"), 60_000, "t"));
+    }
+    obey_all(&mut house, &commands);
+    let stored = store.used();
+    let mut readers = Vec::new();
+    for n in 0.. {
+        let path = format!("/read/{n}");
+        if !add(&store, &path, 60_000, "t") {
+            break;
+        }
+        readers.push(object_at(&store, &path).body.new_reader());
+        obey_all(&mut house, &commands);
+        assert_eq!(apply(&mut house, &commands, (&store, by_path(&path))), 1);
+    }
+    // 1024 bytes of each, beside what is stored, and no more than 80 KiB of both.
+    assert_eq!(store.held(), readers.len() as u64 * 1024);
+    let both = store.held() + stored;
+    assert!((77 * 1024..=80 * 1024).contains(&both), "{both}");
+    obey_all(&mut house, &commands);
+    house.look_round();
+    assert_eq!((store.used(), store.entries()), (stored, 10));
+    assert_eq!(store.counts.evicted.load(Ordering::Relaxed), 0);
+    // Of what clients are sent no more is evicted than there is too much of.
+    readers.clear();
+    assert_eq!(store.held(), 0);
+    readers.extend((0..10).map(|n| object_at(&store, &format!("/kept/{n}")).body.new_reader()));
+    let mut n = 0;
+    while add(&store, &format!("/more/{n}"), 60_000, "t") {
+        n += 1;
+    }
+    obey_all(&mut house, &commands);
+    let evicted = store.counts.evicted.load(Ordering::Relaxed);
+    assert!((1..10).contains(&evicted), "{evicted}");
+    assert_eq!((store.held(), store.entries() as u64), (evicted * 1024, 10 + n - evicted));
+    assert!((56 * 1024..=60 * 1024).contains(&store.used()), "{}", store.used());
 }
 
 #[test]

@@ -1,25 +1,5 @@
 use super::*;
 
-#[test]
-fn memory_is_counted_as_it_is_allocated() {
-    for (bytes, takes) in [
-        (0, 0),
-        (1, 16),
-        (16, 16),
-        (17, 32),
-        (128, 128),
-        (129, 160),
-        (1000, 1024),
-        (16_384, 16_384),
-        (16_385, 20_480),
-        (65_536, 65_536),
-        (65_537, 81_920),
-        (u64::MAX, u64::MAX),
-    ] {
-        assert_eq!(allocated(bytes), takes, "{bytes}");
-    }
-}
-
 fn fields(lines: &[(&str, &str)]) -> Fields {
     let mut fields = Fields::default();
     for (name, value) in lines {

@@ -20,7 +20,8 @@ settings! {
         force: bool = false,
         /// The longest time a response is fresh.
         max_ttl: Option<Period> = None,
-        /// Bytes of memory.
+        /// Bytes of memory for responses. What has left while clients are being sent it may take a
+        /// quarter more.
         memory: Bytes = defaults::CACHE_MEMORY,
         /// Number of responses.
         entries: u64 = defaults::CACHE_ENTRIES,
