@@ -102,14 +102,7 @@ impl Pump {
                     }
                     self.ended = true;
                 }
-                Poll::Ready(Err(error)) => {
-                    // What came before the fault goes out, as far as it goes without a wait: a
-                    // response that is cut has begun for whoever reads it.
-                    return match sink.poll_flush(cx) {
-                        Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Err(error.into())),
-                        Poll::Ready(Err(gone)) => Poll::Ready(Err(PumpError::of_sink(gone))),
-                    };
-                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
                     // Whatever was taken must not wait for what has not come.
                     self.waiting = match sink.poll_flush(cx) {

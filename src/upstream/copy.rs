@@ -55,6 +55,7 @@ pub async fn copy_response<C: Client>(
             None => download.poll_with(cx, origin, upload.client, &trailer),
         };
         if let Poll::Ready(ended) = polled {
+            flush_before_cut(&ended, upload.client, cx);
             return Poll::Ready(copy_outcome(ended));
         }
         if sending.is_active() {
@@ -108,6 +109,7 @@ pub async fn copy_stored<C: Client>(
     let mut wait = WriteWait::default();
     poll_fn(|cx| {
         if let Poll::Ready(ended) = pump.poll_with(cx, source, client, trailer) {
+            flush_before_cut(&ended, client, cx);
             return Poll::Ready(copy_outcome(ended));
         }
         if let Poll::Ready(cut) = poll_stall(&mut stall, pump.waiting(), client, 0, cx) {
@@ -138,6 +140,19 @@ fn poll_stall<C: Client>(
             Poll::Pending
         }
         Waiting::Sink => poll_give_way(stall, client, moved, cx),
+    }
+}
+
+/// Sends what came of a response before its source broke off, as far as it goes without a wait: a
+/// response that is cut has begun for whoever reads it. That it was cut is known already, so
+/// nothing that happens here changes the outcome.
+fn flush_before_cut<C: Client>(
+    ended: &Result<(), PumpError>,
+    client: &mut C,
+    cx: &mut Context<'_>,
+) {
+    if let Err(PumpError::Source(_)) = ended {
+        let _as_far_as_it_goes = client.poll_flush(cx);
     }
 }
 

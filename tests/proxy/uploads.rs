@@ -31,6 +31,28 @@ fn a_length_over_the_limit_is_refused_before_the_origin_is_asked() {
 }
 
 #[test]
+fn s1_a_request_that_is_malformed_as_it_arrives_reaches_no_server() {
+    let origin = Origin::on_head(|_| {
+        vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine".to_vec())]
+    });
+    let proxy = one(&origin).route("body_limit = \"1KiB\"").start();
+    assert_eq!(proxy.client().get("/").status, 200);
+    let head = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (body, status) in [
+        ("3\r\nabc\r\nzz\r\n".to_owned(), 400),
+        (format!("1000\r\n{}\r\n0\r\n\r\n", "x".repeat(4096)), 413),
+    ] {
+        let mut client = proxy.client();
+        client.send(format!("{head}{body}"));
+        assert_eq!(client.response().status, status);
+    }
+    // Whoever is asked next would be asked behind them.
+    assert_eq!(proxy.client().get("/").status, 200);
+    let seen = origin.requests();
+    assert_eq!(seen.iter().filter(|request| request.method == "POST").count(), 0, "{seen:?}");
+}
+
+#[test]
 fn a_body_at_the_limit_passes() {
     let origin = Origin::ok("ok");
     let proxy = one(&origin).route("body_limit = \"1KiB\"").start();
