@@ -115,7 +115,8 @@ impl CacheStore {
     ) -> Self {
         Self {
             name,
-            // What is removed is freed at once, not in batches: memory is counted until then.
+            // What is removed is freed as soon as no other thread reads, not in batches: memory is
+            // counted until then. What a thread removed while others read waits for its next turn.
             table: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
             // The same: a fetch that has ended holds what came of it.
             flights: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
