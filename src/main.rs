@@ -11,11 +11,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `mi_option_purge_delay` of mimalloc.h: the time after which memory that is free goes back to the
 /// system, in milliseconds.
 const PURGE_DELAY: c_int = 15;
-/// Its value unless the environment has `MIMALLOC_PURGE_DELAY`.
+/// The value of that option unless the environment has `MIMALLOC_PURGE_DELAY`.
 const DEFAULT_DELAY: c_long = 1000;
-/// Its value here. Each thread takes new memory at places of its own, so what is free for a second
-/// is half as much again as a cache holds through which responses of 16 KiB pass. Under load this
-/// is a hundred calls to the system a second.
+/// The value of that option in this program. Each thread takes new memory at places of its own, so
+/// what is free for a second is half as much again as a cache holds through which responses of
+/// 16 KiB pass. Under load this is a hundred calls to the system a second.
 const SHORT_DELAY: c_long = 10;
 
 #[expect(unsafe_code, reason = "the allocator's options are set by functions of C")]

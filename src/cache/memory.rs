@@ -32,9 +32,9 @@ pub fn allocated(bytes: u64) -> u64 {
 /// The bytes of one cache.
 #[derive(Debug, Default)]
 pub struct StoreMemory {
-    /// Those of responses in the table, and of responses on their way into it.
+    /// Bytes of responses in the table, and of responses on their way into it.
     stored: AtomicU64,
-    /// Those of bodies that belong to no such response any more.
+    /// Bytes of bodies that belong to no such response any more.
     held: AtomicU64,
 }
 

@@ -12,14 +12,14 @@ use crate::clock::{self, Instant};
 use crate::net::Timer;
 use crate::net::stalls::{Holdup, StallMark};
 
-/// How a wait for a client stands.
+/// A wait for a client to take more.
 #[derive(Debug, Default)]
 pub struct WriteWait {
     /// The last successful write, as it was when the client was first looked at.
     since: Option<Instant>,
     /// The last movement of the client that is known.
     moved: Option<Instant>,
-    /// How far it had come then.
+    /// The client's progress at that moment.
     mark: Option<StallMark>,
 }
 

@@ -9,7 +9,7 @@ use crate::endpoint::Endpoint;
 use crate::snapshot::Snapshot;
 use crate::telemetry::history::{BUCKETS, History, MethodReport};
 use crate::telemetry::otlp::{
-    Data, ExportMetrics, Gauge, Histogram, HistogramPoint, KeyValue, Metric, NumberPoint,
+    ExportMetrics, Gauge, Histogram, HistogramPoint, KeyValue, Measured, Metric, NumberPoint,
     ResourceMetrics, ScopeMetrics, Sum, Temporality,
 };
 use crate::telemetry::process::unix_seconds;
@@ -48,7 +48,7 @@ pub(super) fn encode_metrics(
             name: "http.server.request.duration".to_owned(),
             description: "From a request's head to the end of its response.".to_owned(),
             unit: "s".to_owned(),
-            data: Some(Data::Histogram(Histogram {
+            data: Some(Measured::Histogram(Histogram {
                 data_points: durations,
                 aggregation_temporality: cumulative,
             })),
@@ -57,7 +57,7 @@ pub(super) fn encode_metrics(
             name: "tidegate.server.requests".to_owned(),
             description: "Attempts sent to a server.".to_owned(),
             unit: "{request}".to_owned(),
-            data: Some(Data::Sum(Sum {
+            data: Some(Measured::Sum(Sum {
                 data_points: attempts.collect(),
                 aggregation_temporality: cumulative,
                 is_monotonic: true,
@@ -67,7 +67,7 @@ pub(super) fn encode_metrics(
             name: "tidegate.server.in_flight".to_owned(),
             description: "Requests under way at a server.".to_owned(),
             unit: "{request}".to_owned(),
-            data: Some(Data::Gauge(Gauge { data_points: in_flight.collect() })),
+            data: Some(Measured::Gauge(Gauge { data_points: in_flight.collect() })),
         },
     ];
     let scope_metrics = vec![ScopeMetrics { scope: program_scope(), metrics }];

@@ -8,7 +8,7 @@ use prost::{Enumeration, Message, Oneof};
 
 /// A value of an attribute.
 #[derive(Clone, PartialEq, Oneof)]
-pub(crate) enum Value {
+pub(crate) enum ScalarValue {
     #[prost(string, tag = "1")]
     Text(String),
     #[prost(int64, tag = "3")]
@@ -20,8 +20,8 @@ pub(crate) enum Value {
 /// `AnyValue` of `common.proto`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct AnyValue {
-    #[prost(oneof = "Value", tags = "1, 3, 4")]
-    pub value: Option<Value>,
+    #[prost(oneof = "ScalarValue", tags = "1, 3, 4")]
+    pub value: Option<ScalarValue>,
 }
 
 /// An attribute: `KeyValue` of `common.proto`.
@@ -33,7 +33,7 @@ pub(crate) struct KeyValue {
     pub value: Option<AnyValue>,
 }
 
-/// What reports: `InstrumentationScope` of `common.proto`.
+/// The part of a program that reports: `InstrumentationScope` of `common.proto`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Scope {
     #[prost(string, tag = "1")]
@@ -42,7 +42,7 @@ pub(crate) struct Scope {
     pub version: String,
 }
 
-/// Who reports: `Resource` of `resource.proto`.
+/// The program that reports: `Resource` of `resource.proto`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Resource {
     #[prost(message, repeated, tag = "1")]
@@ -71,12 +71,12 @@ pub(crate) struct ScopeSpans {
     #[prost(message, optional, tag = "1")]
     pub scope: Option<Scope>,
     #[prost(message, repeated, tag = "2")]
-    pub spans: Vec<Span>,
+    pub spans: Vec<SpanMessage>,
 }
 
 /// `Span` of `trace.proto`; times are nanoseconds since 1970.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Span {
+pub(crate) struct SpanMessage {
     #[prost(bytes = "vec", tag = "1")]
     pub trace_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
@@ -85,7 +85,7 @@ pub(crate) struct Span {
     pub parent_span_id: Vec<u8>,
     #[prost(string, tag = "5")]
     pub name: String,
-    #[prost(enumeration = "SpanKind", tag = "6")]
+    #[prost(enumeration = "SpanSide", tag = "6")]
     pub kind: i32,
     #[prost(fixed64, tag = "7")]
     pub start_time_unix_nano: u64,
@@ -94,13 +94,13 @@ pub(crate) struct Span {
     #[prost(message, repeated, tag = "9")]
     pub attributes: Vec<KeyValue>,
     #[prost(message, optional, tag = "15")]
-    pub status: Option<Status>,
+    pub status: Option<SpanStatus>,
 }
 
-/// Which side of a call a span is.
+/// The side of a call that a span is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
-pub(crate) enum SpanKind {
+pub(crate) enum SpanSide {
     /// Not told.
     Unspecified = 0,
     /// A request that was received.
@@ -109,20 +109,20 @@ pub(crate) enum SpanKind {
     Client = 3,
 }
 
-/// How a span ended: `Status` of `trace.proto`.
+/// The end of a span: `Status` of `trace.proto`.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Status {
+pub(crate) struct SpanStatus {
     #[prost(enumeration = "StatusCode", tag = "3")]
     pub code: i32,
 }
 
-/// Whether a span ended well.
+/// The two ways in which a span ends here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum StatusCode {
     /// Not told.
     Unset = 0,
-    /// It did not.
+    /// The call failed.
     Error = 2,
 }
 
@@ -160,13 +160,13 @@ pub(crate) struct Metric {
     pub description: String,
     #[prost(string, tag = "3")]
     pub unit: String,
-    #[prost(oneof = "Data", tags = "5, 7, 9")]
-    pub data: Option<Data>,
+    #[prost(oneof = "Measured", tags = "5, 7, 9")]
+    pub data: Option<Measured>,
 }
 
 /// The points of a metric, by its kind.
 #[derive(Clone, PartialEq, Oneof)]
-pub(crate) enum Data {
+pub(crate) enum Measured {
     #[prost(message, tag = "5")]
     Gauge(Gauge),
     #[prost(message, tag = "7")]
@@ -175,14 +175,14 @@ pub(crate) enum Data {
     Histogram(Histogram),
 }
 
-/// What is now.
+/// A measure as it stands.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Gauge {
     #[prost(message, repeated, tag = "1")]
     pub data_points: Vec<NumberPoint>,
 }
 
-/// What was counted.
+/// A number that only grows.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Sum {
     #[prost(message, repeated, tag = "1")]
@@ -193,7 +193,7 @@ pub(crate) struct Sum {
     pub is_monotonic: bool,
 }
 
-/// What was counted by size.
+/// Measures counted by size.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Histogram {
     #[prost(message, repeated, tag = "1")]
@@ -275,7 +275,7 @@ pub(crate) struct ScopeLogs {
 pub(crate) struct LogRecord {
     #[prost(fixed64, tag = "1")]
     pub time_unix_nano: u64,
-    #[prost(enumeration = "Severity", tag = "2")]
+    #[prost(enumeration = "LogSeverity", tag = "2")]
     pub severity_number: i32,
     #[prost(string, tag = "3")]
     pub severity_text: String,
@@ -289,10 +289,10 @@ pub(crate) struct LogRecord {
     pub observed_time_unix_nano: u64,
 }
 
-/// How bad it is.
+/// The weight of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
-pub(crate) enum Severity {
+pub(crate) enum LogSeverity {
     /// Not told.
     Unspecified = 0,
     Info = 9,

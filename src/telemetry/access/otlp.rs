@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::clock::{self, Random};
 use crate::net::fetch::Remote;
 use crate::telemetry::otlp::{
-    AnyValue, ExportLogs, KeyValue, LogRecord, ResourceLogs, ScopeLogs, Severity, Value,
+    AnyValue, ExportLogs, KeyValue, LogRecord, LogSeverity, ResourceLogs, ScalarValue, ScopeLogs,
 };
 use crate::telemetry::trace::{encode, exporter};
 
@@ -93,9 +93,9 @@ fn log_record(line: Map<String, Json>) -> LogRecord {
     let status = line.get("status").and_then(Json::as_u64).unwrap_or_default();
     let body = format!("{} {} {status}", text("method"), text("target"));
     let (severity, word) = match (status, text("outcome")) {
-        (500.., _) => (Severity::Error, "ERROR"),
-        (_, "whole" | "client_gone") => (Severity::Info, "INFO"),
-        _ => (Severity::Warn, "WARN"),
+        (500.., _) => (LogSeverity::Error, "ERROR"),
+        (_, "whole" | "client_gone") => (LogSeverity::Info, "INFO"),
+        _ => (LogSeverity::Warn, "WARN"),
     };
     let observed = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     let observed = u64::try_from(observed.as_nanos()).unwrap_or(u64::MAX);
@@ -108,7 +108,7 @@ fn log_record(line: Map<String, Json>) -> LogRecord {
         observed_time_unix_nano: observed,
         severity_number: severity.into(),
         severity_text: word.to_owned(),
-        body: Some(AnyValue { value: Some(Value::Text(body)) }),
+        body: Some(AnyValue { value: Some(ScalarValue::Text(body)) }),
         attributes: attributes.filter_map(|(key, value)| log_attribute(key, value)).collect(),
         trace_id,
     }
@@ -117,12 +117,12 @@ fn log_record(line: Map<String, Json>) -> LogRecord {
 fn log_attribute(key: &str, value: &Json) -> Option<KeyValue> {
     let value = match value {
         Json::String(text) if key == "protocol" => {
-            Value::Text(text.trim_start_matches("HTTP/").to_owned())
+            ScalarValue::Text(text.trim_start_matches("HTTP/").to_owned())
         }
-        Json::String(text) => Value::Text(text.clone()),
+        Json::String(text) => ScalarValue::Text(text.clone()),
         Json::Number(number) => match number.as_i64() {
-            Some(whole) => Value::Whole(whole),
-            None => Value::Fraction(number.as_f64()?),
+            Some(whole) => ScalarValue::Whole(whole),
+            None => ScalarValue::Fraction(number.as_f64()?),
         },
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
     };

@@ -17,7 +17,8 @@ fn read_back<Theirs: Message + Default>(ours: &impl Message) -> Theirs {
 }
 
 fn attributes() -> Vec<KeyValue> {
-    let values = [Value::Text("t".to_owned()), Value::Whole(-3), Value::Fraction(0.5)];
+    let values =
+        [ScalarValue::Text("t".to_owned()), ScalarValue::Whole(-3), ScalarValue::Fraction(0.5)];
     let values = values.map(|value| Some(AnyValue { value: Some(value) }));
     ["text", "whole", "fraction"]
         .into_iter()
@@ -36,16 +37,16 @@ fn scope() -> Option<Scope> {
 
 #[test]
 fn traces_are_read_as_they_were_meant() {
-    let span = Span {
+    let span = SpanMessage {
         trace_id: vec![1; 16],
         span_id: vec![2; 8],
         parent_span_id: vec![3; 8],
         name: "name".to_owned(),
-        kind: SpanKind::Client.into(),
+        kind: SpanSide::Client.into(),
         start_time_unix_nano: 4,
         end_time_unix_nano: 5,
         attributes: attributes(),
-        status: Some(Status { code: StatusCode::Error.into() }),
+        status: Some(SpanStatus { code: StatusCode::Error.into() }),
     };
     let scope_spans = vec![ScopeSpans { scope: scope(), spans: vec![span] }];
     let resource_spans = vec![ResourceSpans { resource: resource(), scope_spans }];
@@ -73,7 +74,7 @@ fn traces_are_read_as_they_were_meant() {
             ("fraction", Told::DoubleValue(0.5))
         ]
     );
-    let server = Span { kind: SpanKind::Server.into(), ..Span::default() };
+    let server = SpanMessage { kind: SpanSide::Server.into(), ..SpanMessage::default() };
     let theirs: opentelemetry_proto::tonic::trace::v1::Span = read_back(&server);
     assert_eq!(theirs.kind().as_str_name(), "SPAN_KIND_SERVER");
 }
@@ -97,9 +98,13 @@ fn metrics_are_read_as_they_were_meant() {
     };
     let aggregation_temporality = Temporality::Cumulative.into();
     let kinds = [
-        Data::Gauge(Gauge { data_points: vec![point()] }),
-        Data::Sum(Sum { data_points: vec![point()], aggregation_temporality, is_monotonic: true }),
-        Data::Histogram(Histogram { data_points: vec![durations], aggregation_temporality }),
+        Measured::Gauge(Gauge { data_points: vec![point()] }),
+        Measured::Sum(Sum {
+            data_points: vec![point()],
+            aggregation_temporality,
+            is_monotonic: true,
+        }),
+        Measured::Histogram(Histogram { data_points: vec![durations], aggregation_temporality }),
     ];
     let metric = |data| Metric {
         name: "name".to_owned(),
@@ -138,15 +143,15 @@ fn metrics_are_read_as_they_were_meant() {
 #[test]
 fn log_records_are_read_as_they_were_meant() {
     let severities = [
-        (Severity::Info, "SEVERITY_NUMBER_INFO"),
-        (Severity::Warn, "SEVERITY_NUMBER_WARN"),
-        (Severity::Error, "SEVERITY_NUMBER_ERROR"),
+        (LogSeverity::Info, "SEVERITY_NUMBER_INFO"),
+        (LogSeverity::Warn, "SEVERITY_NUMBER_WARN"),
+        (LogSeverity::Error, "SEVERITY_NUMBER_ERROR"),
     ];
     let records = severities.map(|(severity, word)| LogRecord {
         time_unix_nano: 1,
         severity_number: severity.into(),
         severity_text: word.to_owned(),
-        body: Some(AnyValue { value: Some(Value::Text("said".to_owned())) }),
+        body: Some(AnyValue { value: Some(ScalarValue::Text("said".to_owned())) }),
         attributes: attributes(),
         trace_id: vec![2; 16],
         observed_time_unix_nano: 3,

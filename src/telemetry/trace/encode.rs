@@ -4,16 +4,16 @@ use prost::Message;
 
 use super::{AttributeValue, Span, SpanKind};
 use crate::telemetry::otlp::{
-    self, AnyValue, ExportTraces, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans, Status,
-    StatusCode, Value,
+    self, AnyValue, ExportTraces, KeyValue, Resource, ResourceSpans, ScalarValue, Scope,
+    ScopeSpans, SpanStatus, StatusCode,
 };
 
 /// An attribute that is text.
 pub(crate) fn text_attribute(key: &str, value: &str) -> KeyValue {
-    new_attribute(key, Value::Text(value.to_owned()))
+    new_attribute(key, ScalarValue::Text(value.to_owned()))
 }
 
-fn new_attribute(key: &str, value: Value) -> KeyValue {
+fn new_attribute(key: &str, value: ScalarValue) -> KeyValue {
     let value = Some(AnyValue { value: Some(value) });
     KeyValue { key: key.to_owned(), value }
 }
@@ -43,18 +43,18 @@ pub fn encode_spans(instance: &str, spans: Vec<Span>) -> Vec<u8> {
     ExportTraces { resource_spans: vec![resource_spans] }.encode_to_vec()
 }
 
-fn encode_span(span: Span) -> otlp::Span {
+fn encode_span(span: Span) -> otlp::SpanMessage {
     let kind = match span.kind {
-        SpanKind::Server => otlp::SpanKind::Server,
-        SpanKind::Client => otlp::SpanKind::Client,
+        SpanKind::Server => otlp::SpanSide::Server,
+        SpanKind::Client => otlp::SpanSide::Client,
     };
     let attributes = span.attributes.into_iter().map(|(key, value)| match value {
-        AttributeValue::Text(value) => new_attribute(key, Value::Text(value)),
+        AttributeValue::Text(value) => new_attribute(key, ScalarValue::Text(value)),
         AttributeValue::Number(value) => {
-            new_attribute(key, Value::Whole(i64::try_from(value).unwrap_or(i64::MAX)))
+            new_attribute(key, ScalarValue::Whole(i64::try_from(value).unwrap_or(i64::MAX)))
         }
     });
-    otlp::Span {
+    otlp::SpanMessage {
         trace_id: span.trace.to_vec(),
         span_id: span.id.to_vec(),
         parent_span_id: span.parent.map(Vec::from).unwrap_or_default(),
@@ -63,6 +63,6 @@ fn encode_span(span: Span) -> otlp::Span {
         start_time_unix_nano: span.start,
         end_time_unix_nano: span.end,
         attributes: attributes.collect(),
-        status: span.failed.then(|| Status { code: StatusCode::Error.into() }),
+        status: span.failed.then(|| SpanStatus { code: StatusCode::Error.into() }),
     }
 }
