@@ -83,7 +83,7 @@ fn wrong(line: &str) -> Option<String> {
         "tidegate" => wrong_tidegate(&words[1..]),
         "cargo" => match words[1..] {
             ["run", "--release", "--", ref command @ ..] => wrong_tidegate(command),
-            ["install", "--locked", "--path", path] => {
+            ["install", "--locked", "--profile", "dist", "--path", path] => {
                 (!root().join(path).join("Cargo.lock").exists()).then(|| "no lock file".into())
             }
             _ => Some("nobody knows whether cargo takes that".into()),
