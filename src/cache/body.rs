@@ -193,9 +193,8 @@ impl BodyWriter {
     /// Ends the body as whole, with what follows it.
     pub fn finish_body(self, trailers: Option<&Fields>) {
         if let Some(trailers) = trailers {
-            let mut kept = Fields::default();
-            trailers.iter().for_each(|field| kept.push(field.name, field.value));
-            let _set_once = self.shared.trailers.set(kept);
+            // What grew while it was received is as large as it must be in a copy.
+            let _set_once = self.shared.trailers.set(trailers.clone());
         }
         self.end_body(NextPart::End, WHOLE);
     }

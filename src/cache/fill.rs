@@ -457,7 +457,9 @@ impl Receiver for Filling {
         match std::mem::replace(&mut self.state, FillState::Ended) {
             FillState::Storing(object, writer) => {
                 let store = &self.order.store;
-                let bytes = trailers.map_or(0, |trailers| allocated(trailers.capacity() as u64));
+                // As large as what is kept of them.
+                let copy = trailers.cloned();
+                let bytes = object::trailers_size(copy.as_ref());
                 let kept = bytes == 0 || store.reserve_bytes(bytes);
                 if kept {
                     object.reservation.add_bytes(bytes);

@@ -160,8 +160,13 @@ impl Object {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<Box<[u8]>>()).sum();
         let rule = self.search.as_ref().map_or(0, |rule| rule.size());
         let head = self.head.fields.capacity() + self.key.len() + tags + rule;
-        let body = if self.body.is_one_piece() { 0 } else { CHAIN_OVERHEAD };
-        OVERHEAD + body + allocated(head as u64)
+        // A piece counts what follows it; a chain does not, as that comes when it has been counted.
+        let chain = if self.body.is_one_piece() {
+            0
+        } else {
+            CHAIN_OVERHEAD + trailers_size(self.body.trailers())
+        };
+        OVERHEAD + chain + allocated(head as u64)
     }
 
     /// Returns what it takes of the store's memory, in bytes.
@@ -310,6 +315,11 @@ impl Object {
         }
         fields
     }
+}
+
+/// Returns how much memory the fields behind a chain take, in bytes.
+pub(super) fn trailers_size(trailers: Option<&Fields>) -> u64 {
+    trailers.map_or(0, |trailers| allocated(trailers.capacity() as u64))
 }
 
 /// Fields that are not stored (RFC 9111 §3.1): those of one connection, and those of proxies on it.

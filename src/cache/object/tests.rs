@@ -112,6 +112,25 @@ fn a_chain_for_its_readers_is_counted() {
 }
 
 #[test]
+fn what_follows_a_chain_is_counted_for_each_response_that_has_it() {
+    let key = Arc::new(StoreKey::new("c", b"http", b"a.test", b"/x", None, &[]));
+    let (mut writer, body) = crate::cache::body::new_body();
+    let first = new_object(key.clone(), head(&[]), Timing::default(), body);
+    writer.push_part(bytes::Bytes::from_static(b"hello"));
+    let before = first.head_size();
+    let behind = fields(&[("x-sum", "1"), ("x-more", &"m".repeat(1000))]);
+    writer.finish_body(Some(&behind));
+    let size = trailers_size(first.body.trailers());
+    assert!((1000..=1500).contains(&size), "{size}");
+    // The same once more, as after a 304.
+    let body = CachedBody::clone(&first.body);
+    let other = new_object(key, head(&[]), Timing::default(), body);
+    assert_eq!((other.uncounted_size(), first.head_size()), (before + size, before + size));
+    let one = first.body.put_together(true).unwrap();
+    assert_eq!(one.size(), 16 + size, "in one piece they are counted with it");
+}
+
+#[test]
 fn uses_are_counted_up_to_three() {
     let read = object(&[]);
     (0..9).for_each(|_| read.count_use());
