@@ -1,8 +1,8 @@
 //! A shared cache for responses (RFC 9111).
 //!
 //! Pure rules: [`directives`], [`policy`], [`key`], [`search`], [`order`], [`status`]. What is
-//! kept: [`object`] and its [`body`], found in a [`store`], counted in [`memory`], kept within
-//! bounds by [`housekeeping`].
+//! kept: [`object`] and its [`body`], found in a [`store`] that has a `share` of it, counted in
+//! [`memory`], kept within bounds by [`housekeeping`].
 //! One fetch for many: [`flight`] and [`fill`]. Behind memory: [`tier`], in the form of [`stored`],
 //! with the purges of [`history`]. The walk that ties them together is `proxy::cached`.
 
@@ -25,6 +25,7 @@ pub mod policy;
 pub mod purge;
 pub mod route;
 pub mod search;
+mod share;
 pub mod status;
 pub mod store;
 pub mod stored;

@@ -5,6 +5,7 @@
 
 mod purges;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -23,6 +24,7 @@ use super::object::Object;
 use super::policy::Millis;
 use super::purge::{PurgeCounts, RecordedPurge};
 use super::search::SearchRule;
+use super::share::TableShare;
 use super::tier::TierCounts;
 use super::webhook::WebhookEvents;
 use crate::wire::head::Fields;
@@ -38,12 +40,25 @@ const LARGEST_SHARE: u64 = 8;
 const HEADROOM_SHARE: u64 = 16;
 
 /// What is known for one key: an immutable value that is replaced as a whole.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct StoreSlot {
     key: Arc<StoreKey>,
     /// The request fields that the newest response was selected by.
     names: Arc<[Box<[u8]>]>,
-    variants: Vec<(u64, Arc<Object>)>,
+    variants: Vec<(u64, TableShare<Object>)>,
+}
+
+impl StoreSlot {
+    /// Lets go of its responses: it has been removed or replaced.
+    fn let_go(&self) {
+        self.variants.iter().for_each(|(_, share)| share.give_up());
+    }
+
+    /// The responses but for those of one variant; without any where the slot has been replaced.
+    fn others(&self, variant: u64) -> impl Iterator<Item = (u64, TableShare<Object>)> {
+        let others = self.variants.iter().filter(move |(known, _)| *known != variant);
+        others.filter_map(|(known, share)| Some((*known, TableShare::new(share.clone_share()?))))
+    }
 }
 
 /// What a cache counts; it survives reloads.
@@ -66,7 +81,7 @@ pub struct StoreCounts {
 pub struct CacheStore {
     /// The cache's name.
     pub name: Arc<str>,
-    table: HashMap<u128, Arc<StoreSlot>>,
+    table: HashMap<u128, StoreSlot>,
     flights: HashMap<(u128, u64), Arc<Flight>>,
     /// When what is stored for a key was made invalid, for the last minutes.
     invalidated: HashMap<u128, Millis>,
@@ -115,8 +130,8 @@ impl CacheStore {
     ) -> Self {
         Self {
             name,
-            // What is removed is freed as soon as no other thread reads, not in batches: memory is
-            // counted until then. What a thread removed while others read waits for its next turn.
+            // What is removed lets go of its response. The rest of it is freed as soon as no other
+            // thread reads, not in batches; if others did, with what this thread removes next.
             table: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
             // The same: a fetch that has ended holds what came of it.
             flights: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
@@ -148,13 +163,19 @@ impl CacheStore {
     #[must_use]
     pub fn find_stored(&self, key: KeyRef<'_>, fields: &Fields) -> CacheFound {
         let table = self.table.pin();
-        let slot = table.get(&key.hash()).filter(|slot| key.is_key(&slot.key));
-        let Some(slot) = slot else { return CacheFound { variant: 0, object: None } };
-        let variant =
-            if slot.names.is_empty() { 0 } else { key::variant_hash(&slot.names, fields) };
-        let object = slot.variants.iter().find(|(known, _)| *known == variant);
-        let object = object.filter(|(_, object)| self.outlives_purges(object));
-        CacheFound { variant, object: object.map(|(_, object)| object.clone()) }
+        loop {
+            let slot = table.get(&key.hash()).filter(|slot| key.is_key(&slot.key));
+            let Some(slot) = slot else { return CacheFound { variant: 0, object: None } };
+            let variant =
+                if slot.names.is_empty() { 0 } else { key::variant_hash(&slot.names, fields) };
+            let share = slot.variants.iter().find(|(known, _)| *known == variant);
+            let Some((_, share)) = share else { return CacheFound { variant, object: None } };
+            // A slot that has been replaced meanwhile is not found again.
+            if let Some(object) = share.clone_share() {
+                let object = Some(object).filter(|object| self.outlives_purges(object));
+                return CacheFound { variant, object };
+            }
+        }
     }
 
     /// Reads the response with a number; `None` once it has left.
@@ -165,8 +186,19 @@ impl CacheStore {
         read: impl FnOnce(&Arc<Object>) -> T,
     ) -> Option<T> {
         let table = self.table.pin();
-        let variants = &table.get(&hash)?.variants;
-        variants.iter().find(|(_, object)| object.number == number).map(|(_, object)| read(object))
+        loop {
+            let mut is_current = true;
+            for (_, share) in &table.get(&hash)?.variants {
+                match &*share.read_share() {
+                    Some(object) if object.number == number => return Some(read(object)),
+                    Some(_) => {}
+                    None => is_current = false,
+                }
+            }
+            if is_current {
+                return None;
+            }
+        }
     }
 
     /// Finds a response that says of itself that it answers this query too, and the key that it is
@@ -221,18 +253,16 @@ impl CacheStore {
         }
         let hash = object.key.hash();
         let names: Arc<[Box<[u8]>]> = key::vary_names(&object.head.fields).into();
-        let entry = (object.variant, object.clone());
-        let slot_of = |known: Option<&Arc<StoreSlot>>| {
+        let slot_of = |known: Option<&StoreSlot>| {
             let known = known.filter(|slot| slot.names == names && slot.key == object.key);
-            let others = known.map_or(&[][..], |slot| &slot.variants);
-            let mut variants = Vec::with_capacity(others.len() + 1);
-            variants
-                .extend(others.iter().filter(|(variant, _)| *variant != object.variant).cloned());
+            let most = known.map_or(0, |slot| slot.variants.len()) + 1;
+            let mut variants = Vec::with_capacity(most);
+            variants.extend(known.into_iter().flat_map(|slot| slot.others(object.variant)));
             if variants.len() >= MOST_VARIANTS {
                 variants.remove(0);
             }
-            variants.push(entry.clone());
-            Arc::new(StoreSlot { key: object.key.clone(), names: names.clone(), variants })
+            variants.push((object.variant, TableShare::new(object.clone())));
+            StoreSlot { key: object.key.clone(), names: names.clone(), variants }
         };
         let table = self.table.pin();
         let outcome = table.compute(hash, |known| {
@@ -241,6 +271,7 @@ impl CacheStore {
         match outcome {
             papaya::Compute::Updated { old: (_, old), new: (_, new) } => {
                 self.count_change(old.variants.len(), new.variants.len());
+                old.let_go();
             }
             papaya::Compute::Inserted(..) => self.count_change(0, 1),
             papaya::Compute::Removed(..) | papaya::Compute::Aborted(()) => {}
@@ -272,35 +303,48 @@ impl CacheStore {
     /// Removes one response, if it is still the one that is stored.
     pub fn remove_object(&self, object: &Arc<Object>) -> bool {
         let table = self.table.pin();
-        let is_it = |known: &Arc<Object>| Arc::ptr_eq(known, object);
-        let without = |slot: &StoreSlot| {
-            let mut left = slot.clone();
-            left.variants.retain(|(_, known)| !is_it(known));
-            Arc::new(left)
-        };
-        let outcome = table.compute(object.key.hash(), |known| match known {
-            Some((_, slot)) => match slot.variants.as_slice() {
-                [(_, only)] if is_it(only) => papaya::Operation::Remove,
-                all if all.iter().any(|(_, known)| is_it(known)) => {
-                    papaya::Operation::Insert(without(slot))
+        loop {
+            let is_current = Cell::new(true);
+            let is_it = |share: &TableShare<Object>| match &*share.read_share() {
+                Some(known) => Arc::ptr_eq(known, object),
+                None => {
+                    is_current.set(false);
+                    false
                 }
-                _ => papaya::Operation::Abort(()),
-            },
-            None => papaya::Operation::Abort(()),
-        });
-        let removed = !matches!(outcome, papaya::Compute::Aborted(()));
-        if removed {
+            };
+            let outcome = table.compute(object.key.hash(), |known| match known {
+                Some((_, slot)) if slot.variants.iter().any(|(_, known)| is_it(known)) => {
+                    let left: Vec<_> = slot.others(object.variant).collect();
+                    if left.is_empty() {
+                        return papaya::Operation::Remove;
+                    }
+                    let (key, names) = (slot.key.clone(), slot.names.clone());
+                    papaya::Operation::Insert(StoreSlot { key, names, variants: left })
+                }
+                Some(_) | None => papaya::Operation::Abort(()),
+            });
+            let (papaya::Compute::Updated { old: (_, slot), .. }
+            | papaya::Compute::Removed(_, slot)) = outcome
+            else {
+                // A slot that has been replaced meanwhile is not found again.
+                if is_current.get() {
+                    return false;
+                }
+                continue;
+            };
+            slot.let_go();
             self.entries.fetch_sub(1, Ordering::AcqRel);
+            return true;
         }
-        removed
     }
 
     /// Removes whatever is stored for a key, all variants.
     pub fn remove_key(&self, key: &StoreKey) -> usize {
         let table = self.table.pin();
-        let removed = table.remove(&key.hash()).map_or(0, |slot| slot.variants.len());
-        self.entries.fetch_sub(removed, Ordering::AcqRel);
-        removed
+        let Some(slot) = table.remove(&key.hash()) else { return 0 };
+        slot.let_go();
+        self.entries.fetch_sub(slot.variants.len(), Ordering::AcqRel);
+        slot.variants.len()
     }
 
     /// Counts a response that found no room.
@@ -469,8 +513,8 @@ impl CacheStore {
     #[must_use]
     pub fn most_used(&self, n: usize) -> Vec<Arc<Object>> {
         let table = self.table.pin();
-        let mut all: Vec<Arc<Object>> =
-            table.values().flat_map(|slot| slot.variants.iter().map(|(_, o)| o.clone())).collect();
+        let shares = table.values().flat_map(|slot| &slot.variants);
+        let mut all: Vec<_> = shares.filter_map(|(_, share)| share.clone_share()).collect();
         let by_hits = |object: &Arc<Object>| std::cmp::Reverse(object.hits());
         if n > 0 && all.len() > n {
             all.select_nth_unstable_by_key(n - 1, by_hits);
@@ -481,3 +525,6 @@ impl CacheStore {
         all
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,9 @@ fn a_response_that_was_cut_is_never_stored_and_never_looks_whole() {
         }
     }
     assert_eq!(origin.requests().len(), 4, "each asked anew");
+    let cache = || proxy.stats()["caches"][0].clone();
+    let left = || cache()["entries"] == 0 && cache()["bytes"] == 0 && cache()["held_bytes"] == 0;
+    wait_until(SOON, "nothing is left of them", left);
 }
 
 #[test]
