@@ -107,6 +107,19 @@ pub struct Filling {
     part: BytesMut,
     /// What tells of readers that got on, while the body waits for them.
     waiting: Option<Pin<Box<OwnedNotified>>>,
+    /// What it said of others.
+    word: UnsharedWord,
+}
+
+/// What a response says of those who ask for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UnsharedWord {
+    /// They may have it, or it says nothing of them.
+    None,
+    /// They cannot use it: the key's mark was left by it.
+    Marked,
+    /// The same, and the key was marked before.
+    Renewed,
 }
 
 #[derive(Debug)]
@@ -133,6 +146,7 @@ impl Filling {
             state: FillState::Waiting,
             part: BytesMut::new(),
             waiting: None,
+            word: UnsharedWord::None,
         }
     }
 
@@ -156,7 +170,8 @@ impl Filling {
                 tier.count_found(&self.order.store, TierResult::Hit);
                 self.order.store.insert_object(object.clone());
                 self.tell_answer(Answer::Restored(object.clone()), Landing::Restored(object));
-                self.leave_flight(false);
+                self.end_mark();
+                self.leave_flight();
                 self.state = FillState::Ended;
                 true
             }
@@ -217,7 +232,7 @@ impl Filling {
                 None => self.tell_answer(Answer::Refused(refusal), Landing::Refused(refusal)),
             }
         }
-        self.leave_flight(false);
+        self.leave_flight();
     }
 
     fn tell_answer(&mut self, answer: Answer, landing: Landing) {
@@ -228,13 +243,32 @@ impl Filling {
         }
     }
 
-    /// Makes room for the next fetch; a word that the response is for nobody else stays a while.
-    fn leave_flight(&self, word: bool) {
+    /// Makes room for the next fetch.
+    fn leave_flight(&self) {
         let FillOrder { store, key, place, flight, .. } = &self.order;
-        if word {
-            store.leave_word(key, *place, flight);
-        } else {
-            store.land_flight(key, *place, flight);
+        store.land_flight(key, *place, flight);
+    }
+
+    /// Notes that others cannot use the response: those who ask for the same are not to wait for
+    /// each other for a while.
+    fn mark_unshared(&mut self, at: Millis) {
+        let FillOrder { store, key, place, flight, .. } = &self.order;
+        let has_left = store.mark_unshared(key, *place, flight, at);
+        self.word = if has_left { UnsharedWord::Marked } else { UnsharedWord::Renewed };
+    }
+
+    /// Notes that others can use the response.
+    fn end_mark(&self) {
+        let FillOrder { store, key, place, flight, .. } = &self.order;
+        store.end_mark(key, *place, flight);
+    }
+
+    /// Notes that a response was whole which others cannot use.
+    fn prove_mark(&self) {
+        if self.word != UnsharedWord::None
+            && let Some(mark) = self.order.flight.mark()
+        {
+            mark.prove_mark();
         }
     }
 
@@ -254,7 +288,9 @@ impl Filling {
         let at = clock::unix_millis();
         let received =
             Received { status: head.status, fields: &head.fields, asked_at: *asked_at, at };
-        let object = match policy::judge_response(received, asked, settings) {
+        let judged = policy::judge_response(received, asked, settings);
+        let word = judged.as_ref().map(|timing| timing.answers_others(at)).map_err(|why| *why);
+        let object = match judged {
             Ok(timing) => {
                 let (asked, variant) = (self.order.exact.clone(), stale.variant);
                 let (body, length) = (CachedBody::clone(&stale.body), stale.length);
@@ -271,8 +307,14 @@ impl Filling {
         let kept = object.filter(|object| self.order.store.insert_object(object.clone()));
         kept.iter().for_each(|object| self.keep_behind(object));
         let used = kept.unwrap_or_else(|| stale.clone());
+        match word {
+            Ok(true) => self.end_mark(),
+            Ok(false) => self.mark_unshared(at),
+            Err(why) if why.holds_for_others(used.head.status) => self.mark_unshared(at),
+            Err(_) => {}
+        }
         self.tell_answer(Answer::Confirmed(used.clone()), Landing::Shared(used));
-        self.leave_flight(false);
+        self.leave_flight();
         self.state = FillState::Discarding;
     }
 
@@ -313,14 +355,13 @@ impl Filling {
     /// A response that is for one client alone.
     fn pass_through(&mut self, head: ResponseHead, length: Length, why: Unstorable) {
         let (writer, body) = body::new_body();
+        // Before those who wait are told, or they would wait for the next one.
+        if why.holds_for_others(head.status) {
+            self.mark_unshared(clock::unix_millis());
+        }
         let own = OwnResponse { head, length, reader: body.new_reader() };
         self.tell_answer(Answer::Own(own, why), Landing::NotShared);
-        // What could not be stored for the one who asked, or for want of room, can be for the next.
-        let passing = matches!(
-            why,
-            Unstorable::RequestNoStore | Unstorable::Authenticated | Unstorable::NoRoom
-        );
-        self.leave_flight(!passing);
+        self.leave_flight();
         self.state = FillState::Passing(writer);
     }
 
@@ -345,7 +386,7 @@ impl Filling {
 
     /// Those who read it get the rest; the store and newcomers do not.
     fn stop_storing(&mut self) {
-        self.leave_flight(false);
+        self.leave_flight();
         self.order.flight.forget_response();
         let state = std::mem::replace(&mut self.state, FillState::Ended);
         if let FillState::Storing(_, writer) = state {
@@ -405,14 +446,17 @@ impl Receiver for Filling {
         let parts = ObjectParts { asked, variant, head, timing, body, length, asked_at };
         match self.reserve_object(parts) {
             Ok(object) => {
-                // What is stale at once can answer nobody else.
-                let shared = timing.fresh_for(at) > 0 && !timing.validate_always;
-                let landing =
-                    if shared { Landing::Shared(object.clone()) } else { Landing::NotShared };
+                let landing = if timing.answers_others(at) {
+                    self.end_mark();
+                    Landing::Shared(object.clone())
+                } else {
+                    if policy::tells_of_content(object.head.status) {
+                        self.mark_unshared(at);
+                    }
+                    self.leave_flight();
+                    Landing::NotShared
+                };
                 self.tell_answer(Answer::Stored(object.clone()), landing);
-                if !shared {
-                    self.leave_flight(false);
-                }
                 self.state = FillState::Storing(object, writer);
                 // Parts that grow take up to twice their length of memory.
                 let first = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
@@ -454,6 +498,7 @@ impl Receiver for Filling {
 
     fn finish_response(&mut self, trailers: Option<&Fields>) {
         self.push_part();
+        self.prove_mark();
         match std::mem::replace(&mut self.state, FillState::Ended) {
             FillState::Storing(object, writer) => {
                 let store = &self.order.store;
@@ -476,7 +521,7 @@ impl Receiver for Filling {
                         store.count_no_room();
                     }
                 }
-                self.leave_flight(false);
+                self.leave_flight();
             }
             FillState::Passing(writer) => writer.finish_body(trailers),
             FillState::Waiting | FillState::Discarding | FillState::Ended => {}
@@ -486,13 +531,19 @@ impl Receiver for Filling {
     fn cut_response(&mut self) {
         // Dropping the writer cuts the body.
         if let FillState::Storing(..) = std::mem::replace(&mut self.state, FillState::Ended) {
-            self.leave_flight(false);
+            self.leave_flight();
+        }
+        if self.word == UnsharedWord::Marked {
+            let FillOrder { store, key, place, flight, .. } = &self.order;
+            store.take_back_mark(key, *place, flight);
         }
     }
 
     fn poll_unwanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let FillState::Passing(writer) = &self.state else { return Poll::Pending };
         if !writer.has_readers() {
+            // It is not the server that cuts it.
+            self.prove_mark();
             return Poll::Ready(());
         }
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(writer.freed().notified_owned()));

@@ -1,6 +1,8 @@
-//! One fetch on behalf of everybody who wants the same response meanwhile.
+//! One fetch on behalf of everybody who wants the same response meanwhile; and the mark of a key
+//! whose responses nobody else can use, so that its fetches go side by side.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
@@ -17,7 +19,7 @@ pub enum Landing {
     Shared(Arc<Object>),
     /// A response out of the tier behind memory.
     Restored(Arc<Object>),
-    /// A response for the one who asked alone: others ask for themselves, and for a while at once.
+    /// A response for the one who asked alone: others ask for themselves.
     NotShared,
     /// What was stored before, because servers fail; with the status that one answered with.
     Stale(Arc<Object>, Option<u16>),
@@ -32,17 +34,21 @@ pub struct Flight {
     landing: ArcSwapOption<Landing>,
     landed: Arc<Notify>,
     began: Millis,
+    /// The mark that it was begun beside, or that it left.
+    mark: OnceLock<Arc<UnsharedMark>>,
 }
-
-/// The time for which a response that is for nobody else keeps others from waiting, in
-/// milliseconds.
-const WORD_COUNTS: Millis = 10_000;
 
 impl Flight {
     /// A fetch that is about to begin.
     #[must_use]
     pub fn new(key: Arc<StoreKey>, now: Millis) -> Self {
-        Self { key, landing: ArcSwapOption::empty(), landed: Arc::default(), began: now }
+        Self {
+            key,
+            landing: ArcSwapOption::empty(),
+            landed: Arc::default(),
+            began: now,
+            mark: OnceLock::new(),
+        }
     }
 
     /// Returns when it began.
@@ -51,17 +57,21 @@ impl Flight {
         self.began
     }
 
-    /// Returns whether it has left word that counts no longer.
-    #[must_use]
-    pub fn is_over(&self, now: Millis) -> bool {
-        matches!(self.landing.load().as_deref(), Some(Landing::NotShared))
-            && now > self.began + WORD_COUNTS
-    }
-
     /// Returns what it fetches.
     #[must_use]
     pub fn key(&self) -> &Arc<StoreKey> {
         &self.key
+    }
+
+    /// Returns the mark of its key, as it was when this began or as this left it.
+    #[must_use]
+    pub fn mark(&self) -> Option<&Arc<UnsharedMark>> {
+        self.mark.get()
+    }
+
+    /// Notes the mark of its key.
+    pub(super) fn set_mark(&self, mark: Arc<UnsharedMark>) {
+        let _set_once = self.mark.set(mark);
     }
 
     /// Tells everybody what it came to. Only the first word counts; only the fetch's own task gives
@@ -92,14 +102,83 @@ impl Flight {
     }
 }
 
+/// The time for which a mark counts since the last response that nobody else could use, in
+/// milliseconds. Varnish has the same (`hit-for-miss`); as responses are judged all the while, and
+/// the first that others can use ends the mark, it may be long.
+const MARK_COUNTS: Millis = 120_000;
+/// The same where so many keys are marked that there is hardly room for further ones.
+const MARK_COUNTS_CROWDED: Millis = 10_000;
+
+/// The mark of a key for which a response came that nobody else can use: those who ask for it do
+/// not wait for each other.
+#[derive(Debug)]
+pub struct UnsharedMark {
+    key: Arc<StoreKey>,
+    /// When the request for the response was made that it was left by.
+    began: Millis,
+    /// When the last such response came.
+    renewed: AtomicU64,
+    /// One of these responses was whole.
+    is_proven: AtomicBool,
+}
+
+impl UnsharedMark {
+    /// A mark by a fetch whose response's head came now.
+    pub(super) fn new(flight: &Flight, now: Millis) -> Self {
+        let (key, began) = (flight.key.clone(), flight.began);
+        Self { key, began, renewed: AtomicU64::new(now), is_proven: AtomicBool::new(false) }
+    }
+
+    /// Returns what is marked.
+    pub(super) fn key(&self) -> &Arc<StoreKey> {
+        &self.key
+    }
+
+    /// Returns when the fetch began that it was left by.
+    pub(super) fn began(&self) -> Millis {
+        self.began
+    }
+
+    /// Has it count for longer, because a further response came that nobody else can use.
+    pub(super) fn renew_mark(&self, now: Millis) {
+        /// Many fetches of one key write to it no more often than this.
+        const STEP: Millis = 1000;
+        if self.renewed.load(Ordering::Relaxed).abs_diff(now) >= STEP {
+            self.renewed.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that one of these responses was whole.
+    pub fn prove_mark(&self) {
+        if !self.is_proven() {
+            self.is_proven.store(true, Ordering::Release);
+        }
+    }
+
+    /// Returns whether one of these responses was whole.
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven.load(Ordering::Acquire)
+    }
+
+    /// Returns whether it counts no longer.
+    pub(super) fn is_over(&self, now: Millis, is_crowded: bool) -> bool {
+        let counts = if is_crowded { MARK_COUNTS_CROWDED } else { MARK_COUNTS };
+        // A clock that is set back must not make it last.
+        self.renewed.load(Ordering::Relaxed).abs_diff(now) > counts
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn flight_at(now: Millis) -> Flight {
+        Flight::new(Arc::new(StoreKey::new("c", b"http", b"a", b"/", None, &[])), now)
+    }
+
     #[tokio::test]
     async fn everybody_hears_the_first_word_and_only_that() {
-        let key = Arc::new(StoreKey::new("c", b"http", b"a", b"/", None, &[]));
-        let flight = Arc::new(Flight::new(key, 0));
+        let flight = Arc::new(flight_at(0));
         let waiting = tokio::spawn({
             let flight = flight.clone();
             async move { flight.wait_landed().await }
@@ -109,5 +188,15 @@ mod tests {
         flight.land_flight(Landing::Refused(Refusal::Internal));
         assert!(matches!(waiting.await, Ok(Landing::NotShared)));
         assert!(matches!(flight.wait_landed().await, Landing::NotShared));
+    }
+
+    #[test]
+    fn a_mark_counts_for_two_minutes_since_the_last_response_that_nobody_else_can_use() {
+        let mark = UnsharedMark::new(&flight_at(1_000_000), 1_000_000);
+        assert!(!mark.is_over(1_120_000, false) && mark.is_over(1_120_001, false));
+        assert!(!mark.is_over(1_010_000, true) && mark.is_over(1_010_001, true));
+        mark.renew_mark(1_060_000);
+        assert!(!mark.is_over(1_180_000, false) && mark.is_over(1_180_001, false));
+        assert!(mark.is_over(900_000, false), "the clock was set back");
     }
 }

@@ -82,6 +82,13 @@ pub enum Unstorable {
 }
 
 impl Unstorable {
+    /// Returns whether the reason holds for whoever asks for the same: for all who proved who they
+    /// are, and for all others. It does not if it is this request's own, or that of a moment.
+    #[must_use]
+    pub fn holds_for_others(self, status: u16) -> bool {
+        !matches!(self, Unstorable::RequestNoStore | Unstorable::NoRoom) && tells_of_content(status)
+    }
+
     /// The word for it in `Cache-Status`.
     #[must_use]
     pub fn detail(self) -> &'static str {
@@ -99,6 +106,13 @@ impl Unstorable {
             Unstorable::NoRoom => "no-room",
         }
     }
+}
+
+/// Returns whether a response with a status tells of what was asked for, and not of a server that
+/// fails, or has too much to do.
+#[must_use]
+pub fn tells_of_content(status: u16) -> bool {
+    !matches!(status, 408 | 425 | 429 | 500..)
 }
 
 /// A response that may or may not be stored.

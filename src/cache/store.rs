@@ -3,6 +3,7 @@
 //! Workers find and add; a thread of its own ([`super::housekeeping`]) decides what leaves and
 //! carries out purges, so that neither holds up a request.
 
+mod flights;
 mod purges;
 
 use std::cell::Cell;
@@ -15,8 +16,8 @@ use bytes::Bytes;
 use papaya::HashMap;
 use seize::Collector;
 
+use self::flights::{FlightEntry, FlightPlace};
 use super::body::BodyWriter;
-use super::flight::Flight;
 use super::housekeeping::HousekeepingCommand;
 use super::key::{self, KeyRef, StoreKey};
 use super::memory::StoreMemory;
@@ -82,7 +83,7 @@ pub struct CacheStore {
     /// The cache's name.
     pub name: Arc<str>,
     table: HashMap<u128, StoreSlot>,
-    flights: HashMap<(u128, u64), Arc<Flight>>,
+    flights: HashMap<FlightPlace, FlightEntry>,
     /// When what is stored for a key was made invalid, for the last minutes.
     invalidated: HashMap<u128, Millis>,
     /// The same for all keys, when there were too many.
@@ -133,7 +134,6 @@ impl CacheStore {
             // What is removed lets go of its response. The rest of it is freed as soon as no other
             // thread reads, not in batches; if others did, with what this thread removes next.
             table: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
-            // The same: a fetch that has ended holds what came of it.
             flights: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
             invalidated: HashMap::new(),
             all_invalidated_at: AtomicU64::new(0),
@@ -448,65 +448,6 @@ impl CacheStore {
         self.memory.store(memory, Ordering::Relaxed);
         self.most_entries.store(entries, Ordering::Relaxed);
         self.call_housekeeping();
-    }
-
-    /// Puts a fetch of the caller's own under way, unless another one is, or lately found that its
-    /// response is for nobody else.
-    ///
-    /// # Errors
-    /// That other fetch.
-    pub fn lead_flight(
-        &self,
-        key: &StoreKey,
-        variant: u64,
-        flight: &Arc<Flight>,
-        now: Millis,
-    ) -> Result<(), Arc<Flight>> {
-        let flights = self.flights.pin();
-        let place = (key.hash(), variant);
-        let invalid = self.invalidated_at(key);
-        let _over =
-            flights.remove_if(&place, |_, known| known.is_over(now) || known.began() <= invalid);
-        match flights.try_insert(place, flight.clone()) {
-            Ok(_) => Ok(()),
-            Err(taken) => Err(taken.current.clone()),
-        }
-    }
-
-    /// Ends a fetch: whoever comes now is not to wait for it.
-    pub fn land_flight(&self, key: &StoreKey, variant: u64, flight: &Arc<Flight>) {
-        let flights = self.flights.pin();
-        let _kept =
-            flights.remove_if(&(key.hash(), variant), |_, known| Arc::ptr_eq(known, flight));
-    }
-
-    /// Leaves word that a response is for nobody else, so that others ask for themselves at once
-    /// instead of waiting for each other.
-    pub fn leave_word(&self, key: &StoreKey, variant: u64, flight: &Arc<Flight>) {
-        /// More than so many are not remembered, whatever the memory.
-        const MOST: u64 = 65_536;
-        /// Memory that one takes, in bytes: nobody counts it.
-        const SIZE: u64 = 400;
-        /// The share of the cache's memory that they may take: one part in this many.
-        const SHARE: u64 = 64;
-        let most = MOST.min(self.memory() / SHARE / SIZE);
-        if self.flights.len() as u64 > most {
-            self.land_flight(key, variant, flight);
-        }
-    }
-
-    /// Forgets what fetches have left word of for long enough.
-    pub(super) fn forget_landed(&self, now: Millis) {
-        /// A fetch that takes longer than this has been cut.
-        const KEEP: Millis = 10 * 60 * 1000;
-        self.flights.pin().retain(|_, flight| !flight.is_over(now));
-        self.invalidated.pin().retain(|_, at| *at + KEEP > now);
-    }
-
-    /// Fetches under way, and those that have left word.
-    #[must_use]
-    pub fn flights(&self) -> usize {
-        self.flights.len()
     }
 
     /// The responses used most, most used first, at most `n`.

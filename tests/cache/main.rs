@@ -16,6 +16,7 @@ mod slow;
 mod stampede;
 mod tier;
 mod tier_forms;
+mod unshared;
 mod webhook;
 
 use support::{Configuration, Origin, Request, Response, Step, Tidegate};

@@ -2,7 +2,6 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::cache::body::CachedBody;
-use crate::cache::flight::{Flight, Landing};
 use crate::cache::key::StoreKey;
 use crate::cache::memory::Reservation;
 use crate::cache::object::ObjectParts;
@@ -130,20 +129,6 @@ fn more_purges_than_can_be_told_apart_are_one_of_everything() {
     }
     assert_eq!((store.entries(), house.owed.len()), (0, 0));
     assert_eq!(store.counts.purges.get(PurgeSource::Overrun), 2);
-}
-
-#[test]
-fn what_is_remembered_of_responses_for_nobody_else_is_bounded_by_the_memory() {
-    let (store, _commands) = store(1 << 20, 1000);
-    for n in 0..100 {
-        let path = format!("/{n}");
-        let key = Arc::new(StoreKey::new("c", b"http", b"a", path.as_bytes(), None, &[]));
-        let flight = Arc::new(Flight::new(key.clone(), 0));
-        store.lead_flight(&key, 0, &flight, 0).unwrap();
-        flight.land_flight(Landing::NotShared);
-        store.leave_word(&key, 0, &flight);
-    }
-    assert_eq!(store.flights(), 40);
 }
 
 #[test]

@@ -58,6 +58,13 @@ impl Timing {
         signed(self.lifetime).saturating_sub(signed(self.age(now)))
     }
 
+    /// Returns whether it answers those who ask at a moment as well: what is stale at once does
+    /// not, nor what a server has to be asked about for each of them.
+    #[must_use]
+    pub fn answers_others(&self, now: Millis) -> bool {
+        self.fresh_for(now) > 0 && !self.validate_always
+    }
+
     /// Returns when nothing allows its use any more but a server's word: the end of its last
     /// window.
     #[must_use]

@@ -171,8 +171,7 @@ impl CacheStore {
             }
             purges
         });
-        let flights = self.flights.pin();
-        flights.retain(|_, flight| !recorded.purge.may_match_key(flight.key()));
+        self.purge_flights(&recorded.purge);
         recorded
     }
 

@@ -3,9 +3,11 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::cache::body::CachedBody;
+use crate::cache::flight::{Flight, Landing};
 use crate::cache::memory::Reservation;
 use crate::cache::object::ObjectParts;
 use crate::cache::policy::Timing;
+use crate::cache::purge::Purge;
 use crate::clock;
 use crate::wire::ResponseHead;
 
@@ -126,6 +128,26 @@ fn whoever_reads_what_has_left_holds_it_until_the_last_of_them_has_it() {
         assert_eq!((store.used(), store.held()), (0, 1024));
         readers.pop();
         assert_eq!((store.used(), store.held()), (0, 0));
+    });
+}
+
+#[test]
+fn a_fetch_that_has_ended_keeps_nothing_of_what_came_while_others_read() {
+    let (store, _commands) = new_store();
+    let begin = || {
+        let flight = Arc::new(Flight::new(key_of("/a"), clock::unix_millis()));
+        store.lead_flight(&key_of("/a"), 0, &flight, clock::unix_millis()).unwrap();
+        flight.land_flight(Landing::Shared(new_object(&store, "/a", 1)));
+        flight
+    };
+    while_others_read(&store, || {
+        let flight = begin();
+        store.land_flight(&key_of("/a"), 0, &flight);
+        drop(flight);
+        assert_eq!((store.used(), store.flights()), (0, 0));
+        drop(begin());
+        store.record_purge(Purge::everything(), clock::unix_millis());
+        assert_eq!((store.used(), store.flights()), (0, 0));
     });
 }
 

@@ -78,7 +78,7 @@ impl<'a> MatchedRoute<'a, '_> {
         };
         let now = clock::unix_millis();
         let flight = Arc::new(Flight::new(wanted.key.clone(), now));
-        if on.cache.store.lead_flight(&wanted.key, wanted.fetch_place(), &flight, now).is_ok() {
+        if on.cache.store.lead_behind(&wanted.key, wanted.fetch_place(), &flight).is_ok() {
             let _nobody_waits = self.start_fetch(on, (wanted, flight));
         }
     }
