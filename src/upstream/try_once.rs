@@ -79,10 +79,10 @@ pub async fn try_once<C: Client>(
         probation,
     };
     let mut ended = exchange_io::run_attempt(upload, &mut origin, sending, timer, &plan).await;
-    if ended.is_ok() && origin.may_be_broken() && is_broken(&mut origin).await {
-        ended = Err(AttemptError::Failed(Failure::Invalid));
+    if ended.is_ok() {
+        ended = inspect_answer(job, &mut origin).await.map_err(AttemptError::Failed);
     }
-    if ended.is_err() && plan.upgrade {
+    if ended.is_err() && (plan.upgrade || origin.response_head().status == 101) {
         // A server that has switched already must not take the end for an orderly one.
         origin.cut_request();
     }
@@ -93,13 +93,6 @@ pub async fn try_once<C: Client>(
     note_reuse(job, endpoint, &ended, &origin, now, begun + took);
     progress.trail.first_byte = ended.is_ok().then_some(took);
     match ended {
-        Ok(())
-            if origin.response_head().status == 101
-                && !accepts_upgrade(origin.response_head(), job.request.upgrade) =>
-        {
-            job.request.cause.set_cause("101 to a protocol that was not asked for", None);
-            Err(AttemptError::Failed(Failure::Invalid))
-        }
         Ok(()) => {
             if reused && origin.is_own() {
                 endpoint.reuse.record_answer();
@@ -123,12 +116,29 @@ pub async fn try_once<C: Client>(
     }
 }
 
-/// Returns whether the start of a response's body, as far as it came with the head, is none. The
-/// client has been sent nothing yet, so that it gets an answer; and another server may do better.
-async fn is_broken(origin: &mut Origin) -> bool {
-    // What follows 101 is no body.
-    origin.response_head().status != 101
-        && poll_fn(|cx| Poll::Ready(matches!(origin.poll_fill(cx), Poll::Ready(Err(_))))).await
+/// Looks for what is wrong with an answer whose head is read: a protocol that the client did not
+/// ask for, or a start of the body, as far as it came with the head, that is none. The client has
+/// been sent nothing yet, so that it gets an answer; and another server may do better.
+///
+/// # Errors
+/// [`Failure::Invalid`].
+async fn inspect_answer(job: &ForwardRequest<'_>, origin: &mut Origin) -> Result<(), Failure> {
+    if origin.response_head().status == 101 {
+        // What follows it is no body.
+        if accepts_upgrade(origin.response_head(), job.request.upgrade) {
+            return Ok(());
+        }
+        job.request.cause.set_cause("101 to a protocol that was not asked for", None);
+        return Err(Failure::Invalid);
+    }
+    if !origin.may_be_broken() {
+        return Ok(());
+    }
+    poll_fn(|cx| match origin.poll_fill(cx) {
+        Poll::Ready(Err(_)) => Poll::Ready(Err(Failure::Invalid)),
+        Poll::Ready(Ok(_)) | Poll::Pending => Poll::Ready(Ok(())),
+    })
+    .await
 }
 
 /// Counts the attempt, connecting included, unless the client ended it.

@@ -136,3 +136,17 @@ fn s1_a_client_that_leaves_before_its_tunnel_is_open_ends_orderly_for_nobody() {
     wait_until(SOON, "the origin's side ends", || silent.connections()[0].end.is_some());
     assert_eq!(silent.connections()[0].end, Some(End::Reset));
 }
+
+#[test]
+fn s1_a_switch_to_what_nobody_asked_for_ends_orderly_for_nobody() {
+    const PLAIN: &str = "GET /ws HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let other = SWITCH.replace("Upgrade: websocket", "Upgrade: h2c");
+    let origin = Origin::start(move |_| vec![Step::Send(other.clone().into()), Step::Hold]);
+    let proxy = plain(&origin);
+    for (at, request) in [REQUEST, PLAIN].into_iter().enumerate() {
+        assert_eq!(proxy.client().exchange(request).status, 502, "{request}");
+        let ended = || origin.connections().get(at).is_some_and(|seen| seen.end.is_some());
+        wait_until(SOON, "the origin's side ends", ended);
+        assert_eq!(origin.connections()[at].end, Some(End::Reset), "{request}");
+    }
+}
