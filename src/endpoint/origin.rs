@@ -3,9 +3,11 @@
 use std::io;
 use std::task::{Context, Poll};
 
+use crate::exchange::write_wait::SendProgress;
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::h1;
 use crate::h2::H2Origin;
+use crate::net::stalls::StallMark;
 use crate::net::{BodyError, BodyFraming, Fill};
 use crate::wire::head::Fields;
 use crate::wire::response::HeadLimits;
@@ -108,6 +110,20 @@ impl Origin {
     /// Turns it into a tunnel after a 101.
     pub fn become_tunnel(&mut self) {
         either!(self, origin => origin.become_tunnel());
+    }
+
+    /// Returns how far the server has come with what is sent to it and with what holds that up.
+    pub fn stall_mark(&self) -> Option<StallMark> {
+        match self {
+            Origin::H1(origin) => Some(origin.stall_mark()),
+            Origin::H2(origin) => origin.stall_mark(),
+        }
+    }
+
+    /// Counts what was sent on the connection and what of it the server's system has; `None` where
+    /// nobody tells.
+    pub fn send_progress(&self) -> Option<SendProgress> {
+        either!(self, origin => origin.send_progress())
     }
 
     /// Makes sure that an upload that was cut short does not look complete.

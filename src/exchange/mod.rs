@@ -5,6 +5,7 @@
 //! request and in which protocol is decided elsewhere.
 
 pub mod accept;
+pub mod answer_wait;
 pub mod deadline;
 pub mod edits;
 pub mod forward;

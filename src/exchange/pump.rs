@@ -11,7 +11,7 @@ use super::Deadline;
 use super::outcome::Outcome;
 use super::sides::{Client, Sink, Source};
 use super::stall::poll_give_way;
-use super::write_wait::WriteWait;
+use super::write_wait::{WriteWait, mark_client};
 use crate::clock;
 use crate::net::stalls::Stall;
 use crate::net::{BodyError, Fill, Mismatch, Timer};
@@ -189,7 +189,7 @@ pub async fn write_bytes<C: Client>(
         if let Poll::Ready(cut) = poll_give_way(stall, client, 0, cx) {
             return Poll::Ready(Err(cut));
         }
-        ready!(wait.poll_over(cx, timer, client, (since, write_gap)));
+        ready!(wait.poll_over(cx, timer, || mark_client(client), (since, write_gap)));
         Poll::Ready(Err(Outcome::Timeout(Deadline::ClientWrite)))
     })
     .await
@@ -197,7 +197,7 @@ pub async fn write_bytes<C: Client>(
 
 /// Sends a body that is known as a whole and ends the response: [`Outcome::Whole`],
 /// [`Outcome::ClientGone`], [`Outcome::Timeout`] or [`Outcome::ProxyCut`]. `write_gap` is the time
-/// between two successful writes.
+/// between two movements of the client ([`super::write_wait`]).
 pub async fn send_bytes<C: Client>(
     client: &mut C,
     timer: &mut Timer,
@@ -221,7 +221,7 @@ pub async fn send_bytes<C: Client>(
         if let Poll::Ready(cut) = poll_give_way(&mut stall, client, 0, cx) {
             return Poll::Ready(cut);
         }
-        ready!(wait.poll_over(cx, timer, client, (since, write_gap)));
+        ready!(wait.poll_over(cx, timer, || mark_client(client), (since, write_gap)));
         client.cut_response();
         Poll::Ready(Outcome::Timeout(Deadline::ClientWrite))
     })

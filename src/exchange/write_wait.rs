@@ -1,4 +1,4 @@
-//! The deadline of a client that is to take more of what is sent to it.
+//! The deadline of a client or server that is to take more of what is sent to it.
 //!
 //! A socket takes more once about a third of its buffer is free, which may be megabytes: somebody
 //! who reads steadily, but slowly, makes no room in it for a minute. What their system has
@@ -12,34 +12,47 @@ use crate::clock::{self, Instant};
 use crate::net::Timer;
 use crate::net::stalls::{Holdup, StallMark};
 
-/// A wait for a client to take more.
+/// Bytes on a connection since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendProgress {
+    /// Bytes that were to be sent.
+    pub queued: u64,
+    /// Those of them that the other side's system has acknowledged.
+    pub acknowledged: u64,
+}
+
+/// Returns how far a client has come, with what its system has acknowledged.
+#[must_use]
+pub fn mark_client<C: Client>(client: &C) -> Option<StallMark> {
+    client.stall_mark().map(|mark| StallMark { untaken: client.count_untaken(), ..mark })
+}
+
+/// A wait for a peer to take more.
 #[derive(Debug, Default)]
 pub struct WriteWait {
-    /// The last successful write, as it was when the client was first looked at.
+    /// The last successful write, as it was when the peer was first looked at.
     since: Option<Instant>,
-    /// The last movement of the client that is known.
+    /// The last movement of the peer that is known.
     moved: Option<Instant>,
-    /// The client's progress at that moment.
+    /// The peer's progress at that moment.
     mark: Option<StallMark>,
 }
 
 impl WriteWait {
-    /// Returns when the client is to be looked at; `since` is the last successful write, and
-    /// `write_gap` the time after it in which the client has to move.
+    /// Returns when the peer is to be looked at; `since` is the last successful write, and `gap`
+    /// the time after it in which the peer has to move.
     #[must_use]
-    pub fn next_look(&self, since: Instant, write_gap: Option<Duration>) -> Option<Instant> {
+    pub fn next_look(&self, since: Instant, gap: Option<Duration>) -> Option<Instant> {
         if self.since == Some(since) {
-            clock::deadline(self.moved.unwrap_or(since), write_gap)
+            clock::deadline(self.moved.unwrap_or(since), gap)
         } else {
-            clock::deadline(since, write_gap.map(|gap| gap / 2))
+            clock::deadline(since, gap.map(|gap| gap / 2))
         }
     }
 
-    /// Looks at the client at [`WriteWait::next_look`]; returns whether its time is over.
+    /// Takes the peer's progress at [`WriteWait::next_look`]; returns whether its time is over.
     #[cold]
-    pub fn is_over<C: Client>(&mut self, client: &C, since: Instant) -> bool {
-        let mark =
-            client.stall_mark().map(|mark| StallMark { untaken: client.count_untaken(), ..mark });
+    pub fn is_over(&mut self, since: Instant, mark: Option<StallMark>) -> bool {
         let first = self.since != Some(since);
         if first {
             self.since = Some(since);
@@ -58,25 +71,25 @@ impl WriteWait {
         !moved
     }
 
-    /// Ready when the time of a client is over that has to take something within `write_gap` after
-    /// `since`.
-    pub fn poll_over<C: Client>(
+    /// Ready when the time of a peer is over that has to take something within `gap` after `since`;
+    /// `look` returns its progress.
+    pub fn poll_over(
         &mut self,
         cx: &mut Context<'_>,
         timer: &mut Timer,
-        client: &C,
-        (since, write_gap): (Instant, Option<Duration>),
+        look: impl Fn() -> Option<StallMark>,
+        (since, gap): (Instant, Option<Duration>),
     ) -> Poll<()> {
         loop {
-            ready!(timer.poll_at(cx, self.next_look(since, write_gap)));
-            if self.is_over(client, since) {
+            ready!(timer.poll_at(cx, self.next_look(since, gap)));
+            if self.is_over(since, look()) {
                 return Poll::Ready(());
             }
         }
     }
 }
 
-/// Returns whether a client has taken something of what was written to its socket. A window of
+/// Returns whether a peer has taken something of what was written to its socket. A window of
 /// HTTP/2 that is full says by itself that nothing was taken.
 fn has_moved(before: &StallMark, now: &StallMark) -> bool {
     let taken = match (before.untaken, now.untaken) {

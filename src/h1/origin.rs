@@ -6,7 +6,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::exchange::write_wait::SendProgress;
 use crate::exchange::{HeadError, Length, Sink, Source};
+use crate::net::stalls::StallMark;
 use crate::net::{
     BodyError, BodyFraming, BodyReader, Fill, Inbox, MadeWith, Opened, Outbox, Stream,
 };
@@ -234,6 +236,20 @@ impl H1Origin {
         self.framing = Framing::UntilClose;
         self.body = BodyReader::new(Framing::UntilClose, Sender::Server);
         self.out.begin_message(BodyFraming::UntilClose);
+    }
+
+    /// Returns how far the server has come with what is sent to it.
+    #[must_use]
+    pub fn stall_mark(&self) -> StallMark {
+        StallMark { untaken: self.stream.count_untaken(), ..StallMark::default() }
+    }
+
+    /// Counts what was sent and what of it the server's system has; `None` where nobody tells.
+    #[must_use]
+    pub fn send_progress(&self) -> Option<SendProgress> {
+        let queued = self.out.sent_bytes();
+        let acknowledged = queued.saturating_sub(u64::from(self.stream.count_untaken()?));
+        Some(SendProgress { queued, acknowledged })
     }
 
     /// Makes the coming close a reset: an upload that was cut short must not look complete.

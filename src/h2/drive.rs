@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use super::state::{Accept, Ended, State};
 use crate::clock;
 use crate::net::inbox::Inbox;
+use crate::net::stalls::StallMark;
 use crate::net::{Stream, Timer, Transport};
 use crate::wire::frames;
 
@@ -46,6 +47,11 @@ impl Socket {
     /// As [`Stream::both_ends`].
     pub(super) fn both_ends(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.stream.both_ends()
+    }
+
+    /// Returns how far the other side has come with what was sent to it.
+    pub(super) fn stall_mark(&self) -> StallMark {
+        StallMark { untaken: self.count_untaken(), ..StallMark::default() }
     }
 
     /// As [`Stream::count_untaken`].

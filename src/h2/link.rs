@@ -3,7 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use super::origin::H2Origin;
 use super::state::{Accept, H2Config, SLACK, State};
 use super::waiters::Waiters;
 use crate::clock::{self, Instant};
-use crate::net::{MadeWith, Opened, Stream, Timer};
+use crate::exchange::write_wait::{SendProgress, WriteWait};
+use crate::net::{MadeWith, Opened, Stream, Timer, count_untaken};
 use crate::wire::request::{Limits, Underscores};
 use crate::wire::response::HeadLimits;
 use crate::wire::{Fault, RequestHead};
@@ -68,6 +70,8 @@ pub struct Link {
     waiters: Rc<Waiters>,
     /// Memory for the next head.
     draft: RefCell<Vec<u8>>,
+    /// The addresses of both ends, where known.
+    ends: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// Servers begin no streams.
@@ -108,11 +112,12 @@ impl Link {
             head,
         };
         let secure = stream.is_tls();
+        let opened = Rc::new(opened);
         let allowed = u32::try_from(streams.max(1)).unwrap_or(u32::MAX);
         let shared = SharedConnection::new(State::client(terms, allowed, clock_seconds).into());
         let link = Rc::new(Self {
             shared: shared.clone(),
-            opened: Rc::new(opened),
+            opened: opened.clone(),
             secure,
             made_with,
             streams: Cell::new(0),
@@ -122,48 +127,9 @@ impl Link {
             retired: Cell::new(false),
             waiters: waiters.clone(),
             draft: RefCell::default(),
+            ends: stream.both_ends(),
         });
-        let opened = link.opened.clone();
-        let weak = Rc::downgrade(&link);
-        let mut socket = Socket::new(stream, &[]);
-        spawn_local(async move {
-            // It ends with the connection, or when nobody can begin a stream any more and the last
-            // one has ended.
-            let (mut timer, mut until) = (Timer::default(), None);
-            poll_fn(|cx| {
-                if socket.poll(cx, &shared, &mut NoClient).is_ready() {
-                    return Poll::Ready(());
-                }
-                // The server may allow more streams now, or have read what was in their way.
-                if !waiters.is_empty() && weak.upgrade().is_some_and(|link| link.has_room(u32::MAX))
-                {
-                    waiters.wake_one();
-                }
-                let (over, stalled) = {
-                    let state = shared.borrow();
-                    (state.is_over(), state.stalled())
-                };
-                if !over {
-                    let Some(since) = stalled else { return Poll::Pending };
-                    ready!(
-                        timer.poll_at(cx, clock::deadline(Instant::from_std(since), Some(DEAD)))
-                    );
-                    tracing::debug!("a server takes nothing of what is sent to it over HTTP/2");
-                    return Poll::Ready(());
-                }
-                // A server that reads nothing is not waited for to hear the last word.
-                let until = until.get_or_insert_with(|| clock::now() + GOODBYE);
-                timer.poll_at(cx, Some(*until))
-            })
-            .await;
-            let ended = shared.borrow().ended();
-            tracing::debug!(?ended, "an HTTP/2 connection to a server ended");
-            shared.borrow_mut().lose();
-            // What counts it goes before it is closed: its place may be needed.
-            drop(opened);
-            waiters.wake_one();
-            socket.close_socket(ended, &mut timer).await;
-        });
+        spawn_local(run_link(shared, Rc::downgrade(&link), opened, waiters, stream));
         link
     }
 
@@ -228,6 +194,22 @@ impl Link {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.streams.get() == 0
+    }
+
+    /// Counts the bytes that were sent and that the server's system has not acknowledged. `None`
+    /// where nobody tells.
+    pub(super) fn count_untaken(&self) -> Option<u32> {
+        let (local, remote) = self.ends?;
+        count_untaken(local, remote)
+    }
+
+    /// Counts what all streams have sent and what of it the server's system has; `None` where
+    /// nobody tells.
+    pub(super) fn send_progress(&self) -> Option<SendProgress> {
+        let untaken = u64::from(self.count_untaken()?);
+        let state = self.shared.borrow();
+        let queued = state.bytes_left() + state.unsent().len() as u64;
+        Some(SendProgress { queued, acknowledged: state.bytes_left().saturating_sub(untaken) })
     }
 
     /// Answers that have begun, over all streams.
@@ -304,6 +286,50 @@ impl Link {
         }
         Some(Handle::new(self.shared.clone(), slot?))
     }
+}
+
+/// Moves the frames of a connection. It ends with the connection, or when nobody can begin a stream
+/// any more and the last one has ended.
+async fn run_link(
+    shared: SharedConnection,
+    link: Weak<Link>,
+    opened: Rc<Opened>,
+    waiters: Rc<Waiters>,
+    stream: Stream,
+) {
+    let mut socket = Socket::new(stream, &[]);
+    let (mut timer, mut until, mut wait) = (Timer::default(), None, WriteWait::default());
+    poll_fn(|cx| {
+        if socket.poll(cx, &shared, &mut NoClient).is_ready() {
+            return Poll::Ready(());
+        }
+        // The server may allow more streams now, or have read what was in their way.
+        if !waiters.is_empty() && link.upgrade().is_some_and(|link| link.has_room(u32::MAX)) {
+            waiters.wake_one();
+        }
+        let (over, stalled) = {
+            let state = shared.borrow();
+            (state.is_over(), state.stalled())
+        };
+        if !over {
+            let Some(since) = stalled.map(Instant::from_std) else { return Poll::Pending };
+            let look = || Some(socket.stall_mark());
+            ready!(wait.poll_over(cx, &mut timer, look, (since, Some(DEAD))));
+            tracing::debug!("a server takes nothing of what is sent to it over HTTP/2");
+            return Poll::Ready(());
+        }
+        // A server that reads nothing is not waited for to hear the last word.
+        let until = until.get_or_insert_with(|| clock::now() + GOODBYE);
+        timer.poll_at(cx, Some(*until))
+    })
+    .await;
+    let ended = shared.borrow().ended();
+    tracing::debug!(?ended, "an HTTP/2 connection to a server ended");
+    shared.borrow_mut().lose();
+    // What counts it goes before it is closed: its place may be needed.
+    drop(opened);
+    waiters.wake_one();
+    socket.close_socket(ended, &mut timer).await;
 }
 
 impl Drop for Link {

@@ -12,7 +12,9 @@ use smallvec::SmallVec;
 use super::handle::{FieldBlock, Handle};
 use super::link::StreamPlace;
 use super::state::{Ended, StreamEnd};
+use crate::exchange::write_wait::SendProgress;
 use crate::exchange::{HeadError, Length, Sink, Source};
+use crate::net::stalls::StallMark;
 use crate::net::{BodyError, BodyFraming, Fill};
 use crate::wire::frames::ErrorCode;
 use crate::wire::head::Fields;
@@ -211,6 +213,21 @@ impl H2Origin {
         if self.place.0.answers_heard() == self.heard {
             self.place.0.retire();
         }
+    }
+
+    /// Returns how far the server has come with what is sent to it and with what holds that up;
+    /// `None` where no stream began.
+    #[must_use]
+    pub fn stall_mark(&self) -> Option<StallMark> {
+        let mark = self.stream.as_ref()?.stall_mark();
+        Some(StallMark { untaken: self.place.0.count_untaken(), ..mark })
+    }
+
+    /// Counts what was sent on the connection and what of it the server's system has; `None` where
+    /// nobody tells.
+    #[must_use]
+    pub fn send_progress(&self) -> Option<SendProgress> {
+        self.place.0.send_progress()
     }
 
     /// Breaks it off: what was sent so far must not pass for a whole request.

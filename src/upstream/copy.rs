@@ -12,7 +12,7 @@ use crate::clock::{self, Instant};
 use crate::exchange::pump::Waiting;
 use crate::exchange::stage::BodyStage;
 use crate::exchange::stall::poll_give_way;
-use crate::exchange::write_wait::WriteWait;
+use crate::exchange::write_wait::{WriteWait, mark_client};
 use crate::exchange::{Client, Cut, Deadline, Outcome, Pump, PumpError, Source};
 use crate::net::stalls::Stall;
 use crate::net::timer::earlier_of;
@@ -24,7 +24,7 @@ use crate::policy::stages::ResponseStages;
 pub struct CopyLimits {
     /// Between two parts of the response body.
     pub gap: Option<Duration>,
-    /// Between two successful writes to the client.
+    /// Between two movements of the client ([`crate::exchange::write_wait`]).
     pub write_gap: Option<Duration>,
     /// The end of the whole exchange, and what sets it.
     pub end: (Option<Instant>, Deadline),
@@ -84,7 +84,8 @@ pub async fn copy_response<C: Client>(
             return Poll::Pending;
         }
         let overall = end.is_some_and(|end| clock::now() >= end);
-        if !overall && waiting == Waiting::Sink && !wait.is_over(upload.client, since) {
+        if !overall && waiting == Waiting::Sink && !wait.is_over(since, mark_client(upload.client))
+        {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -120,7 +121,8 @@ pub async fn copy_stored<C: Client>(
         }
         let since = progress.waiting_since(pump.bytes_moved(), Waiting::Sink);
         let gone = Outcome::Timeout(Deadline::ClientWrite);
-        wait.poll_over(cx, timer, client, (since, write_gap)).map(|()| gone)
+        let over = wait.poll_over(cx, timer, || mark_client(client), (since, write_gap));
+        over.map(|()| gone)
     })
     .await
 }

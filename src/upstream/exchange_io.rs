@@ -9,8 +9,10 @@ use super::retry::Failure;
 use super::{Origin, Timeouts};
 use crate::clock::{self, Instant};
 use crate::endpoint::reuse::PROBATION;
+use crate::exchange::answer_wait::AnswerWait;
 use crate::exchange::outcome::Note;
 use crate::exchange::pump::Waiting;
+use crate::exchange::write_wait::WriteWait;
 use crate::exchange::{Client, Deadline, HeadError, Pump, PumpError, Refusal, Sink, yield_turn};
 use crate::net::timer::earlier_of;
 use crate::net::{BodyError, Timer};
@@ -102,6 +104,8 @@ pub async fn run_attempt<C: Client>(
         since: begun,
         moved: 0,
         waiting: None,
+        writing: WriteWait::default(),
+        answering: AnswerWait::default(),
         switched: false,
         overall: earlier_of(plan.end.0, clock::deadline(begun, plan.per_try)),
     };
@@ -128,6 +132,9 @@ struct AttemptState<'a> {
     since: Instant,
     moved: u64,
     waiting: Option<AttemptStage>,
+    /// The waits for the server to take the body, and then to answer it.
+    writing: WriteWait,
+    answering: AnswerWait,
     /// The server has switched protocols.
     switched: bool,
     overall: Option<Instant>,
@@ -154,7 +161,7 @@ impl AttemptState<'_> {
         if upload.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(AttemptError::Gone));
         }
-        self.poll_deadlines(cx, sending, timer, upload.client.look_again())
+        self.poll_deadlines(cx, (&*origin, &*sending), timer, upload.client.look_again())
     }
 
     fn poll_send<C: Client>(
@@ -277,10 +284,34 @@ impl AttemptState<'_> {
         Failure::Invalid
     }
 
+    /// Returns when the stage is over, or its server is to be looked at.
+    fn stage_end(&self, stage: AttemptStage) -> Option<Instant> {
+        let Timeouts { send, first_byte, .. } = self.plan.timeouts;
+        match stage {
+            AttemptStage::Body => clock::deadline(self.since, self.plan.body_gap),
+            AttemptStage::Send => self.writing.next_look(self.since, send),
+            AttemptStage::Head if self.moved > 0 => {
+                self.answering.next_look(self.since, first_byte)
+            }
+            AttemptStage::Head => clock::deadline(self.since, first_byte),
+        }
+    }
+
+    /// Looks at [`AttemptState::stage_end`] whether the server goes on taking what was written.
+    fn is_stage_over(&mut self, stage: AttemptStage, origin: &Origin) -> bool {
+        match stage {
+            AttemptStage::Send => self.writing.is_over(self.since, origin.stall_mark()),
+            AttemptStage::Head if self.moved > 0 => {
+                self.answering.is_over(self.since, origin.send_progress())
+            }
+            AttemptStage::Head | AttemptStage::Body => true,
+        }
+    }
+
     fn poll_deadlines(
         &mut self,
         cx: &mut Context<'_>,
-        sending: &RequestSending,
+        (origin, sending): (&Origin, &RequestSending),
         timer: &mut Timer,
         look_again: Option<Instant>,
     ) -> Poll<Result<(), AttemptError>> {
@@ -299,14 +330,7 @@ impl AttemptState<'_> {
             self.moved = sending.pump.bytes_moved();
             self.waiting = Some(stage);
         }
-        let Timeouts { send, first_byte, .. } = self.plan.timeouts;
-        let allowed = match stage {
-            AttemptStage::Body => self.plan.body_gap,
-            AttemptStage::Send => send,
-            AttemptStage::Head => first_byte,
-        };
-        let stalled = clock::deadline(self.since, allowed);
-        let next = earlier_of(earlier_of(stalled, self.overall), self.hold);
+        let next = earlier_of(earlier_of(self.stage_end(stage), self.overall), self.hold);
         if timer.poll_at(cx, earlier_of(next, look_again)).is_pending() {
             return Poll::Pending;
         }
@@ -318,12 +342,16 @@ impl AttemptState<'_> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if self.overall.is_some_and(|at| clock::now() >= at) {
+            let over = self.plan.end.0.is_some_and(|at| clock::now() >= at);
+            let deadline = if over { self.plan.end.1 } else { Deadline::PerTry };
+            return Poll::Ready(Err(AttemptError::Failed(Failure::Timeout(deadline))));
+        }
+        if !self.is_stage_over(stage, origin) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(Err(match stage {
-            _ if self.overall.is_some_and(|at| clock::now() >= at) => {
-                let over = self.plan.end.0.is_some_and(|at| clock::now() >= at);
-                let deadline = if over { self.plan.end.1 } else { Deadline::PerTry };
-                AttemptError::Failed(Failure::Timeout(deadline))
-            }
             AttemptStage::Body => {
                 AttemptError::Refused(Refusal::RequestTimeout(Deadline::RequestBody))
             }

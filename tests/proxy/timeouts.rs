@@ -1,5 +1,9 @@
 //! Every wait has its key, and ends with its own answer.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::setup::one;
@@ -170,6 +174,60 @@ fn send_bounds_an_origin_that_does_not_read() {
         assert_problem(&client.response(), 504, "upstream_timeout");
     });
     gate.open();
+}
+
+/// A server that takes 16 KiB of a body every 50 ms, while the systems keep what it has not taken,
+/// and answers once it has `length` bytes. Counts the bytes that it has.
+fn start_sipping(length: usize) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = taken.clone();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let mut piece = vec![0; 16 << 10];
+        while count.load(Ordering::SeqCst) < length {
+            std::thread::sleep(Duration::from_millis(50));
+            match stream.read(&mut piece) {
+                Ok(0) | Err(_) => return,
+                Ok(n) => count.fetch_add(n, Ordering::SeqCst),
+            };
+        }
+        stream.write_all(&ok("taken")).unwrap();
+        let _until_it_is_closed = stream.read(&mut piece);
+    });
+    (address, taken)
+}
+
+#[test]
+fn send_spares_a_server_that_reads_slowly_but_steadily() {
+    let (address, taken) = start_sipping(usize::MAX);
+    let proxy = one(address).app(&upstream("send = \"2s\"")).start();
+    let mut client = proxy.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n", 60 << 20));
+    client.send_until_blocked(&[b'x'; 65536], Duration::from_millis(SET / 5), 60 << 20);
+    // The system takes more of the proxy only once a third of what it keeps is read.
+    wait_until(6 * SOON, "it has read for long enough", || {
+        taken.load(Ordering::SeqCst) > 130 * (16 << 10)
+    });
+    assert_eq!(client.end(Duration::from_millis(1)).1, End::StillOpen);
+}
+
+#[test]
+fn first_byte_starts_when_a_slow_server_has_the_request() {
+    let length = 3 << 19;
+    let (address, _) = start_sipping(length);
+    let proxy = one(address).app(&upstream("first_byte = \"2s\"")).start();
+    let mut client = proxy.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n"));
+    client.send(vec![b'x'; length]);
+    assert_eq!(client.response().text(), "taken");
 }
 
 #[test]
