@@ -168,7 +168,7 @@ fn settle(
         findings.extend(inspect(config));
     }
     findings.extend(check::unavailable(&root));
-    findings.extend(check::empty_lists(&root));
+    findings.extend(check::empty_values(&root));
     let report = FindingReport::new(findings, sources, dropped);
     match config {
         Some(config) if report.errors() == 0 => {

@@ -17,7 +17,7 @@ mod upstream;
 use std::collections::BTreeSet;
 
 pub(crate) use self::available::{leave_out as leave_out_unavailable, unavailable};
-pub(crate) use self::empty::empty_lists;
+pub(crate) use self::empty::empty_values;
 pub(crate) use self::upstream::{check_servers, warn_of_address};
 use super::finding::Finding;
 use super::schema::Config;
