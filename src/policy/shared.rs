@@ -10,6 +10,7 @@ mod cluster;
 mod connector;
 mod node;
 mod settings;
+mod url_fault;
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -57,6 +57,17 @@ pub(super) fn compile_redis(
         // What is wrong beside them are the files.
         let file = ca.as_ref().or(cert.as_ref()).map(|file| file.place);
         let message = format!("Redis cannot be used: {message}");
-        Box::new(Finding::error("bad_value", named.or(file).unwrap_or(*place), message))
+        let finding = Finding::error("bad_value", named.or(file).unwrap_or(*place), message);
+        let help = named.map(|_| match (sentinel, cluster.value) {
+            (Some(_), _) => {
+                "a Sentinel is \"10.0.0.1:26379\", or \"redis://:PASSWORD@10.0.0.1:26379\""
+            }
+            (None, true) => "a server of a Cluster is \"redis://USER:PASSWORD@10.0.0.1:6379\"",
+            (None, false) => {
+                "a whole one is \"redis://USER:PASSWORD@10.0.0.1:6379/0\"; rediss:// for TLS, \
+                 unix:///run/redis.sock for a socket"
+            }
+        });
+        Box::new(finding.maybe_help(help.map(str::to_owned)))
     })
 }

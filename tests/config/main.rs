@@ -329,6 +329,37 @@ fn warnings_alone_are_no_failure() {
 
 #[test]
 fn schema_and_version_are_printed() {
+/// The URL of a Redis is told which part of it is wrong, and what a right one looks like.
+#[test]
+fn a_url_of_redis_is_told_what_is_wrong_with_it() {
+    let base = "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.app]\nservers = ['127.0.0.1:1']\n\
+                [redis]\n{redis}\n[[route]]\nupstream = 'app'\nlimit = { rate = '1/s', store = 'redis' }\n";
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.toml");
+    for (redis, told) in [
+        (
+            "url = 'redis://:secret@cache.test:70000/0'",
+            ["the port is no number", ":6:7", "redis://USER:PASSWORD@10.0.0.1:6379/0"],
+        ),
+        (
+            "cluster = true\nurl = ['redis://10.0.0.1', 'redis://:sec/ret@10.0.0.2']",
+            ["written %2F", ":7:28", "a server of a Cluster is"],
+        ),
+        (
+            "sentinel = { master = 'm', nodes = ['http://10.0.0.1'] }",
+            ["the scheme", ":6:37", "a Sentinel is"],
+        ),
+    ] {
+        fs::write(&path, base.replace("{redis}", redis)).unwrap();
+        let output = check(&["check", "-c", path.to_str().unwrap()]);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!output.status.success(), "{text}");
+        for part in told {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
+
     let output = check(&["schema"]);
     assert!(output.status.success());
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::all_values;
 use super::bounded::{AnswerGate, BoundedStream};
+use super::url_fault::find_url_fault;
 use crate::tls::client::{AlpnOffer, OutgoingTls};
 
 /// The time in which a connection must be there: name, TCP, TLS and greeting.
@@ -72,11 +73,12 @@ impl RedisUrl {
             None if !url.contains("://") && !url.starts_with("unix:") => format!("redis://{url}"),
             None => url.to_owned(),
         };
+        let fault = || find_url_fault(url).to_owned();
         if plain.contains('#') {
-            return Err("certificates are always verified; `ca` names whom to trust".to_owned());
+            return Err(fault());
         }
-        // The detail of an error may repeat the URL.
-        let client = redis::Client::open(&*plain).map_err(|error| error.category().to_owned())?;
+        // What the error itself says may repeat the URL.
+        let client = redis::Client::open(&*plain).map_err(|_| fault())?;
         let info = client.get_connection_info();
         let address = match info.addr() {
             ConnectionAddr::Tcp(host, port) => NodeAddress::Tcp(host.clone(), *port),
