@@ -293,6 +293,21 @@ fn c6_what_does_nothing_is_pointed_at() {
         ("", "path = '/u/{id}/*'\nrewrite = { strip_prefix = '/v/{id}' }", "", &[]),
         ("", "rewrite = { strip_prefix = '/users' }", "", &[]),
         ("", "path = '/*'\nrewrite = { strip_prefix = '/users' }", "", &[]),
+        ("", "", "[upstream.app.health]\nkind = 'tcp'\nevery = '1s'\nport = 1", &[]),
+        ("", "", "[upstream.app.health]\nkind = 'tcp'\npath = '/'", &["no_effect"]),
+        (
+            "",
+            "",
+            "[upstream.app.health]\nkind = 'tcp'\nbody = 'x'\nstatus = ['200']",
+            &["no_effect"; 2],
+        ),
+        ("", "", "[upstream.app.health]\nkind = 'grpc'\npath = '/a'\nheaders = { a = 'b' }", &[]),
+        ("", "", "[upstream.app.health]\nkind = 'grpc'\nmethod = 'HEAD'", &["no_effect"]),
+        ("", "", "[upstream.app.health]\nkind = 'http'\npath = '/a'", &[]),
+        ("", "", "[upstream.app.limits]\npending = 5", &["no_effect"]),
+        ("", "", "[upstream.app.limits]\npending_timeout = '1s'\nidle = 3", &["no_effect"]),
+        ("", "", "[upstream.app.limits]\npending = 5\nrequests = 5", &[]),
+        ("", "", "[upstream.app.limits]\npending = 5\nconnections = 5", &[]),
     ] {
         assert_eq!(warned(listen, route, more), expected, "{listen} {route} {more}");
     }
@@ -314,21 +329,6 @@ fn c7_a_name_that_leads_nowhere_is_one_error() {
     }
 }
 
-#[test]
-fn warnings_alone_are_no_failure() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("a.toml");
-    let text = "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.a]\nservers = ['a:1', 'a:1']\n";
-    fs::write(&path, text).unwrap();
-    let output = check(&["check", "-c", path.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(0));
-    let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.contains("warning[unused_upstream]"), "{shown}");
-    assert!(shown.contains("warning[duplicate_server]"), "{shown}");
-}
-
-#[test]
-fn schema_and_version_are_printed() {
 /// The URL of a Redis is told which part of it is wrong, and what a right one looks like.
 #[test]
 fn a_url_of_redis_is_told_what_is_wrong_with_it() {
@@ -360,6 +360,21 @@ fn a_url_of_redis_is_told_what_is_wrong_with_it() {
     }
 }
 
+#[test]
+fn warnings_alone_are_no_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.toml");
+    let text = "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.a]\nservers = ['a:1', 'a:1']\n";
+    fs::write(&path, text).unwrap();
+    let output = check(&["check", "-c", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("warning[unused_upstream]"), "{shown}");
+    assert!(shown.contains("warning[duplicate_server]"), "{shown}");
+}
+
+#[test]
+fn schema_and_version_are_printed() {
     let output = check(&["schema"]);
     assert!(output.status.success());
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -166,6 +166,9 @@ fn settle(
         // What seems to be missing from a table may be what could not be read of it.
         findings.extend(checked.filter(|finding| !torn.contains(&finding.place)));
         findings.extend(inspect(config));
+        if read == ReadExtent::Whole {
+            findings.extend(check::idle_keys(&root));
+        }
     }
     findings.extend(check::unavailable(&root));
     findings.extend(check::empty_values(&root));

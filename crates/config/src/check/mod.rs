@@ -5,6 +5,7 @@
 mod available;
 mod empty;
 mod idle;
+mod idle_keys;
 mod listen;
 mod literal;
 mod policy;
@@ -18,6 +19,7 @@ use std::collections::BTreeSet;
 
 pub(crate) use self::available::{leave_out as leave_out_unavailable, unavailable};
 pub(crate) use self::empty::empty_values;
+pub(crate) use self::idle_keys::idle_keys;
 pub(crate) use self::upstream::{check_servers, warn_of_address};
 use super::finding::Finding;
 use super::schema::Config;
