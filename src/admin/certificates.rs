@@ -9,7 +9,7 @@ use super::stats::CertificateStats;
 use crate::clock;
 use crate::server::status::Status;
 
-/// All of them, in the order of the file.
+/// The certificates of all listeners, in the order of the file.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct Certificates(Vec<ServedCertificate>);
@@ -24,7 +24,7 @@ struct ServedCertificate {
     left: i64,
 }
 
-/// Lists them. Where there is no TLS there are none.
+/// Lists the certificates of all listeners; none where there is no TLS.
 pub(super) fn list_certificates(status: &Status) -> AdminAnswer {
     let (snapshot, now) = (status.store.load_full(), clock::unix_seconds());
     let mut all = Vec::new();

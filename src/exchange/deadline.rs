@@ -8,11 +8,11 @@ pub enum Deadline {
     RequestHead,
     /// Between two parts of the request's body.
     RequestBody,
-    /// Between two successful writes to the client.
+    /// Between two movements of the client while a response is written.
     ClientWrite,
     /// Until the server is connected to.
     Connect,
-    /// Between two successful writes to the server.
+    /// Between two movements of the server while a request is written.
     Send,
     /// From the end of the request to the end of the response's head.
     FirstByte,

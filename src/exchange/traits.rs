@@ -24,7 +24,8 @@ pub struct BodyLimit {
 pub struct ClientGaps {
     /// Between two parts of the request body.
     pub body: Option<Duration>,
-    /// Between two successful writes to the client.
+    /// Between two movements of the client while a response is written
+    /// ([`super::write_wait`]).
     pub write: Option<Duration>,
 }
 

@@ -90,7 +90,7 @@ pub struct Listener {
     pub times: HeadTimes,
     /// Between two parts of a request body.
     pub body_gap: Option<Duration>,
-    /// Between two successful writes.
+    /// Between two movements of a client that takes a response.
     pub write_gap: Option<Duration>,
     /// The networks whose word about their clients counts.
     pub trusted: Box<[IpNet]>,

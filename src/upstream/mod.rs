@@ -189,9 +189,10 @@ pub enum KeySource {
 pub struct Timeouts {
     /// Until the connection is open.
     pub connect: Option<Duration>,
-    /// Between two successful writes of a request.
+    /// Between two movements of the server while a request is written.
     pub send: Option<Duration>,
-    /// From the end of the request to the end of the response head.
+    /// From the end of the request, as the server's system has acknowledged it, to the end of the
+    /// response head.
     pub first_byte: Option<Duration>,
     /// Between two parts of a response body.
     pub gap: Option<Duration>,

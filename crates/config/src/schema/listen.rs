@@ -95,7 +95,8 @@ settings! {
         idle: Timeout = defaults::CLIENT_IDLE,
         /// Between two pieces of a request body.
         body_gap: Timeout = defaults::BODY_GAP,
-        /// Between two successful writes to the client.
+        /// Between two signs that the client takes what it is sent: a successful write, or bytes of
+        /// earlier ones that its system has acknowledged.
         write_gap: Timeout = defaults::WRITE_GAP,
         /// For a whole connection, within 10 % less: then it is ended as soon as what is under way
         /// has been answered.

@@ -195,9 +195,11 @@ settings! {
     pub struct UpstreamTimeout {
         /// For a connection.
         connect: Timeout = defaults::CONNECT,
-        /// Between two successful writes of a request.
+        /// Between two signs that the server takes the request: a successful write, or bytes of
+        /// earlier ones that its system has acknowledged.
         send: Timeout = defaults::SEND,
-        /// From the end of the request to the head of the response.
+        /// From the end of the request to the head of the response; from anew as long as the
+        /// server's system goes on acknowledging a body that was written, 64 times at most.
         first_byte: Timeout = defaults::FIRST_BYTE,
         /// Between two pieces of a response body; "off" where a stream may be silent for ever.
         gap: OrOff<Timeout> = OrOff::At(defaults::GAP),
@@ -215,9 +217,11 @@ settings! {
     pub struct RouteTimeout {
         /// For a connection.
         connect: Option<Timeout> = None,
-        /// Between two successful writes of a request.
+        /// Between two signs that the server takes the request: a successful write, or bytes of
+        /// earlier ones that its system has acknowledged.
         send: Option<Timeout> = None,
-        /// From the end of the request to the head of the response.
+        /// From the end of the request to the head of the response; from anew as long as the
+        /// server's system goes on acknowledging a body that was written, 64 times at most.
         first_byte: Option<Timeout> = None,
         /// Between two pieces of a response body; "off" where a stream may be silent for ever.
         gap: Option<OrOff<Timeout>> = None,
