@@ -40,7 +40,7 @@ pub async fn pause_for<C: Client>(
     let Some(pause) = pause else { return Ok(()) };
     let until = clock::deadline(clock::now(), Some(pause));
     poll_fn(|cx| {
-        if client.poll_gone(cx).is_ready() {
+        if client.poll_gone_unread(cx).is_ready() {
             return Poll::Ready(Err(()));
         }
         if let Some(at) = client.look_again().filter(|at| until.is_some_and(|until| *at < until)) {

@@ -136,7 +136,7 @@ impl Queue {
                 if freed.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(None);
                 }
-                if client.poll_gone(cx).is_ready() {
+                if client.poll_gone_unread(cx).is_ready() {
                     return Poll::Ready(Some(Unserved::Gone));
                 }
                 let look_again = client.look_again().filter(|at| until.is_none_or(|u| *at < u));

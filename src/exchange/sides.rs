@@ -162,6 +162,11 @@ pub struct Outgoing<'a> {
 pub trait Client: Source + Sink {
     /// Ready when the client has gone away and nobody will read an answer.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// As [`Client::poll_gone`], for a wait during which nobody reads the body: some of it is read
+    /// ahead, within a bound.
+    fn poll_gone_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
     /// Returns when [`Client::poll_gone`] wants to be asked again although nothing happened.
     fn look_again(&self) -> Option<Instant>;
     /// Body bytes received so far.

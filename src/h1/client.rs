@@ -127,6 +127,8 @@ pub struct H1Client {
     half_closed: Option<Instant>,
     /// True once it has been asked for a sign of life.
     asked: bool,
+    /// As much of a body was read ahead as may be: the socket is not watched any more.
+    brimful: bool,
 }
 
 /// The moments at which a listener's connections are to end.
@@ -199,6 +201,7 @@ impl H1Client {
             place,
             half_closed: None,
             asked: false,
+            brimful: false,
         }
     }
 
@@ -327,6 +330,7 @@ impl H1Client {
         self.requests = self.requests.saturating_add(1);
         self.head_at = clock::now();
         self.sent = 0;
+        self.brimful = false;
         self.version = head.version;
         self.begun = false;
         self.expects = head.version != Version::Http10 && head.fields.has(Known::Expect);
@@ -514,6 +518,7 @@ impl H1Client {
 
 impl Source for H1Client {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
+        self.brimful = false;
         let filled = ready!(self.body.poll_fill(cx, &mut self.inbox, &mut self.stream));
         if let Err(BodyError::Truncated) = filled {
             self.ended = true;
@@ -573,7 +578,27 @@ impl Client for H1Client {
         if self.ended { self.poll_departed(cx) } else { Poll::Pending }
     }
 
+    fn poll_gone_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.tunnel {
+            return Poll::Pending;
+        }
+        let ends = (&mut self.inbox, &mut self.stream);
+        let ahead = ready!(self.body.poll_ahead(cx, ends, PIPELINE_BYTES));
+        if ahead.is_err() {
+            return Poll::Ready(());
+        }
+        if self.body.is_complete() {
+            return self.poll_gone(cx);
+        }
+        // An end in order would stand behind what is unread: whether it is one is not known yet.
+        self.brimful = true;
+        if self.stream.has_failed() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     fn look_again(&self) -> Option<Instant> {
+        if self.brimful {
+            return Some(clock::now() + LOOK_EVERY);
+        }
         let (since, now) = (self.half_closed?, clock::now());
         // A time that has passed would wake the task at once, again and again.
         let ask = Some(since + ASK_AFTER).filter(|at| self.can_ask() && *at > now);

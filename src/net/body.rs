@@ -53,6 +53,8 @@ pub struct BodyReader {
     /// All of the body has been decoded; `ready` bytes may be left to take.
     complete: bool,
     received: u64,
+    /// What is wrong with the framing behind the decoded bytes, if that was read ahead.
+    fault: Option<Fault>,
 }
 
 impl Default for BodyReader {
@@ -71,7 +73,7 @@ impl BodyReader {
             Framing::Chunked => (BodyKind::Chunked(Box::new(ChunkedDecoder::new(sender))), false),
             Framing::UntilClose => (BodyKind::UntilClose, false),
         };
-        Self { kind, ready: 0, gap: 0, complete, received: 0 }
+        Self { kind, ready: 0, gap: 0, complete, received: 0, fault: None }
     }
 
     /// Waits until there is data, or nothing more to come.
@@ -91,6 +93,9 @@ impl BodyReader {
             if self.complete {
                 return Poll::Ready(Ok(Fill::End));
             }
+            if let Some(fault) = self.fault {
+                return Poll::Ready(Err(BodyError::Framing(fault)));
+            }
             if inbox.is_empty() {
                 let n = ready!(inbox.poll_fill(cx, stream, usize::MAX))?;
                 if n == 0 {
@@ -105,20 +110,49 @@ impl BodyReader {
         }
     }
 
-    /// Decodes everything in the inbox. Afterwards the inbox starts with `ready` bytes of data, and
-    /// what else it holds belongs to the next message.
+    /// Reads on although nobody takes the data: until `limit` bytes wait, or all of the body is
+    /// here. A fault of the framing is told by [`BodyReader::poll_fill`], behind what was read
+    /// before.
+    ///
+    /// # Errors
+    /// [`BodyError::Truncated`] and [`BodyError::Io`].
+    pub fn poll_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        (inbox, stream): (&mut Inbox, &mut Stream),
+        limit: usize,
+    ) -> Poll<Result<(), BodyError>> {
+        loop {
+            if self.complete || self.fault.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.ready < inbox.len() {
+                if let Err(BodyError::Framing(fault)) = self.decode_inbox(inbox) {
+                    self.fault = Some(fault);
+                }
+            } else if inbox.len() >= limit {
+                return Poll::Ready(Ok(()));
+            } else if ready!(inbox.poll_fill(cx, stream, limit))? == 0 {
+                return Poll::Ready(Err(BodyError::Truncated));
+            }
+        }
+    }
+
+    /// Decodes everything in the inbox behind the first `ready` bytes. Afterwards the inbox starts
+    /// with `ready` bytes of data, and what else it holds belongs to the next message.
     fn decode_inbox(&mut self, inbox: &mut Inbox) -> Result<(), BodyError> {
+        let before = self.ready;
         match &mut self.kind {
             BodyKind::Length(left) => {
-                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
+                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len() - before);
                 *left -= n as u64;
-                self.ready = n;
+                self.ready += n;
                 self.complete = *left == 0;
             }
             BodyKind::UntilClose => self.ready = inbox.len(),
             BodyKind::Chunked(decoder) => {
                 let progress =
-                    decoder.decode(inbox.data_mut(), 0, 0).map_err(BodyError::Framing)?;
+                    decoder.decode(inbox.data_mut(), before, before).map_err(BodyError::Framing)?;
                 self.ready = progress.data_end;
                 self.complete = progress.done;
                 self.gap = progress.raw - progress.data_end;
@@ -131,7 +165,7 @@ impl BodyReader {
                 }
             }
         }
-        self.received += self.ready as u64;
+        self.received += (self.ready - before) as u64;
         Ok(())
     }
 
@@ -162,6 +196,12 @@ impl BodyReader {
     #[must_use]
     pub fn received_bytes(&self) -> u64 {
         self.received
+    }
+
+    /// Returns whether all of the body is here.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Returns how many more bytes will come at most; `None` when only the end will tell.

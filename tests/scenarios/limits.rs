@@ -146,11 +146,38 @@ fn a_client_that_leaves_the_queue_makes_room() {
     wait_until(SOON, "it waits too", || depth(&proxy, 0) == 2);
     upload.reset();
     wait_until(SOON, "it has left", || depth(&proxy, 0) == 1);
+    // Those of whose bodies a part has come: in order, broken off, and behind more than is read.
+    const PARTS: [(&str, &str, usize); 3] = [
+        ("Content-Length: 9", "", 4),
+        ("Transfer-Encoding: chunked", "ff\r\n", 4),
+        ("Content-Length: 999999", "", 90_000),
+    ];
+    for (framing, start, length) in PARTS {
+        let mut upload = proxy.client();
+        upload.send(format!(
+            "POST /cpu/z HTTP/1.1\r\nHost: api.example.com\r\n{framing}\r\n\r\n{start}"
+        ));
+        upload.send("x".repeat(length));
+        wait_until(SOON, "it waits too", || depth(&proxy, 0) == 2);
+        if length > 4 {
+            upload.reset()
+        } else {
+            drop(upload)
+        }
+        wait_until(SOON, "it has left", || depth(&proxy, 0) == 1);
+    }
+    // Who has sent all of it may end its side.
+    let mut upload = proxy.client();
+    upload.send("POST /cpu/z HTTP/1.1\r\nHost: api.example.com\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbo");
+    wait_until(SOON, "it waits too", || depth(&proxy, 0) == 2);
+    upload.send("dy\r\n0\r\n\r\n");
+    upload.close_write();
+    waiting.push(upload);
     gate.open();
     for client in clients.iter_mut().chain(&mut waiting) {
         assert_eq!(client.response().status, 200);
     }
-    assert_eq!(origin.requests().len(), 5);
+    assert_eq!(origin.requests().len(), 6);
 }
 
 #[test]

@@ -53,3 +53,50 @@ async fn an_early_end_is_not_a_complete_body() {
     let bad = read(Framing::Chunked, b"5\r\nhello!", 9).await;
     assert!(matches!(bad, Err(BodyError::Framing(Fault::ChunkEnd))));
 }
+
+#[tokio::test]
+async fn what_is_read_ahead_is_the_same_body() {
+    let chunked = b"2\r\nhe\r\n3;x\r\nllo\r\n0\r\nA: b\r\n\r\nGET";
+    for (framing, wire) in [(Framing::Length(5), &b"helloGET"[..]), (Framing::Chunked, chunked)] {
+        for split in 0..wire.len() {
+            let (mut far, near) = UnixStream::pair().unwrap();
+            let mut stream = Stream::Unix(near);
+            let mut inbox = Inbox::default();
+            let mut reader = BodyReader::new(framing, Sender::Client);
+            for part in [&wire[..split], &wire[split..]] {
+                far.write_all(part).await.unwrap();
+                // As far as it goes.
+                let ahead = poll_fn(|cx| {
+                    Poll::Ready(reader.poll_ahead(cx, (&mut inbox, &mut stream), 999))
+                });
+                assert!(!matches!(ahead.await, Poll::Ready(Err(_))), "split {split}");
+            }
+            drop(far);
+            let mut body = Vec::new();
+            while poll_fn(|cx| reader.poll_fill(cx, &mut inbox, &mut stream)).await.unwrap()
+                == Fill::Data
+            {
+                body.extend_from_slice(&reader.ready_data(&inbox)[..1]);
+                reader.consume_data(&mut inbox, 1);
+            }
+            while poll_fn(|cx| inbox.poll_fill(cx, &mut stream, 1000)).await.unwrap() > 0 {}
+            assert_eq!((&body[..], inbox.data()), (&b"hello"[..], &b"GET"[..]), "split {split}");
+            assert_eq!(reader.received_bytes(), 5);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_read_ahead_than_may_be_and_a_fault_stays_behind_its_data() {
+    let (mut far, near) = UnixStream::pair().unwrap();
+    let (mut inbox, mut stream) = (Inbox::default(), Stream::Unix(near));
+    let mut reader = BodyReader::new(Framing::Chunked, Sender::Client);
+    for (part, limit) in [(&b"5\r\nhel"[..], 3), (b"lo!", 99)] {
+        far.write_all(part).await.unwrap();
+        poll_fn(|cx| reader.poll_ahead(cx, (&mut inbox, &mut stream), limit)).await.unwrap();
+        assert_eq!(reader.ready_data(&inbox), b"hel");
+    }
+    reader.consume_data(&mut inbox, 3);
+    let next = poll_fn(|cx| reader.poll_fill(cx, &mut inbox, &mut stream)).await;
+    assert!(matches!(next, Err(BodyError::Framing(Fault::ChunkEnd))));
+}
