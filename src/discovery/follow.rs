@@ -254,6 +254,7 @@ impl<A: Ask> Follower<A> {
         if std::mem::take(&mut self.news) {
             self.shared.known.store(Arc::new(self.known.clone()));
             self.shared.changed.store(true, Ordering::Release);
+            self.shared.bell.ring();
         }
         for waiting in self.waiting.extract_if(.., |waiting| waiting.questions.is_empty()) {
             // Who waited may have gone.

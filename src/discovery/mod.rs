@@ -1,8 +1,8 @@
 //! Which servers there are and where they are, found out again and again while the proxy runs.
 //!
 //! Sources of whole lists send [`Updates`]. Beside them [`Names`] follows names on a thread of its
-//! own and tells nobody: who wants to know asks whether something has changed. What to do about it
-//! is not decided here. Nothing but a good answer changes an address ([`KnownName`]): a name server
+//! own and rings when something has changed: who wants to know asks what. What to do about it is
+//! not decided here. Nothing but a good answer changes an address ([`KnownName`]): a name server
 //! that fails, or says that there is nothing, takes no server away.
 
 mod dns;
@@ -35,6 +35,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 use crate::config::schema::discovery::Elsewhere;
+use crate::machine::bell::Bell;
 
 pub use self::entry::Entry;
 use self::follow::{Follower, System};
@@ -84,6 +85,7 @@ struct Shared {
     known: ArcSwap<KnownName>,
     /// Something in it is another than when somebody last asked.
     changed: AtomicBool,
+    bell: Bell,
 }
 
 /// An order to the thread.
@@ -152,6 +154,12 @@ impl Names {
         if !questions.is_empty() {
             let _told_next_time = self.orders.try_send(Order::Hurry(questions, apart));
         }
+    }
+
+    /// The bell that rings when something has changed.
+    #[must_use]
+    pub fn bell(&self) -> &Bell {
+        &self.shared.bell
     }
 
     /// Returns whether something has changed since this was asked last.

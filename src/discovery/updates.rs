@@ -6,13 +6,14 @@
 //! mind a thousand times a second costs no more than the lists that are made use of.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::Entry;
 use super::source::Origin;
+use crate::machine::bell::Bell;
 
 /// The word of a source on the servers of an upstream.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,9 +48,6 @@ impl Update {
 /// Updates by the upstream and the source that they come from.
 pub(super) type TakenUpdates = BTreeMap<(Arc<str>, Origin), Update>;
 
-/// Something to call when there is an update.
-type Wake = Box<dyn Fn() + Send + Sync>;
-
 /// The updates that nobody has taken yet, by upstream. A clone is the same place.
 #[derive(Clone, Default)]
 pub struct Updates(Arc<Shared>);
@@ -57,7 +55,7 @@ pub struct Updates(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     waiting: ArcSwap<TakenUpdates>,
-    wake: OnceLock<Wake>,
+    bell: Bell,
 }
 
 impl std::fmt::Debug for Updates {
@@ -79,15 +77,13 @@ impl Updates {
             waiting.insert(key.clone(), update);
             waiting
         });
-        if let Some(wake) = self.0.wake.get() {
-            wake();
-        }
+        self.0.bell.ring();
     }
 
-    /// Calls `wake` after each update that is sent from now on. Only the first one counts. It must
-    /// not block.
-    pub fn wake_by(&self, wake: impl Fn() + Send + Sync + 'static) {
-        let _first = self.0.wake.set(Box::new(wake));
+    /// The bell that rings after each update.
+    #[must_use]
+    pub fn bell(&self) -> &Bell {
+        &self.0.bell
     }
 
     /// Returns whether something waits to be taken.

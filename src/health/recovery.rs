@@ -18,9 +18,8 @@ use crate::upstream::{Upstream, outlier};
 
 /// The pause between two looks while servers are unreachable.
 const LOOK: Duration = Duration::from_millis(100);
-/// The longest time without a look while none is known to be. A timer ten times a second would be
-/// most of what a proxy without traffic does.
-const SELDOM: Duration = Duration::from_secs(1);
+/// The longest time without a look while none is known to be: that one is rings.
+const SELDOM: Duration = Duration::from_mins(1);
 /// The longest pause between two questions to one server; the first one is a look long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// The time that a server may take to accept.
@@ -68,6 +67,12 @@ impl Recovery {
     /// Looks after the servers of these upstreams from now on.
     pub(super) fn follow_upstreams(&mut self, upstreams: Vec<Arc<Upstream>>) {
         self.upstreams = upstreams;
+        self.look_soon();
+    }
+
+    /// Looks at once: there may be servers now that were unreachable before.
+    pub(super) fn look_soon(&mut self) {
+        self.look = clock::now();
     }
 
     /// Asks those that are due, and sets the time of the next look.

@@ -76,7 +76,10 @@ impl Supervisor {
                                     checkers.follow_subjects(subjects);
                                     recovery.follow_upstreams(upstreams);
                                 }
-                                Some(HealthCommand::Some(joined, left)) => checkers.change_subjects(joined, &left),
+                                Some(HealthCommand::Some(joined, left)) => {
+                                    checkers.change_subjects(joined, &left);
+                                    recovery.look_soon();
+                                }
                                 None => break,
                             }
                         }

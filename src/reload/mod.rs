@@ -30,6 +30,7 @@ use crate::discovery::guard::Bounds;
 use crate::discovery::{
     self, Found, Lists, Names, Origin, Question, Questions, RunningSources, source,
 };
+use crate::machine::bell::Bell;
 use crate::reload::watch::{Watched, WatchedContent, Watcher};
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile::{self, Purpose};
@@ -110,6 +111,12 @@ impl Reloader {
     pub fn has_changed(&self) -> bool {
         let changed = self.watcher.as_ref().is_some_and(Watcher::has_changed);
         changed && self.running.runtime.reload == ReloadBy::Watch
+    }
+
+    /// The bells that ring when files, names or sources have changed.
+    pub fn bells(&self) -> impl Iterator<Item = &Bell> {
+        let files = self.watcher.iter().map(Watcher::bell);
+        files.chain([self.names.bell(), self.lists.updates().bell()])
     }
 
     /// Returns where the names of servers lead.

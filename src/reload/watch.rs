@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::FILE_LIMIT;
 use crate::files;
+use crate::machine::bell::Bell;
 
 /// The pause between two looks at the files.
 const LOOK: Duration = Duration::from_millis(500);
@@ -155,6 +156,7 @@ struct SharedWatch {
     /// The files to look at, and what was in them.
     posted: ArcSwap<Posted>,
     changed: AtomicBool,
+    bell: Bell,
 }
 
 impl Watcher {
@@ -164,7 +166,11 @@ impl Watcher {
     /// The thread cannot be started.
     pub fn start_watching(watched: Watched, read: WatchedContent) -> std::io::Result<Self> {
         let posted = ArcSwap::from_pointee((Arc::new(watched), read));
-        let shared = Arc::new(SharedWatch { posted, changed: AtomicBool::new(false) });
+        let shared = Arc::new(SharedWatch {
+            posted,
+            changed: AtomicBool::new(false),
+            bell: Bell::default(),
+        });
         let weak = Arc::downgrade(&shared);
         std::thread::Builder::new().name("watch".into()).spawn(move || look_again(&weak))?;
         Ok(Self(shared))
@@ -180,6 +186,12 @@ impl Watcher {
     #[must_use]
     pub fn watched(&self) -> Arc<Watched> {
         self.0.posted.load().0.clone()
+    }
+
+    /// The bell that rings when the files have changed.
+    #[must_use]
+    pub fn bell(&self) -> &Bell {
+        &self.0.bell
     }
 
     /// Returns whether the files have changed; true once after each change.
@@ -203,6 +215,7 @@ fn look_again(shared: &Weak<SharedWatch>) {
             && Arc::ptr_eq(&shared.posted.load(), &posted)
         {
             shared.changed.store(true, Ordering::Release);
+            shared.bell.ring();
         }
         drop((shared, posted));
         std::thread::sleep(LOOK);

@@ -5,6 +5,8 @@
 //! one after the other. New sockets are opened before the snapshot is swapped, so that a failure
 //! leaves everything as it was; sockets that are not wanted any more are closed after it.
 
+mod rounds;
+
 use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroU16;
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::rounds::Outside;
+pub(super) use self::rounds::Rounds;
 use super::activation;
 use super::listener::{self, ListenSite};
 use super::members;
@@ -24,6 +28,7 @@ use super::service_manager;
 use super::status::Status;
 use super::worker::WorkerCommand;
 use crate::clock::{self, Instant};
+use crate::config::schema::discovery::Servers;
 use crate::discovery::registry::Hear;
 use crate::health::Supervisor;
 use crate::net::Address;
@@ -32,17 +37,11 @@ use crate::reload::diff::{self, StayingCounts};
 use crate::reload::{Prepared, ReloadOutcome, ReloadPlan, ReloadRefused, Reloader};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::upstream::affinity::{Affinity, LearnedAffinity};
-use crate::upstream::{Membership, upkeep};
+use crate::upstream::membership::ServerChange;
+use crate::upstream::{Membership, Upstream, upkeep};
 
-/// The pause between two looks after the upstreams. An ejection ends at most this much late.
-const LOOK: Duration = Duration::from_millis(100);
 /// The longest time that the end of the process waits for a change that is under way.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// The number of those looks that pass between two looks at the files.
-const FILES: u32 = 5;
-/// The number of looks at the files that pass between two sweeps of idle keys: ten seconds.
-const SWEEP: u32 = 20;
-
 /// A command to the thread.
 #[derive(Debug)]
 pub enum ControlCommand {
@@ -93,15 +92,13 @@ pub(super) struct ControlParts {
     pub(super) sites: Vec<ListenSite>,
     /// The addresses at which the proxy itself listens.
     pub(super) own: Vec<Address>,
-    /// The number of calls of [`ControlParts::forget_idle_keys`].
-    pub(super) sweeps: u32,
     /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of
     /// routes would hold up a worker.
     pub(super) retired: Vec<Arc<Snapshot>>,
     /// The same for the servers of upstreams.
     pub(super) past: Vec<Arc<Membership>>,
-    /// The time when upstreams were looked after last.
-    pub(super) looked: Instant,
+    /// The looks at what no command tells of.
+    pub(super) rounds: Rounds,
 }
 
 /// The running thread; it ends when this is dropped.
@@ -116,11 +113,13 @@ impl Control {
         parts: ControlParts,
         (commands, received): (SyncSender<ControlCommand>, Receiver<ControlCommand>),
     ) -> io::Result<Self> {
-        let line = commands.clone();
-        parts.reloader.lists().updates().wake_by(move || {
-            // A full line is looked at in a moment anyway.
-            let _told = line.try_send(ControlCommand::Follow { reply: None });
-        });
+        for bell in parts.reloader.bells() {
+            let line = commands.clone();
+            bell.answer_by(move || {
+                // A full line is looked at in a moment anyway.
+                let _told = line.try_send(ControlCommand::Follow { reply: None });
+            });
+        }
         let thread = std::thread::Builder::new().name("control".into());
         let thread = Some(thread.spawn(move || parts.handle_commands(&received))?);
         Ok(Self { commands, thread })
@@ -182,75 +181,90 @@ impl ControlParts {
     fn handle_commands(mut self, commands: &Receiver<ControlCommand>) {
         pace::stand_back();
         pace::can_wait();
-        let mut looks = 0;
         loop {
-            match commands.recv_timeout(LOOK) {
-                // Who was told that it takes too long, was not told that it will happen all the
-                // same.
-                Ok(
-                    ControlCommand::Reload { reply: Some(reply), .. }
-                    | ControlCommand::Rollback { reply: Some(reply) },
-                ) if reply.is_closed() => {}
-                Ok(ControlCommand::Weigh { reply, .. }) if reply.is_closed() => {}
-                Ok(ControlCommand::Reload { force, reply }) => {
-                    if force {
-                        self.believe_sources();
-                    }
-                    send_reply(reply, self.reload_configuration(force));
-                }
-                Ok(ControlCommand::Rollback { reply }) => send_reply(reply, self.roll_back()),
-                Ok(ControlCommand::Weigh { upstream, server, weight, reply }) => {
-                    // Who asked may have gone.
-                    let _gone = reply.send(self.set_weight((&upstream, &server), weight));
-                }
-                Ok(ControlCommand::Reopen) => self.reopen_logs(),
-                Ok(ControlCommand::Follow { reply }) => {
-                    self.follow_sources();
-                    send_reply(reply, ());
-                }
+            match commands.recv_timeout(self.rounds.time_left(clock::now())) {
                 Ok(ControlCommand::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     return self.remove_sockets();
+                }
+                Ok(command) => {
+                    self.obey_command(command);
+                    self.rounds.hasten_look(clock::now());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             // The line may have been full when a source sent something.
             self.follow_sources();
             let now = clock::now();
-            if now.saturating_duration_since(self.looked) < LOOK {
-                continue;
-            }
-            self.looked = now;
-            self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-            self.past.retain(|members| Arc::strong_count(members) > 1);
-            for upstream in &self.store.load().upstreams {
-                upkeep::end_ejections(upstream, now);
-            }
-            looks += 1;
-            if looks >= FILES {
-                looks = 0;
-                self.forget_idle_keys();
-                self.follow_names();
-                self.look_after_sources();
-                if self.reloader.has_changed() {
-                    self.reload_configuration(false);
-                }
+            if self.rounds.time_left(now).is_zero() {
+                self.look_around(now);
             }
         }
     }
 
-    /// Forgets idle keys of rate limits and sessions now and then.
-    fn forget_idle_keys(&mut self) {
-        self.sweeps += 1;
-        if self.sweeps.is_multiple_of(SWEEP) {
-            let snapshot = self.store.load();
-            for limit in snapshot.limits() {
-                limit.state.forget_idle();
+    fn obey_command(&mut self, command: ControlCommand) {
+        match command {
+            // Who was told that it takes too long, was not told that it will happen all the same.
+            ControlCommand::Reload { reply: Some(reply), .. }
+            | ControlCommand::Rollback { reply: Some(reply) }
+                if reply.is_closed() => {}
+            ControlCommand::Weigh { reply, .. } if reply.is_closed() => {}
+            ControlCommand::Reload { force, reply } => {
+                if force {
+                    self.believe_sources();
+                }
+                send_reply(reply, self.reload_configuration(force));
             }
-            for upstream in &snapshot.upstreams {
-                let members = upstream.members();
-                let learned = members.sticky.as_ref().and_then(Affinity::as_learned);
-                learned.into_iter().for_each(LearnedAffinity::forget_idle);
+            ControlCommand::Rollback { reply } => send_reply(reply, self.roll_back()),
+            ControlCommand::Weigh { upstream, server, weight, reply } => {
+                // Who asked may have gone.
+                let _gone = reply.send(self.set_weight((&upstream, &server), weight));
             }
+            ControlCommand::Reopen => self.reopen_logs(),
+            ControlCommand::Follow { reply } => {
+                self.follow_sources();
+                send_reply(reply, ());
+            }
+            ControlCommand::Stop => {}
+        }
+    }
+
+    /// Does what is due, and sets the time of the next look.
+    fn look_around(&mut self, now: Instant) {
+        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.past.retain(|members| Arc::strong_count(members) > 1);
+        for upstream in &self.store.load().upstreams {
+            upkeep::end_ejections(upstream, now);
+        }
+        let whole = self.rounds.begin_outside(now);
+        if whole {
+            self.follow_names();
+            self.look_after_sources();
+            if self.reloader.has_changed() {
+                self.reload_configuration(false);
+            }
+        }
+        if self.rounds.begin_sweep(now) {
+            self.forget_idle_keys();
+        }
+        let (now, snapshot) = (clock::now(), self.store.load());
+        let left =
+            snapshot.upstreams.iter().filter_map(|upstream| upkeep::time_left(upstream, now));
+        let waits = !whole || !self.retired.is_empty() || !self.past.is_empty();
+        let watched = waits || snapshot.upstreams.iter().any(|upstream| is_watched(upstream));
+        let outside = if watched { Outside::Watched } else { Outside::Rings };
+        self.rounds.set_next(now, left.min(), outside);
+    }
+
+    /// Forgets idle keys of rate limits and sessions.
+    fn forget_idle_keys(&self) {
+        let snapshot = self.store.load();
+        for limit in snapshot.limits() {
+            limit.state.forget_idle();
+        }
+        for upstream in &snapshot.upstreams {
+            let members = upstream.members();
+            let learned = members.sticky.as_ref().and_then(Affinity::as_learned);
+            learned.into_iter().for_each(LearnedAffinity::forget_idle);
         }
     }
 
@@ -445,6 +459,13 @@ impl ControlParts {
             tracing::info!(%address, %listener, "listener closed; its connections are drained");
         }
     }
+}
+
+/// Returns whether time decides about servers of an upstream: their source may be held back, and
+/// the name of one that takes no connections is looked up again.
+fn is_watched(upstream: &Upstream) -> bool {
+    let by_name = |server: &Arc<ServerChange>| server.spec.lookup.is_some();
+    upstream.source != Servers::LIST || upstream.members().servers().iter().any(by_name)
 }
 
 /// Removes the file of a socket that nobody listens at any more. That of the service manager stays:

@@ -33,7 +33,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 
-use self::control::{Control, ControlCommand, ControlParts};
+use self::control::{Control, ControlCommand, ControlParts, Rounds};
 use self::listener::BindError;
 use self::status::Status;
 use crate::clock;
@@ -168,10 +168,9 @@ pub fn start_server(
         workers: orders,
         sites,
         own: own_addresses(&bound.names, admin.as_ref()),
-        sweeps: 0,
         retired: Vec::new(),
         past: Vec::new(),
-        looked: clock::now(),
+        rounds: Rounds::new(clock::now()),
     };
     parts.note_own();
     let control = Control::start_thread(parts, line)?;

@@ -1,12 +1,27 @@
 //! What has to happen to an upstream without a request: ejections end, intervals end.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{Upstream, outlier};
 use crate::clock::{self, Instant};
 use crate::endpoint::standing;
 
-/// Looks after an upstream. Called several times a second, by one thread for the whole process.
+/// Returns how long an upstream can be left alone from `now` on, if not for ever. An ejection that
+/// begins meanwhile lasts at least as long.
+pub fn time_left(upstream: &Upstream, now: Instant) -> Option<Duration> {
+    let state = &upstream.state;
+    if state.ejections.ejected_count() > 0 {
+        return Some(Duration::ZERO);
+    }
+    let settings = upstream.eject.as_ref()?;
+    let began = state.interval.load(Ordering::Relaxed);
+    let gone = Duration::from_millis(clock::millis(now).saturating_sub(began));
+    Some(settings.every.saturating_sub(gone).min(settings.base))
+}
+
+/// Looks after an upstream: by one thread for the whole process, as soon as [`time_left`] is over
+/// and several times a second while servers are ejected.
 pub fn end_ejections(upstream: &Upstream, now: Instant) {
     let state = &upstream.state;
     let all = upstream.members();

@@ -14,15 +14,20 @@ fn naps(pid: u32, thread: &str) -> u64 {
     line.split_whitespace().last().unwrap().parse().unwrap()
 }
 
-/// Whoever looks for servers that are back has nothing to do where none is away. The thread that
-/// looks at files, twice a second, is the clock.
+/// Whoever looks for servers that are back has nothing to do where none is away, and whoever looks
+/// after ejections and names where there are none. The thread that looks at files, twice a second,
+/// is the clock.
 #[test]
-fn without_a_server_that_is_away_nobody_looks_for_one_ten_times_a_second() {
+fn threads_with_nothing_to_look_after_sleep_on() {
     let origin = Origin::ok("fine");
     let proxy = Configuration::of(&origin).start();
     assert_eq!(proxy.client().get("/").status, 200);
-    let (seconds, before) = (naps(proxy.pid(), "watch"), naps(proxy.pid(), "health"));
-    wait_until(6 * SOON, "three seconds", || naps(proxy.pid(), "watch") >= seconds + 6);
-    let naps = naps(proxy.pid(), "health") - before;
-    assert!(naps > 0 && naps <= 12, "{naps}");
+    let threads = ["health", "control"];
+    let (watched, before) =
+        (naps(proxy.pid(), "watch"), threads.map(|thread| naps(proxy.pid(), thread)));
+    wait_until(6 * SOON, "three seconds", || naps(proxy.pid(), "watch") >= watched + 6);
+    for (thread, before) in threads.into_iter().zip(before) {
+        let naps = naps(proxy.pid(), thread) - before;
+        assert!(naps <= 5, "{thread}: {naps}");
+    }
 }

@@ -4,6 +4,7 @@
 //! one on the way up counts. Version 2 and version 1 are read alike: where the hierarchy is
 //! mounted, which part of it the mount shows, and which group of it is ours.
 
+pub mod bell;
 pub mod files;
 pub mod pace;
 

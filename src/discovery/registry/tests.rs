@@ -66,7 +66,7 @@ async fn a_lease_lasts_as_long_as_it_is_renewed() {
 async fn lists_of_registrations(number: u16, apart: Duration) -> Vec<usize> {
     let (updates, lists) = (Updates::default(), Arc::new(ArcSwap::from_pointee(Vec::new())));
     let (taken, sent) = (updates.clone(), lists.clone());
-    updates.wake_by(move || {
+    updates.bell().answer_by(move || {
         let all = taken.take_all().into_values().filter_map(|update| update.entries);
         let all: Vec<usize> = all.map(|entries| entries.len()).collect();
         sent.rcu(|before| [before.as_slice(), &all].concat());

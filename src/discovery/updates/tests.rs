@@ -20,7 +20,7 @@ fn update(ids: &[&str], dismissed: &[&str]) -> Update {
 fn the_newest_list_counts_and_no_goodbye_is_lost() {
     let (updates, woken) = (Updates::default(), Arc::new(AtomicU32::new(0)));
     let count = woken.clone();
-    updates.wake_by(move || {
+    updates.bell().answer_by(move || {
         count.fetch_add(1, Ordering::Relaxed);
     });
     assert!(!updates.has_any());
