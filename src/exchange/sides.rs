@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use thiserror::Error;
 
 use crate::clock::Instant;
-use crate::net::stalls::StallMark;
+use crate::net::stalls::StallPeer;
 use crate::net::{BodyError, Fill};
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, encode};
@@ -159,7 +159,7 @@ pub struct Outgoing<'a> {
 }
 
 /// The client's side of one exchange.
-pub trait Client: Source + Sink {
+pub trait Client: Source + Sink + StallPeer {
     /// Ready when the client has gone away and nobody will read an answer.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// As [`Client::poll_gone`], for a wait during which nobody reads the body: some of it is read
@@ -191,23 +191,6 @@ pub trait Client: Source + Sink {
     fn become_tunnel(&mut self, fields: &dyn Fn(&mut dyn Emit));
     /// Makes sure that what was sent so far cannot pass for a complete response.
     fn cut_response(&mut self);
-    /// Returns how far the client has come with what is sent to it; `None` for one that holds
-    /// nobody up.
-    fn stall_mark(&self) -> Option<StallMark> {
-        None
-    }
-    /// Counts the bytes that were sent and that the client's system has not acknowledged. `None`
-    /// where nobody tells.
-    fn count_untaken(&self) -> Option<u32> {
-        None
-    }
-    /// What waits for the client is tried to be sent at the next write, although the system has not
-    /// said that it takes more.
-    fn insist_on_write(&mut self) {}
-    /// Returns whether that is still to be tried, by another task.
-    fn is_insisting(&self) -> bool {
-        false
-    }
     /// As [`Client::cut_response`], because the client has stood still and others need its memory.
     fn cut_stalled(&mut self) {
         self.cut_response();

@@ -12,7 +12,7 @@ use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
 use crate::net::room::Room;
 use crate::net::seats::{Seat, SeatWait};
-use crate::net::stalls::StallMark;
+use crate::net::stalls::{StallMark, StallPeer};
 use crate::net::timer::earlier_of;
 use crate::net::{BodyError, BodyFraming, BodyReader, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
@@ -677,7 +677,9 @@ impl Client for H1Client {
         self.cut = true;
         self.keep_alive = false;
     }
+}
 
+impl StallPeer for H1Client {
     fn stall_mark(&self) -> Option<StallMark> {
         // The end of a Unix socket says nothing of what is missing: such a response is not cut for
         // others.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::handle::{Handle, SharedConnection};
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
-use crate::net::stalls::StallMark;
+use crate::net::stalls::{StallMark, StallPeer};
 use crate::net::{BodyError, BodyFraming, Fill, Timer, count_untaken};
 use crate::wire::frames::ErrorCode;
 use crate::wire::head::{FieldRef, Fields};
@@ -266,6 +266,14 @@ impl Client for H2Client {
         }
     }
 
+    fn cut_stalled(&mut self) {
+        if !self.stream.is_sent() {
+            self.stream.reset_stream(ErrorCode::ENHANCE_YOUR_CALM);
+        }
+    }
+}
+
+impl StallPeer for H2Client {
     fn stall_mark(&self) -> Option<StallMark> {
         Some(self.stream.stall_mark())
     }
@@ -281,12 +289,6 @@ impl Client for H2Client {
 
     fn is_insisting(&self) -> bool {
         self.stream.connection_state().is_insisting()
-    }
-
-    fn cut_stalled(&mut self) {
-        if !self.stream.is_sent() {
-            self.stream.reset_stream(ErrorCode::ENHANCE_YOUR_CALM);
-        }
     }
 }
 

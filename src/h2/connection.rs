@@ -8,7 +8,7 @@ use super::drive::Socket;
 use super::handle::SharedConnection;
 use super::state::{Accept, Ended, H2Config, State};
 use super::{H2Client, clock_seconds};
-use crate::net::stalls::{Stall, StallMark, StallStep};
+use crate::net::stalls::{Stall, StallMark, StallPeer};
 use crate::net::{Stream, Timer};
 use crate::wire::RequestHead;
 
@@ -67,35 +67,14 @@ impl Connection {
     /// sent, and others need that memory: the connection is broken off then. For connections
     /// without streams; those make room by themselves.
     pub fn poll_give_way(&mut self, cx: &Context<'_>, stall: &mut Stall) -> Poll<()> {
-        let mut state = self.shared.borrow_mut();
-        if state.unsent().is_empty() && !self.socket.is_flushing() {
+        if self.shared.borrow().unsent().is_empty() && !self.socket.is_flushing() {
             stall.end_wait();
             return Poll::Pending;
         }
-        if stall.is_looking() && state.is_insisting() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let own = state.bytes_left().wrapping_add(self.flushed);
-        let mut mark = StallMark { own, ..StallMark::default() };
-        if stall.is_looking() {
-            mark.untaken = self.socket.count_untaken();
-        }
-        match stall.begin_wait(cx, mark) {
-            StallStep::Wait => Poll::Pending,
-            StallStep::Look => {
-                // It is tried at the next turn; what was encrypted, at once.
-                state.insist_on_write();
-                self.flushed += u64::from(self.socket.flush_again());
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            StallStep::Cut => {
-                state.lose();
-                self.socket.reset_on_close();
-                Poll::Ready(())
-            }
-        }
+        stall.poll_cut(cx, self, 0).map(|()| {
+            self.shared.borrow_mut().lose();
+            self.socket.reset_on_close();
+        })
     }
 
     /// Tells the client that it is going to end.
@@ -119,5 +98,27 @@ impl Connection {
         let ended = self.end_cause();
         self.shared.borrow_mut().lose();
         self.socket.close_socket(ended, timer).await;
+    }
+}
+
+/// What its streams have left to be sent when they are gone.
+impl StallPeer for Connection {
+    fn stall_mark(&self) -> Option<StallMark> {
+        let own = self.shared.borrow().bytes_left().wrapping_add(self.flushed);
+        Some(StallMark { own, ..StallMark::default() })
+    }
+
+    fn count_untaken(&self) -> Option<u32> {
+        self.socket.count_untaken()
+    }
+
+    fn insist_on_write(&mut self) {
+        // It is tried at the next turn; what was encrypted, at once.
+        self.shared.borrow_mut().insist_on_write();
+        self.flushed += u64::from(self.socket.flush_again());
+    }
+
+    fn is_insisting(&self) -> bool {
+        self.shared.borrow().is_insisting()
     }
 }

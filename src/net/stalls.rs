@@ -13,11 +13,14 @@
 //! whether or not anybody reads, and then before it is cut. What the client's system has
 //! acknowledged meanwhile counts too ([`super::Stream::count_untaken`]).
 
+mod peer;
+
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+pub use self::peer::StallPeer;
 use super::held;
 use super::waitlist::{Linked, WaitLink, WaitList};
 use crate::clock::{self, Instant};

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use crate::clock::Instant;
 use crate::exchange::{Client, Emit, Outgoing, Sink, Source};
+use crate::net::stalls::StallPeer;
 use crate::net::{BodyError, Fill};
 use crate::wire::head::Fields;
 use crate::wire::{Fault, ResponseHead};
@@ -104,6 +105,8 @@ impl Sink for DetachedClient<'_> {
         Poll::Ready(Ok(()))
     }
 }
+
+impl StallPeer for DetachedClient<'_> {}
 
 impl Client for DetachedClient<'_> {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
