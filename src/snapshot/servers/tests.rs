@@ -4,27 +4,8 @@ use std::rc::Rc;
 use super::*;
 use crate::config;
 use crate::snapshot::compile::compile_config;
-use crate::upstream::membership::{Labels, MembershipViews};
+use crate::upstream::membership::MembershipViews;
 use crate::upstream::{Membership, Upstream};
-
-/// A server that is not in any list yet.
-fn joiner() -> ServerSpec {
-    let text: Arc<str> = "s7".into();
-    ServerSpec {
-        written: text.clone(),
-        name: text,
-        addresses: [Address::Tcp(([10, 0, 0, 7], 80).into())].into(),
-        host: "s".into(),
-        tls_name: None,
-        weight: 1,
-        labels: Labels::new(),
-        zone: None,
-        priority: 0,
-        held: false,
-        by_name: false,
-        lookup: None,
-    }
-}
 
 fn upstream(servers: u32) -> Upstream {
     let list: Vec<String> = (0..servers)
@@ -51,8 +32,12 @@ fn a_request_keeps_what_it_began_with_and_the_next_one_sees_the_change() {
         "without a change it is the same one"
     );
     let old = upstream.members();
-    let next =
-        Membership::build_membership(&upstream.arrangement, vec![joiner()], Some(&old)).unwrap();
+    let next = Membership::build_membership(
+        &upstream.arrangement,
+        vec![ServerSpec::numbered(7)],
+        Some(&old),
+    )
+    .unwrap();
     let change = upstream.replace_members(next);
     assert_eq!((change.joined.len(), change.left.len()), (1, 2));
     assert_eq!(first.servers().len(), 2);

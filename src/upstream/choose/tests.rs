@@ -14,12 +14,12 @@ use crate::balance::{Balance, BalanceWord, Strategy};
 use crate::endpoint::breaker::{BreakerSettings, BreakerState, Trip};
 use crate::exchange::outcome::Note;
 use crate::exchange::{Outgoing, RequestId, RequestTraits};
-use crate::net::{Address, BodyFraming};
+use crate::net::BodyFraming;
 use crate::tls::client::AlpnOffer;
 use crate::upstream::affinity::LearnedAffinity;
 use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::detached::{DetachedClient, Receiver};
-use crate::upstream::membership::{Balancing, CurrentMembers, Labels, ServerSpec};
+use crate::upstream::membership::{Balancing, CurrentMembers, ServerSpec};
 use crate::upstream::requester::{AttemptHead, Requester};
 use crate::upstream::retry::{Budget, Retry};
 use crate::upstream::sticky::Sticky;
@@ -35,20 +35,7 @@ const BREAKER: BreakerSettings =
 
 /// An upstream of the servers `s1` and `s2`, which take turns, without any limit.
 fn upstream(sticky: Option<Affinity>) -> Upstream {
-    let spec = |n: u8| ServerSpec {
-        written: format!("s{n}").into(),
-        name: format!("s{n}").into(),
-        addresses: [Address::Tcp(([10, 0, 0, n], 80).into())].into(),
-        host: "s".into(),
-        tls_name: None,
-        weight: 1,
-        labels: Labels::new(),
-        zone: None,
-        priority: 0,
-        held: false,
-        by_name: false,
-        lookup: None,
-    };
+    let servers = vec![ServerSpec::numbered(1), ServerSpec::numbered(2)];
     let arrangement = Arrangement {
         upstream: "app".into(),
         balancing: Balancing::Any(Strategy::Weighted(BalanceWord::RoundRobin)),
@@ -59,7 +46,7 @@ fn upstream(sticky: Option<Affinity>) -> Upstream {
         sticky,
         subsets: Box::default(),
     };
-    let first = Membership::build_membership(&arrangement, vec![spec(1), spec(2)], None).unwrap();
+    let first = Membership::build_membership(&arrangement, servers, None).unwrap();
     Upstream {
         name: "app".into(),
         arrangement,

@@ -48,6 +48,29 @@ pub struct ServerSpec {
     pub lookup: Option<Arc<str>>,
 }
 
+#[cfg(test)]
+impl ServerSpec {
+    /// The server `sN` at 10.x.x.x, for tests.
+    pub(crate) fn numbered(n: u32) -> Self {
+        let [_, b, c, d] = n.to_be_bytes();
+        let name: Arc<str> = format!("s{n}").into();
+        Self {
+            written: name.clone(),
+            name,
+            addresses: [Address::Tcp(([10, b, c, d], 80).into())].into(),
+            host: "s".into(),
+            tls_name: None,
+            weight: 1,
+            labels: Labels::new(),
+            zone: None,
+            priority: 0,
+            held: false,
+            by_name: false,
+            lookup: None,
+        }
+    }
+}
+
 /// A server of an upstream.
 #[derive(Debug)]
 pub struct ServerChange {

@@ -7,7 +7,6 @@ use crate::balance::hash::HashBound;
 use crate::balance::{BalanceKey, BalanceRules, BalanceWord, HashTable, PickContext, Strategy};
 use crate::clock::{self, Random};
 use crate::endpoint::standing;
-use crate::net::Address;
 
 fn arrangement(balancing: Balancing) -> Arrangement {
     Arrangement {
@@ -26,29 +25,8 @@ fn any(strategy: Strategy) -> Arrangement {
     arrangement(Balancing::Any(strategy))
 }
 
-/// A server at 10.x.x.x, called by its number.
-fn spec(n: u32) -> ServerSpec {
-    let [_, b, c, d] = n.to_be_bytes();
-    let address = Address::Tcp(([10, b, c, d], 80).into());
-    let name: Arc<str> = format!("s{n}").into();
-    ServerSpec {
-        written: name.clone(),
-        name,
-        addresses: [address].into(),
-        host: "s".into(),
-        tls_name: None,
-        weight: 1,
-        labels: Labels::new(),
-        zone: None,
-        priority: 0,
-        held: false,
-        by_name: false,
-        lookup: None,
-    }
-}
-
 fn specs(numbers: impl IntoIterator<Item = u32>) -> Vec<ServerSpec> {
-    numbers.into_iter().map(spec).collect()
+    numbers.into_iter().map(ServerSpec::numbered).collect()
 }
 
 fn build(
@@ -97,7 +75,7 @@ fn who_joins_starts_slowly_and_who_has_another_address_is_another_server() {
     );
     before.servers()[0].endpoint.standing.take_out(standing::DRAINING);
     let mut next = specs([0, 1, 2]);
-    next[0].addresses = spec(9).addresses;
+    next[0].addresses = ServerSpec::numbered(9).addresses;
     let after = build(&arrangement, next, Some(&before));
     let [moved, stays, new] = after.servers() else { panic!("three servers") };
     assert_eq!(stays.endpoint.id, before.servers()[1].endpoint.id);
@@ -114,7 +92,7 @@ fn a_name_that_comes_to_have_more_addresses_keeps_the_server_it_had() {
         name: name.into(),
         written: "app.test:80".into(),
         by_name: true,
-        ..spec(n)
+        ..ServerSpec::numbered(n)
     };
     let one = build(&arrangement, vec![of_name("app.test:80", 1)], None);
     let many = vec![of_name("10.0.0.1:80", 1), of_name("10.0.0.2:80", 2)];
@@ -136,7 +114,7 @@ fn a_name_that_comes_to_have_more_addresses_keeps_the_server_it_had() {
 #[test]
 fn the_same_server_twice_is_two_servers() {
     let arrangement = any(Strategy::Weighted(BalanceWord::LeastRequest));
-    let twice = || vec![spec(1), spec(1)];
+    let twice = || vec![ServerSpec::numbered(1), ServerSpec::numbered(1)];
     let before = build(&arrangement, twice(), None);
     let after = build(&arrangement, twice(), Some(&before));
     let names: BTreeSet<&str> = after.servers().iter().map(|s| &*s.endpoint.name).collect();
@@ -201,7 +179,7 @@ fn a_million_joins_and_leaves_leave_memory_flat() {
     // Each step is a leave and a join.
     for n in 4..500_004 {
         list.pop_front();
-        list.push_back(spec(n));
+        list.push_back(ServerSpec::numbered(n));
         current = build(&arrangement, list.iter().cloned().collect(), Some(&current));
         let newest = &current.servers()[3].endpoint;
         slots.extend(newest.slot.index());
