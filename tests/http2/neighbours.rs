@@ -1,61 +1,30 @@
 //! Another proxy on either side: HAProxy speaks HTTP/2 to tidegate, and tidegate to HAProxy.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use crate::{config, proxy};
-use support::{Nginx, RawClient, SOON, Tidegate, wait_until};
+use support::{Haproxy, Nginx, RawClient, Tidegate};
 
 /// Client → HAProxy → tidegate → HAProxy → nginx.
 struct Chain {
-    haproxy: Child,
-    entrance: SocketAddr,
+    haproxy: Haproxy,
     proxy: Tidegate,
-    _files: tempfile::TempDir,
 }
 
 impl Chain {
     fn start(nginx: &Nginx) -> Self {
-        for _ in 0..5 {
-            // Another process may take a port between this and HAProxy's bind: then all of it once
-            // more.
-            let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let (entrance, exit) = (free(), free());
+        let (haproxy, proxy) = Haproxy::start(|entrance, exit| {
             let proxy = proxy(exit, "protocol = 'h2c'");
             let text = format!(
-                "global\n nbthread 1\ndefaults\n mode http\n timeout connect 5s\n timeout client 30s\n \
-                 timeout server 30s\nfrontend entrance\n bind {entrance}\n default_backend tidegate\n\
+                "frontend entrance\n bind {entrance}\n default_backend tidegate\n\
                  backend tidegate\n server t {} proto h2\nfrontend exit\n bind {exit} proto h2\n \
                  default_backend nginx\nbackend nginx\n server n {}\n",
                 proxy.address(),
                 nginx.address
             );
-            let files = tempfile::tempdir().unwrap();
-            let file = files.path().join("haproxy.cfg");
-            std::fs::write(&file, text).unwrap();
-            let mut haproxy = Command::new("/usr/sbin/haproxy")
-                .args(["-db", "-f"])
-                .arg(&file)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("haproxy");
-            wait_until(SOON, "HAProxy is there", || {
-                TcpStream::connect(entrance).is_ok() || haproxy.try_wait().unwrap().is_some()
-            });
-            if haproxy.try_wait().unwrap().is_none() {
-                return Self { haproxy, entrance, proxy, _files: files };
-            }
-        }
-        panic!("HAProxy does not start");
-    }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        let _ = self.haproxy.kill();
-        let _ = self.haproxy.wait();
+            (text, proxy)
+        });
+        Self { haproxy, proxy }
     }
 }
 
@@ -66,7 +35,7 @@ fn bodies_cross_haproxy_on_both_sides() {
     let chain = Chain::start(&nginx);
     let clients: Vec<_> = (0..6)
         .map(|n| {
-            let (entrance, large) = (chain.entrance, large.clone());
+            let (entrance, large) = (chain.haproxy.entrance, large.clone());
             thread::spawn(move || {
                 let mut client = RawClient::connect(entrance);
                 let got = client.exchange("GET /large HTTP/1.1\r\nHost: a.test\r\n\r\n");

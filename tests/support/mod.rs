@@ -45,7 +45,7 @@ pub use client::RawClient;
 pub use configuration::Configuration;
 pub use message::{Request, Response, escape, latin1};
 pub use origin::{Gate, Mark, Origin, Seen, Step, ok};
-pub use peers::{Curl, Nginx, curl};
+pub use peers::{Curl, Haproxy, Nginx, curl};
 pub use problem::{assert_problem, assert_problem_and_close, check_problem};
 pub use process::Tidegate;
 pub use redis::Redis;

@@ -1,5 +1,5 @@
-//! Real programs on either side: nginx as an origin, curl as a client. A test that needs one fails
-//! when it is missing; it never skips itself.
+//! Real programs on either side: nginx and HAProxy as servers or in front, curl as a client. A test
+//! that needs one fails when it is missing; it never skips itself.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -135,6 +135,59 @@ fn spawn(prefix: &Path, address: SocketAddr, (http, listen): (&str, &str), serve
         .spawn()
         .expect("start nginx")
 }
+
+/// HAProxy with a configuration of the test's own. It ends with its value.
+#[derive(Debug)]
+pub struct Haproxy {
+    child: Child,
+    pub entrance: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Haproxy {
+    /// Starts it. `configure` is told two addresses that are free, of which it has to listen at the
+    /// first, and returns the configuration and what belongs to it.
+    pub fn start<T>(configure: impl Fn(SocketAddr, SocketAddr) -> (String, T)) -> (Self, T) {
+        // Another process may take a port between this and HAProxy's bind: then all of it once
+        // more.
+        for _ in 0..5 {
+            let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+            let ports = (free(), free());
+            let entrance = ports.0.local_addr().unwrap();
+            let (text, beside) = configure(entrance, ports.1.local_addr().unwrap());
+            drop(ports);
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("haproxy.cfg");
+            std::fs::write(&file, format!("{HAPROXY_DEFAULTS}{text}")).unwrap();
+            let mut child = Command::new(binary("haproxy", "/usr/sbin/haproxy"))
+                .args(["-db", "-f"])
+                .arg(&file)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("start haproxy");
+            let ready = holds_within(Duration::from_secs(10), &mut || {
+                TcpStream::connect(entrance).is_ok() || child.try_wait().unwrap().is_some()
+            });
+            if ready && child.try_wait().unwrap().is_none() {
+                return (Self { child, entrance, _directory: directory }, beside);
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        panic!("HAProxy does not start");
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const HAPROXY_DEFAULTS: &str = "global\n nbthread 1\ndefaults\n mode http\n timeout connect 5s\n \
+    timeout client 30s\n timeout server 30s\n";
 
 /// What one run of curl produced.
 #[derive(Debug)]

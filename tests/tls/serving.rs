@@ -1,10 +1,7 @@
 //! Requests over TLS: versions, names, sessions, bodies.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-
 use crate::{ask, entry, proxy, s_client, s_client_saying};
-use support::{Authority, Nginx, Origin, SOON, Step, curl, ok, wait_until};
+use support::{Authority, Haproxy, Nginx, Origin, SOON, Step, curl, ok, wait_until};
 
 #[test]
 fn both_versions_are_spoken_and_the_server_is_told() {
@@ -112,49 +109,6 @@ fn p1_clients_that_ask_for_no_name_or_another_are_answered() {
     assert_eq!(origin.requests().len(), 4);
 }
 
-/// HAProxy with `server … ssl verify none`. It ends with its value.
-struct HaproxyInFront {
-    child: Child,
-    entrance: SocketAddr,
-}
-
-impl HaproxyInFront {
-    fn start(of: SocketAddr) -> Self {
-        for _ in 0..5 {
-            // Another process may take the port between this and HAProxy's bind: then once more.
-            let entrance = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let text = format!(
-                "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
-                 listen entrance\n bind {entrance}\n server t {of} ssl verify none\n"
-            );
-            let files = tempfile::tempdir().unwrap();
-            let file = files.path().join("haproxy.cfg");
-            std::fs::write(&file, text).unwrap();
-            let mut child = Command::new("/usr/sbin/haproxy")
-                .args(["-db", "-f"])
-                .arg(&file)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("haproxy");
-            wait_until(SOON, "HAProxy is there", || {
-                TcpStream::connect(entrance).is_ok() || child.try_wait().unwrap().is_some()
-            });
-            if child.try_wait().unwrap().is_none() {
-                return Self { child, entrance };
-            }
-        }
-        panic!("HAProxy does not start");
-    }
-}
-
-impl Drop for HaproxyInFront {
-    fn drop(&mut self) {
-        let _killed = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
 /// `proxy_pass https://…` of nginx and `ssl verify none` of HAProxy send no name unless they are
 /// told to.
 #[test]
@@ -166,7 +120,12 @@ fn p1_nginx_and_haproxy_in_front_are_answered() {
     let proxy = proxy(&origin, &format!("[{first}, {second}]"), "");
     let pass = format!("location /front {{ proxy_pass https://{}; }}", proxy.address());
     let nginx = Nginx::secure_with(&[], &authority.certificate("front", &["front.test"]), &pass);
-    let haproxy = HaproxyInFront::start(proxy.address());
+    let (haproxy, ()) = Haproxy::start(|entrance, _| {
+        let server = proxy.address();
+        let text =
+            format!("listen entrance\n bind {entrance}\n server t {server} ssl verify none\n");
+        (text, ())
+    });
     for url in
         [format!("https://{}/front", nginx.address), format!("http://{}/front", haproxy.entrance)]
     {
