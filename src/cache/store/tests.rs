@@ -55,8 +55,8 @@ fn find(store: &CacheStore, path: &str, variant: u64) -> Option<Arc<Object>> {
 /// Does something while another thread is in the middle of reading both tables.
 fn while_others_read(store: &Arc<CacheStore>, act: impl FnOnce()) {
     std::thread::scope(|scope| {
-        let (begun, reads) = mpsc::channel();
-        let (end, ended) = mpsc::channel::<()>();
+        let (begun, reads) = mpsc::sync_channel(1);
+        let (end, ended) = mpsc::sync_channel::<()>(1);
         scope.spawn(move || {
             let guards = (store.table.pin(), store.flights.pin());
             begun.send(()).unwrap();
