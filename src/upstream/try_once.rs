@@ -41,8 +41,8 @@ pub async fn try_once<C: Client>(
     timer: &mut Timer,
     progress: &mut AttemptProgress<'_, '_>,
 ) -> Result<Origin, AttemptError> {
-    // The first attempt begins with the exchange, for all that a deadline can tell.
-    let now = if progress.attempt == 1 { job.request.started } else { clock::now() };
+    // The exchange may have begun long ago: a queue, a limit or a fault may have kept the request.
+    let now = clock::now();
     let endpoint = &chosen.member.endpoint;
     progress.trail.first_byte = None;
     job.request.cause.clear_cause();

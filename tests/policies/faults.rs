@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::proxy;
-use support::Origin;
+use support::{Configuration, Origin};
 
 #[test]
 fn the_same_requests_fail_every_time_and_as_many_as_asked() {
@@ -33,4 +33,16 @@ fn a_delay_holds_back_and_then_lets_through() {
     let began = Instant::now();
     assert_eq!(proxy.client().get("/").text(), "fine");
     assert!(began.elapsed() >= Duration::from_millis(150));
+}
+
+#[test]
+fn what_holds_a_request_back_takes_no_time_from_its_server() {
+    let origin = Origin::ok("fine");
+    let proxy = Configuration::of(&origin)
+        .app("timeout = { connect = '200ms', first_byte = '300ms' }")
+        .route("fault = { delay = '600ms' }")
+        .start();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "fine");
+    assert_eq!(client.get("/").text(), "fine", "on a connection that was kept");
 }
