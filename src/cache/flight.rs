@@ -120,13 +120,41 @@ pub struct UnsharedMark {
     renewed: AtomicU64,
     /// One of these responses was whole.
     is_proven: AtomicBool,
+    /// What it takes of the memory for marks.
+    _room: MarkRoom,
+}
+
+/// The memory that a mark takes, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct MarkRoom {
+    bytes: u64,
+    taken: Arc<AtomicU64>,
+}
+
+impl MarkRoom {
+    /// The room for a mark of a key, if there is so much left of the `most` bytes that all of them
+    /// may take.
+    pub(super) fn take_room(key: &StoreKey, taken: &Arc<AtomicU64>, most: u64) -> Option<Self> {
+        /// What it takes beside the text of its key.
+        const OVERHEAD: u64 = 384;
+        let bytes = OVERHEAD + key.len() as u64;
+        let room = Self { bytes, taken: taken.clone() };
+        (taken.fetch_add(bytes, Ordering::AcqRel) + bytes <= most).then_some(room)
+    }
+}
+
+impl Drop for MarkRoom {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 impl UnsharedMark {
     /// A mark by a fetch whose response's head came now.
-    pub(super) fn new(flight: &Flight, now: Millis) -> Self {
+    pub(super) fn new(flight: &Flight, now: Millis, room: MarkRoom) -> Self {
         let (key, began) = (flight.key.clone(), flight.began);
-        Self { key, began, renewed: AtomicU64::new(now), is_proven: AtomicBool::new(false) }
+        let (renewed, is_proven) = (AtomicU64::new(now), AtomicBool::new(false));
+        Self { key, began, renewed, is_proven, _room: room }
     }
 
     /// Returns what is marked.
@@ -192,7 +220,9 @@ mod tests {
 
     #[test]
     fn a_mark_counts_for_two_minutes_since_the_last_response_that_nobody_else_can_use() {
-        let mark = UnsharedMark::new(&flight_at(1_000_000), 1_000_000);
+        let flight = flight_at(1_000_000);
+        let room = MarkRoom::take_room(flight.key(), &Arc::default(), 1000).unwrap();
+        let mark = UnsharedMark::new(&flight, 1_000_000, room);
         assert!(!mark.is_over(1_120_000, false) && mark.is_over(1_120_001, false));
         assert!(!mark.is_over(1_010_000, true) && mark.is_over(1_010_001, true));
         mark.renew_mark(1_060_000);

@@ -84,6 +84,8 @@ pub struct CacheStore {
     pub name: Arc<str>,
     table: HashMap<u128, StoreSlot>,
     flights: HashMap<FlightPlace, FlightEntry>,
+    /// Bytes that marks of keys take among them.
+    mark_bytes: Arc<AtomicU64>,
     /// When what is stored for a key was made invalid, for the last minutes.
     invalidated: HashMap<u128, Millis>,
     /// The same for all keys, when there were too many.
@@ -135,6 +137,7 @@ impl CacheStore {
             // thread reads, not in batches; if others did, with what this thread removes next.
             table: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
             flights: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
+            mark_bytes: Arc::default(),
             invalidated: HashMap::new(),
             all_invalidated_at: AtomicU64::new(0),
             used: Arc::default(),

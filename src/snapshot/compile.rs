@@ -156,6 +156,8 @@ pub fn compile_first(
 ) -> Result<SnapshotStore, Vec<Finding>> {
     let around = (found, &Weights::default());
     let snapshot = compile_for(Purpose::Run, config, (None, around), connections)?;
+    // Housekeeping looks after a cache from then on, whether or not anything is ever stored in it.
+    snapshot.bound_caches();
     Ok(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)))
 }
 

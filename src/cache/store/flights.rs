@@ -9,11 +9,12 @@
 //! before a purge that ended that one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use papaya::{Compute, Operation};
 
 use super::CacheStore;
-use crate::cache::flight::{Flight, UnsharedMark};
+use crate::cache::flight::{Flight, MarkRoom, UnsharedMark};
 use crate::cache::key::StoreKey;
 use crate::cache::policy::Millis;
 use crate::cache::purge::Purge;
@@ -170,11 +171,11 @@ impl CacheStore {
             mark.renew_mark(now);
             return false;
         }
-        if self.flights.len() as u64 > self.most_marks() {
+        let Some(room) = MarkRoom::take_room(key, &self.mark_bytes, self.most_mark_bytes()) else {
             self.land_flight(key, variant, flight);
             return false;
-        }
-        let mark = Arc::new(UnsharedMark::new(flight, now));
+        };
+        let mark = Arc::new(UnsharedMark::new(flight, now, room));
         let entry = || FlightEntry::Unshared(mark.clone());
         let marked = self.replace_entry((key.hash(), variant), entry, |known| {
             // A purge may have ended it as one that others wait for.
@@ -224,15 +225,13 @@ impl CacheStore {
         }
     }
 
-    /// The most keys that are marked.
-    fn most_marks(&self) -> u64 {
-        /// More than so many are not remembered, whatever the memory.
-        const MOST: u64 = 65_536;
-        /// Memory that one takes, in bytes: nobody counts it.
-        const SIZE: u64 = 400;
+    /// The most bytes that marks take.
+    fn most_mark_bytes(&self) -> u64 {
+        /// They never take more, whatever the memory: about 65 000 of them.
+        const MOST: u64 = 26 << 20;
         /// The share of the cache's memory that they may take: one part in this many.
         const SHARE: u64 = 64;
-        MOST.min(self.memory() / SHARE / SIZE)
+        MOST.min(self.memory() / SHARE)
     }
 
     /// Parts newcomers from fetches before a purge, and has marked keys tried anew.
@@ -252,7 +251,7 @@ impl CacheStore {
     pub(in crate::cache) fn forget_landed(&self, now: Millis) {
         /// A fetch that takes longer than this has been cut.
         const KEEP: Millis = 10 * 60 * 1000;
-        let is_crowded = self.flights.len() as u64 > self.most_marks() / 2;
+        let is_crowded = self.mark_bytes.load(Ordering::Acquire) > self.most_mark_bytes() / 2;
         self.flights.pin().retain(|_, known| match known {
             FlightEntry::UnderWay(_) => true,
             FlightEntry::Unshared(mark) => !mark.is_over(now, is_crowded),

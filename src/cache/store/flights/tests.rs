@@ -128,13 +128,14 @@ fn marks_are_bounded_by_the_memory_and_go_sooner_where_they_are_many() {
         store.lead_flight(&key, 0, &flight, now).unwrap();
         store.mark_unshared(&key, 0, &flight, now);
     };
-    (0..100).for_each(|n| leave(n, FIRST));
-    assert_eq!(store.flights(), 40);
-    (0..100).for_each(|n| leave(n + 100, FIRST + 5_000));
-    assert_eq!(store.flights(), 40);
+    (100..200).for_each(|n| leave(n, FIRST));
+    let most = store.flights();
+    assert!((35..=40).contains(&most), "{most}");
+    (200..300).for_each(|n| leave(n, FIRST + 5_000));
+    assert_eq!(store.flights(), most);
     store.forget_landed(FIRST + 10_001);
     assert_eq!(store.flights(), 0, "they make room for others");
-    (0..20).for_each(|n| leave(n, FIRST + 20_000));
+    (0..15).for_each(|n| leave(n, FIRST + 20_000));
     store.forget_landed(FIRST + 140_000);
-    assert_eq!(store.flights(), 20, "there is room for as many again");
+    assert_eq!(store.flights(), 15, "there is room for as many again");
 }
