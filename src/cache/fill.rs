@@ -298,6 +298,8 @@ impl Filling {
                 let parts = ObjectParts { asked, variant, head, timing, body, length, asked_at };
                 self.reserve_object(parts).ok()
             }
+            // The request forbids to store what comes of it, not to keep what is there.
+            Err(Unstorable::RequestNoStore) => None,
             Err(_) => {
                 // It may be used this once; what it says now forbids to keep it.
                 store.remove_object(stale);

@@ -153,6 +153,38 @@ fn a_stale_response_is_used_while_one_request_fetches_a_new_one() {
 }
 
 #[test]
+fn a_head_refreshes_nothing_of_what_is_stale() {
+    let origin = counting("Cache-Control: max-age=1, stale-while-revalidate=600\r\n");
+    let proxy = proxy(&origin, "cache = {}", "");
+    assert_eq!(get(&proxy, "/a").text(), "body 1");
+    wait_until(SOON, "the response is stale, and used all the same", || {
+        let got = ask(&proxy, "HEAD", "/a", "");
+        assert_eq!(got.status, 200);
+        status(&got).ends_with("detail=stale-while-revalidate")
+    });
+    assert_eq!(get(&proxy, "/a").text(), "body 1", "what asks for a new one");
+    wait_until(SOON, "the new response is there", || get(&proxy, "/a").text() == "body 2");
+    assert!(origin.requests().iter().all(|request| request.method == "GET"));
+}
+
+#[test]
+fn a_request_that_forbids_storing_takes_nothing_out_of_the_cache() {
+    let origin = Origin::start(|request| {
+        let fields = "Cache-Control: max-age=600\r\nETag: \"a\"\r\n";
+        vec![Step::Send(match request.header("if-none-match") {
+            Some(_) => format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n").into(),
+            None => answer(request, fields, "stored"),
+        })]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    get(&proxy, "/a");
+    let asked = ask(&proxy, "GET", "/a", "Cache-Control: no-cache, no-store\r\n");
+    assert_eq!(asked.text(), "stored");
+    assert!(status(&asked).contains("fwd-status=304"), "{}", status(&asked));
+    assert!(status(&get(&proxy, "/a")).starts_with("tidegate; hit"));
+}
+
+#[test]
 fn variants_are_told_apart_and_bounded() {
     let origin = counting("Cache-Control: max-age=600\r\nVary: X-Kind, Accept-Encoding\r\n");
     let proxy = proxy(&origin, "cache = {}", "");

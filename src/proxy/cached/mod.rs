@@ -144,8 +144,11 @@ impl<'a> MatchedRoute<'a, '_> {
                 return CacheDecision::Serve(object, CacheStatus::Hit("stale"), CacheResult::Stale);
             }
             (Some(object), Some(Usability::StaleWhileRevalidate)) => {
-                let stale = StaleServed { key, exact, object: &object, asked };
-                self.revalidate_behind(on, stale);
+                // What a HEAD would bring cannot be stored.
+                if self.ex.head.method() == b"GET" {
+                    let stale = StaleServed { key, exact, object: &object, asked };
+                    self.revalidate_behind(on, stale);
+                }
                 let status = CacheStatus::Hit("stale-while-revalidate");
                 return CacheDecision::Serve(object, status, CacheResult::Stale);
             }
