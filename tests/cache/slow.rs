@@ -1,10 +1,12 @@
 //! Clients that read slowly, or not at all, what has left the cache meanwhile.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::admin::call;
 use crate::{answer, get, proxy, status};
-use support::{Origin, RawClient, SOON, Step, Tidegate, wait_until};
+use support::{Gate, Origin, RawClient, SOON, Step, Tidegate, wait_until};
 
 const MIB: u64 = 1 << 20;
 /// The length of a large body: more than sockets take.
@@ -102,4 +104,37 @@ fn bodies_that_slow_clients_hold_are_told_and_bounded_and_evict_nothing() {
     wait_until(SOON, "all is given back", || {
         number(&proxy, "held_bytes") + number(&proxy, "bytes") == 0
     });
+}
+
+#[test]
+fn what_was_replaced_is_not_kept_by_those_who_are_sent_what_replaced_it() {
+    let (gate, asked) = (Gate::default(), AtomicUsize::new(0));
+    let held = gate.clone();
+    let origin = Origin::start(move |_| {
+        let fields = "Cache-Control: max-age=1\r\n";
+        let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {LARGE}\r\n\r\n");
+        let wait = (asked.fetch_add(1, Ordering::SeqCst) > 0).then(|| Step::Until(held.clone()));
+        let sent = [Step::Send(head.into()), Step::Fill(LARGE)];
+        wait.into_iter().chain(sent).collect()
+    });
+    let proxy = proxy(&origin, "cache = { memory = \"80MiB\", lock_timeout = \"60s\" }", "");
+    assert!(status(&get(&proxy, "/big")).contains("stored"));
+    let mut clients = Vec::new();
+    let mut ask = || {
+        let mut client = RawClient::connect_narrow(proxy.address());
+        client.send("GET /big HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        clients.push(client);
+    };
+    // The first of them that finds it stale asks for a new one, the others wait for that.
+    let joined = || cache(&proxy)["requests"]["coalesced"].as_u64().unwrap();
+    wait_until(SOON, "it is stale", || {
+        ask();
+        origin.requests().len() == 2
+    });
+    (0..3).for_each(|_| ask());
+    gate.open();
+    wait_until(SOON, "all are sent the new one", || joined() >= 3);
+    purge(&proxy, &json!({"all": true}));
+    wait_until(SOON, "nothing is stored but what is held", || number(&proxy, "bytes") == 0);
+    assert!(number(&proxy, "held_bytes") > 0, "{}", cache(&proxy));
 }

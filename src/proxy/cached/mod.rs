@@ -283,13 +283,15 @@ impl<'a> MatchedRoute<'a, '_> {
     async fn join_fetch<C: Client>(
         &self,
         on: CacheScope<'_, 'a, '_>,
-        wanted: WantedFetch,
+        mut wanted: WantedFetch,
         other: Arc<Flight>,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<CacheStep, Refusal> {
         let why = wanted.why;
         let CacheScope { cache, effects, .. } = on;
+        // What is replaced meanwhile must not be kept by those who are sent what replaces it.
+        wanted.stale = None;
         let landing = tokio::select! {
             biased;
             landing = other.wait_landed() => Some(landing),
