@@ -63,7 +63,7 @@ pub fn choose_first<'a>(
     progress: &mut AttemptProgress<'_, '_>,
 ) -> Result<Chosen<'a>, Unchosen> {
     if target.upstream.state.queue.depth() == 0 {
-        at_once(job, target, progress, &mut None, job.request.started)
+        at_once(job, target, progress, &mut None, clock::now())
     } else {
         Err(Unchosen::Full)
     }

@@ -1,9 +1,10 @@
 //! Failures on purpose.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::proxy;
-use support::{Configuration, Origin};
+use support::{Configuration, Origin, Step};
 
 #[test]
 fn the_same_requests_fail_every_time_and_as_many_as_asked() {
@@ -45,4 +46,21 @@ fn what_holds_a_request_back_takes_no_time_from_its_server() {
     let mut client = proxy.client();
     assert_eq!(client.get("/").text(), "fine");
     assert_eq!(client.get("/").text(), "fine", "on a connection that was kept");
+}
+
+#[test]
+fn a_breaker_that_closes_while_a_request_is_held_back_lets_it_try() {
+    let asked = AtomicUsize::new(0);
+    let origin = Origin::start(move |_| {
+        let failed = asked.fetch_add(1, Ordering::SeqCst) == 0;
+        let status = if failed { "500 Failed" } else { "200 OK" };
+        vec![Step::Send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into())]
+    });
+    let proxy = Configuration::of(&origin)
+        .app("breaker = { failures = 1, open_for = '400ms' }\neject = false\nretry = { attempts = 0 }")
+        .route("fault = { delay = '600ms' }")
+        .start();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status, 500);
+    assert_eq!(client.get("/").status, 200, "it was open when the request came, and is not now");
 }
