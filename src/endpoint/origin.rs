@@ -3,7 +3,6 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use crate::exchange::write_wait::SendProgress;
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::h1;
 use crate::h2::H2Origin;
@@ -120,10 +119,14 @@ impl Origin {
         }
     }
 
-    /// Counts what was sent on the connection and what of it the server's system has; `None` where
-    /// nobody tells.
-    pub fn send_progress(&self) -> Option<SendProgress> {
-        either!(self, origin => origin.send_progress())
+    /// Counts the bytes of the connection up to the end of what was queued.
+    pub fn queued_bytes(&self) -> u64 {
+        either!(self, origin => origin.queued_bytes())
+    }
+
+    /// Counts those of them that the server's system has acknowledged; `None` where nobody tells.
+    pub fn acknowledged_bytes(&self) -> Option<u64> {
+        either!(self, origin => origin.acknowledged_bytes())
     }
 
     /// Makes sure that an upload that was cut short does not look complete.

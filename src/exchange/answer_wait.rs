@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::write_wait::{SendProgress, WriteWait};
+use super::write_wait::WriteWait;
 use crate::clock::Instant;
 use crate::net::stalls::StallMark;
 
@@ -18,12 +18,18 @@ const LOOKS: u32 = 64;
 #[derive(Debug, Default)]
 pub struct AnswerWait {
     wait: WriteWait,
-    /// The end of the request among the bytes of its connection, once a look has told.
-    end: Option<u64>,
+    /// The end of the request among the bytes of its connection.
+    end: u64,
     looks: u32,
 }
 
 impl AnswerWait {
+    /// A wait for the answer to a request that ends behind so many bytes of its connection.
+    #[must_use]
+    pub fn new(end: u64) -> Self {
+        Self { end, ..Self::default() }
+    }
+
     /// Returns when the server is to be looked at; `since` is when the request was written, and
     /// `first_byte` the time for its answer.
     #[must_use]
@@ -31,14 +37,14 @@ impl AnswerWait {
         self.wait.next_look(since, first_byte)
     }
 
-    /// Takes the progress of the connection at [`AnswerWait::next_look`], `None` where nobody
-    /// tells; returns whether the server's time is over.
+    /// Takes how many bytes of the connection the server's system has acknowledged at
+    /// [`AnswerWait::next_look`], `None` where nobody tells; returns whether the server's time is
+    /// over.
     #[cold]
-    pub fn is_over(&mut self, since: Instant, progress: Option<SendProgress>) -> bool {
-        let mark = progress.map(|progress| {
+    pub fn is_over(&mut self, since: Instant, acknowledged: Option<u64>) -> bool {
+        let mark = acknowledged.map(|acknowledged| {
             // What others sent later on a shared connection is none of this request's.
-            let end = *self.end.get_or_insert(progress.queued);
-            let left = end.saturating_sub(progress.acknowledged);
+            let left = self.end.saturating_sub(acknowledged);
             let untaken = Some(u32::try_from(left).unwrap_or(u32::MAX));
             StallMark { untaken, ..StallMark::default() }
         });
@@ -52,32 +58,28 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    fn progress(queued: u64, acknowledged: u64) -> Option<SendProgress> {
-        Some(SendProgress { queued, acknowledged })
-    }
-
     #[test]
     fn a_request_that_is_still_being_taken_is_given_more_time() {
         let since = clock::now();
-        let mut wait = AnswerWait::default();
-        assert!(!wait.is_over(since, progress(1000, 100)));
-        assert!(!wait.is_over(since, progress(1000, 200)));
-        assert!(!wait.is_over(since, progress(1000, 1000)));
-        assert!(wait.is_over(since, progress(1000, 1000)));
+        let mut wait = AnswerWait::new(1000);
+        assert!(!wait.is_over(since, Some(100)));
+        assert!(!wait.is_over(since, Some(200)));
+        assert!(!wait.is_over(since, Some(1000)));
+        assert!(wait.is_over(since, Some(1000)));
     }
 
     #[test]
     fn what_others_send_on_the_same_connection_gives_no_time() {
         let since = clock::now();
-        let mut wait = AnswerWait::default();
-        assert!(!wait.is_over(since, progress(1000, 1000)));
-        assert!(wait.is_over(since, progress(3000, 2000)));
+        let mut wait = AnswerWait::new(1000);
+        assert!(!wait.is_over(since, Some(1500)), "the first look tells where it stands");
+        assert!(wait.is_over(since, Some(2000)));
     }
 
     #[test]
     fn where_nobody_tells_the_time_is_what_was_set() {
         let since = clock::now();
-        let mut wait = AnswerWait::default();
+        let mut wait = AnswerWait::new(1000);
         assert!(!wait.is_over(since, None));
         assert!(wait.is_over(since, None));
     }
@@ -85,8 +87,8 @@ mod tests {
     #[test]
     fn a_server_that_takes_a_byte_at_a_time_is_not_waited_for_without_end() {
         let since = clock::now();
-        let mut wait = AnswerWait::default();
-        let looks = (0..1000).take_while(|taken| !wait.is_over(since, progress(5000, *taken)));
+        let mut wait = AnswerWait::new(5000);
+        let looks = (0..1000).take_while(|taken| !wait.is_over(since, Some(*taken)));
         assert_eq!(looks.count(), 64);
     }
 }

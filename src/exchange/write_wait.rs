@@ -12,15 +12,6 @@ use crate::clock::{self, Instant};
 use crate::net::Timer;
 use crate::net::stalls::{Holdup, StallMark};
 
-/// Bytes on a connection since it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SendProgress {
-    /// Bytes that were to be sent.
-    pub queued: u64,
-    /// Those of them that the other side's system has acknowledged.
-    pub acknowledged: u64,
-}
-
 /// Returns how far a client has come, with what its system has acknowledged.
 #[must_use]
 pub fn mark_client<C: Client>(client: &C) -> Option<StallMark> {

@@ -6,7 +6,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::exchange::write_wait::SendProgress;
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::net::stalls::StallMark;
 use crate::net::{
@@ -244,12 +243,16 @@ impl H1Origin {
         StallMark { untaken: self.stream.count_untaken(), ..StallMark::default() }
     }
 
-    /// Counts what was sent and what of it the server's system has; `None` where nobody tells.
+    /// Counts the bytes that were sent.
     #[must_use]
-    pub fn send_progress(&self) -> Option<SendProgress> {
-        let queued = self.out.sent_bytes();
-        let acknowledged = queued.saturating_sub(u64::from(self.stream.count_untaken()?));
-        Some(SendProgress { queued, acknowledged })
+    pub fn queued_bytes(&self) -> u64 {
+        self.out.sent_bytes()
+    }
+
+    /// Counts those of them that the server's system has acknowledged; `None` where nobody tells.
+    #[must_use]
+    pub fn acknowledged_bytes(&self) -> Option<u64> {
+        Some(self.queued_bytes().saturating_sub(u64::from(self.stream.count_untaken()?)))
     }
 
     /// Makes the coming close a reset: an upload that was cut short must not look complete.

@@ -17,7 +17,7 @@ use super::origin::H2Origin;
 use super::state::{Accept, H2Config, SLACK, State};
 use super::waiters::Waiters;
 use crate::clock::{self, Instant};
-use crate::exchange::write_wait::{SendProgress, WriteWait};
+use crate::exchange::write_wait::WriteWait;
 use crate::net::{MadeWith, Opened, Stream, Timer, count_untaken};
 use crate::wire::request::{Limits, Underscores};
 use crate::wire::response::HeadLimits;
@@ -203,13 +203,17 @@ impl Link {
         count_untaken(local, remote)
     }
 
-    /// Counts what all streams have sent and what of it the server's system has; `None` where
-    /// nobody tells.
-    pub(super) fn send_progress(&self) -> Option<SendProgress> {
-        let untaken = u64::from(self.count_untaken()?);
+    /// Counts the bytes that all streams have sent or are about to send.
+    pub(super) fn queued_bytes(&self) -> u64 {
         let state = self.shared.borrow();
-        let queued = state.bytes_left() + state.unsent().len() as u64;
-        Some(SendProgress { queued, acknowledged: state.bytes_left().saturating_sub(untaken) })
+        state.bytes_left() + state.unsent().len() as u64
+    }
+
+    /// Counts the bytes of all streams that the server's system has acknowledged; `None` where
+    /// nobody tells.
+    pub(super) fn acknowledged_bytes(&self) -> Option<u64> {
+        let untaken = u64::from(self.count_untaken()?);
+        Some(self.shared.borrow().bytes_left().saturating_sub(untaken))
     }
 
     /// Answers that have begun, over all streams.

@@ -12,7 +12,6 @@ use smallvec::SmallVec;
 use super::handle::{FieldBlock, Handle};
 use super::link::StreamPlace;
 use super::state::{Ended, StreamEnd};
-use crate::exchange::write_wait::SendProgress;
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::net::stalls::StallMark;
 use crate::net::{BodyError, BodyFraming, Fill};
@@ -223,11 +222,16 @@ impl H2Origin {
         Some(StallMark { untaken: self.place.0.count_untaken(), ..mark })
     }
 
-    /// Counts what was sent on the connection and what of it the server's system has; `None` where
-    /// nobody tells.
+    /// Counts the bytes of its connection up to the end of what was queued.
     #[must_use]
-    pub fn send_progress(&self) -> Option<SendProgress> {
-        self.place.0.send_progress()
+    pub fn queued_bytes(&self) -> u64 {
+        self.place.0.queued_bytes()
+    }
+
+    /// Counts those of them that the server's system has acknowledged; `None` where nobody tells.
+    #[must_use]
+    pub fn acknowledged_bytes(&self) -> Option<u64> {
+        self.place.0.acknowledged_bytes()
     }
 
     /// Breaks it off: what was sent so far must not pass for a whole request.

@@ -302,7 +302,7 @@ impl AttemptState<'_> {
         match stage {
             AttemptStage::Send => self.writing.is_over(self.since, origin.stall_mark()),
             AttemptStage::Head if self.moved > 0 => {
-                self.answering.is_over(self.since, origin.send_progress())
+                self.answering.is_over(self.since, origin.acknowledged_bytes())
             }
             AttemptStage::Head | AttemptStage::Body => true,
         }
@@ -329,6 +329,9 @@ impl AttemptState<'_> {
             }
             self.moved = sending.pump.bytes_moved();
             self.waiting = Some(stage);
+            if stage == AttemptStage::Head && self.moved > 0 {
+                self.answering = AnswerWait::new(origin.queued_bytes());
+            }
         }
         let next = earlier_of(earlier_of(self.stage_end(stage), self.overall), self.hold);
         if timer.poll_at(cx, earlier_of(next, look_again)).is_pending() {
