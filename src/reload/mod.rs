@@ -113,10 +113,15 @@ impl Reloader {
         changed && self.running.runtime.reload == ReloadBy::Watch
     }
 
-    /// The bells that ring when files, names or sources have changed.
-    pub fn bells(&self) -> impl Iterator<Item = &Bell> {
-        let files = self.watcher.iter().map(Watcher::bell);
-        files.chain([self.names.bell(), self.lists.updates().bell()])
+    /// The bells that ring when files or names have changed.
+    pub fn outside_bells(&self) -> impl Iterator<Item = &Bell> {
+        self.watcher.iter().map(Watcher::bell).chain([self.names.bell()])
+    }
+
+    /// The bell that rings when a source has sent something.
+    #[must_use]
+    pub fn source_bell(&self) -> &Bell {
+        self.lists.updates().bell()
     }
 
     /// Returns where the names of servers lead.

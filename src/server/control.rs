@@ -76,6 +76,8 @@ pub enum ControlCommand {
         /// Who wants to know.
         reply: Option<oneshot::Sender<()>>,
     },
+    /// Look at files and names: some have changed.
+    LookOutside,
     /// End.
     Stop,
 }
@@ -113,13 +115,14 @@ impl Control {
         parts: ControlParts,
         (commands, received): (SyncSender<ControlCommand>, Receiver<ControlCommand>),
     ) -> io::Result<Self> {
-        for bell in parts.reloader.bells() {
+        // A full line is looked at in a moment anyway.
+        for bell in parts.reloader.outside_bells() {
             let line = commands.clone();
-            bell.answer_by(move || {
-                // A full line is looked at in a moment anyway.
-                let _told = line.try_send(ControlCommand::Follow { reply: None });
-            });
+            bell.answer_by(move || _ = line.try_send(ControlCommand::LookOutside));
         }
+        let line = commands.clone();
+        let follow = move || _ = line.try_send(ControlCommand::Follow { reply: None });
+        parts.reloader.source_bell().answer_by(follow);
         let thread = std::thread::Builder::new().name("control".into());
         let thread = Some(thread.spawn(move || parts.handle_commands(&received))?);
         Ok(Self { commands, thread })
@@ -224,6 +227,7 @@ impl ControlParts {
                 self.follow_sources();
                 send_reply(reply, ());
             }
+            ControlCommand::LookOutside => self.rounds.ask_outside(),
             ControlCommand::Stop => {}
         }
     }

@@ -9,7 +9,7 @@ use crate::clock::Instant;
 /// late.
 const LOOK: Duration = Duration::from_millis(100);
 /// The pause between two looks at files, names and sources while one of them is to be watched, and
-/// the shortest one between two that are asked for.
+/// the shortest one between two that nothing has rung for.
 const OUTSIDE: Duration = Duration::from_millis(500);
 /// The pause between two sweeps of idle keys, and the longest one between two looks.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -19,12 +19,14 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub(in crate::server) struct Rounds {
     next: Instant,
     outside: Instant,
+    /// Something outside has changed: the next look is one at that.
+    is_asked: bool,
     swept: Instant,
 }
 
 impl Rounds {
     pub(in crate::server) fn new(now: Instant) -> Self {
-        Self { next: now, outside: now, swept: now }
+        Self { next: now, outside: now, is_asked: false, swept: now }
     }
 
     /// Returns how long nothing is to be done.
@@ -37,9 +39,15 @@ impl Rounds {
         self.next = self.next.min(now + LOOK);
     }
 
+    /// Has the next look be one at what comes from outside, however lately the last one was.
+    pub(super) fn ask_outside(&mut self) {
+        self.is_asked = true;
+    }
+
     /// Returns whether this look is one at what comes from outside too.
     pub(super) fn begin_outside(&mut self, now: Instant) -> bool {
-        begin_after(&mut self.outside, OUTSIDE, now)
+        let pause = if std::mem::take(&mut self.is_asked) { Duration::ZERO } else { OUTSIDE };
+        begin_after(&mut self.outside, pause, now)
     }
 
     /// Returns whether this look sweeps too.
@@ -99,6 +107,17 @@ mod tests {
             assert_eq!(rounds.time_left(now), millis(expected), "{left:?} {outside:?}");
         }
         assert_eq!(rounds.time_left(now + millis(300)), millis(0));
+    }
+
+    #[test]
+    fn what_has_rung_is_looked_at_with_the_next_look() {
+        let now = clock::now();
+        let mut rounds = Rounds::new(now);
+        rounds.ask_outside();
+        rounds.hasten_look(now);
+        assert!(rounds.begin_outside(now + rounds.time_left(now)));
+        assert!(!rounds.begin_outside(now + millis(200)), "once");
+        assert!(rounds.begin_outside(now + millis(600)), "and by time from that one on");
     }
 
     #[test]
