@@ -10,7 +10,7 @@ pub(super) fn find_url_fault(url: &str) -> &'static str {
         Some(parts) => parts,
         None => url.strip_prefix("unix:").map_or(("redis", url), |path| ("unix", path)),
     };
-    match scheme {
+    match &*scheme.to_ascii_lowercase() {
         "redis" | "rediss" | "valkey" | "valkeys" => find_network_fault(rest),
         "unix" | "redis+unix" | "valkey+unix" => find_socket_fault(rest),
         _ => "the scheme is none of redis, rediss, valkey, valkeys and unix",
@@ -18,6 +18,9 @@ pub(super) fn find_url_fault(url: &str) -> &'static str {
 }
 
 fn find_socket_fault(rest: &str) -> &'static str {
+    if rest.contains('#') {
+        return "nothing of a Redis is behind a `#`";
+    }
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     if !path.starts_with('/') {
         return "the path of the socket does not begin with a slash";
@@ -112,6 +115,7 @@ mod tests {
             ("redis://cache.test:redis", "the port is no number"),
             ("cache.test:70000", "the port is no number"),
             ("redis://0.0.0.0:6379", "the address of no server"),
+            ("REDIS://0.0.0.0:6379", "the address of no server"),
             ("redis://fd00::1:6379", "in brackets"),
             ("redis://[fd00::1:6379", "the `]`"),
             ("redis://[fd00::x]:6379", "no IPv6 address"),
@@ -123,6 +127,7 @@ mod tests {
             ("rediss://cache.test#x", "behind a `#`"),
             ("redis://:%ff@cache.test", "not UTF-8"),
             ("redis://cache.test?protocol=4", "the protocol"),
+            ("unix:///run/a#b.sock", "behind a `#`"),
             ("unix:redis.sock", "the path of the socket"),
             ("unix:///run/redis.sock?db=a", "the database"),
         ] {
