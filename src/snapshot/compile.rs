@@ -175,8 +175,39 @@ fn missing_groups(config: &Config) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::cache::flight::Flight;
+    use crate::cache::key::StoreKey;
+    use crate::clock;
     use crate::snapshot::route::Action;
+
+    #[test]
+    fn a_cache_in_which_nothing_is_stored_is_looked_after_from_the_start() {
+        let text = r#"
+            [[listen]]
+            address = "127.0.0.1:0"
+            [upstream.app]
+            servers = ["127.0.0.1:1"]
+            [[route]]
+            upstream = "app"
+            cache = {}
+        "#;
+        let config = crate::config::load_str("test.toml", text).unwrap().config;
+        let snapshot = compile_first(&config, &Found::default(), 16).unwrap();
+        let cache = snapshot.load().routes[0].cache.as_ref().unwrap().store.clone();
+        let long_ago = clock::unix_millis() - 1_000_000;
+        let key = Arc::new(StoreKey::new("app", b"http", b"a", b"/", None, &[]));
+        let flight = Arc::new(Flight::new(key.clone(), long_ago));
+        cache.lead_flight(&key, 0, &flight, long_ago).unwrap();
+        assert!(cache.mark_unshared(&key, 0, &flight, long_ago));
+        let patience = clock::now() + Duration::from_secs(20);
+        while cache.flights() > 0 {
+            assert!(clock::now() < patience, "the mark is forgotten");
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_route_counts_its_retries_by_its_own_budget_if_it_sets_one() {
