@@ -1,6 +1,8 @@
 //! What becomes of a response that was fetched for a cache: stored while it streams, passed on to
 //! the one who asked, used to confirm what is stored, or thrown away for something stale.
 
+mod marks;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use bytes::BytesMut;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, oneshot};
 
+use self::marks::UnsharedWord;
 use super::body::{self, BodyWriter, CachedBody, CachedBodyReader};
 use super::flight::{Flight, Landing};
 use super::key::{self, StoreKey};
@@ -109,17 +112,6 @@ pub struct Filling {
     waiting: Option<Pin<Box<OwnedNotified>>>,
     /// What it said of others.
     word: UnsharedWord,
-}
-
-/// What a response says of those who ask for the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum UnsharedWord {
-    /// They may have it, or it says nothing of them.
-    None,
-    /// They cannot use it: the key's mark was left by it.
-    Marked,
-    /// The same, and the key was marked before.
-    Renewed,
 }
 
 #[derive(Debug)]
@@ -240,35 +232,6 @@ impl Filling {
         if let Some(sender) = self.answer.take() {
             // Whoever asked may have left; the response is stored all the same.
             let _left = sender.send(answer);
-        }
-    }
-
-    /// Makes room for the next fetch.
-    fn leave_flight(&self) {
-        let FillOrder { store, key, place, flight, .. } = &self.order;
-        store.land_flight(key, *place, flight);
-    }
-
-    /// Notes that others cannot use the response: those who ask for the same are not to wait for
-    /// each other for a while.
-    fn mark_unshared(&mut self, at: Millis) {
-        let FillOrder { store, key, place, flight, .. } = &self.order;
-        let has_left = store.mark_unshared(key, *place, flight, at);
-        self.word = if has_left { UnsharedWord::Marked } else { UnsharedWord::Renewed };
-    }
-
-    /// Notes that others can use the response.
-    fn end_mark(&self) {
-        let FillOrder { store, key, place, flight, .. } = &self.order;
-        store.end_mark(key, *place, flight);
-    }
-
-    /// Notes that a response was whole which others cannot use.
-    fn prove_mark(&self) {
-        if self.word != UnsharedWord::None
-            && let Some(mark) = self.order.flight.mark()
-        {
-            mark.prove_mark();
         }
     }
 
@@ -535,10 +498,7 @@ impl Receiver for Filling {
         if let FillState::Storing(..) = std::mem::replace(&mut self.state, FillState::Ended) {
             self.leave_flight();
         }
-        if self.word == UnsharedWord::Marked {
-            let FillOrder { store, key, place, flight, .. } = &self.order;
-            store.take_back_mark(key, *place, flight);
-        }
+        self.take_back_mark();
     }
 
     fn poll_unwanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {

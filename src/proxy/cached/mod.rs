@@ -1,8 +1,11 @@
 //! A route's cache: asked before the action, filled by fetches that survive whoever caused them.
 //!
-//! What is decided is here; what servers are asked is in `fetch`, what clients get in `serve`.
+//! What is decided is here, by the key that `keys` makes; what servers are asked is in `fetch`,
+//! what clients get in `serve`, and what unsafe requests make invalid in `invalidate`.
 
 mod fetch;
+mod invalidate;
+mod keys;
 mod serve;
 
 use std::cell::{Cell, RefCell};
@@ -16,12 +19,10 @@ use super::{MatchedRoute, WalkEnd, keyed};
 use crate::cache::directives::RequestDirectives;
 use crate::cache::fill::Answer;
 use crate::cache::flight::{Flight, Landing};
-use crate::cache::history::Invalid;
 use crate::cache::key::{self, KeyRef, StoreKey};
 use crate::cache::object::Object;
 use crate::cache::policy::{CacheQuery, Usability};
-use crate::cache::purge::PurgeSource;
-use crate::cache::route::{CacheResult, KeyInput, RouteCache};
+use crate::cache::route::{CacheResult, RouteCache};
 use crate::cache::status::{CacheStatus, Forwarded};
 use crate::cache::store::CacheFound;
 use crate::clock;
@@ -31,7 +32,7 @@ use crate::net::Timer;
 use crate::policy::effects::PolicyEffects;
 use crate::snapshot::route::Split;
 use crate::upstream::Upstream;
-use crate::wire::{Known, ResponseHead};
+use crate::wire::Known;
 
 /// Fetches that a worker has under way; further requests are passed on without the cache.
 const MOST_FETCHES: u32 = 4096;
@@ -179,67 +180,6 @@ impl<'a> MatchedRoute<'a, '_> {
         let (key, exact) = (Arc::new(key.to_key()), Arc::new(exact.to_key()));
         let variant = found.variant;
         CacheDecision::Fetch(WantedFetch { key, exact, variant, asked, stale, on_error, why })
-    }
-
-    /// The key of this request.
-    fn cache_key(&self, cache: &RouteCache, effects: &PolicyEffects<'_>) -> StoreKey {
-        self.write_key(&mut Vec::new(), cache, effects).to_key()
-    }
-
-    /// The part of the request that a route adds to the key.
-    fn key_input<'g>(
-        &'g self,
-        input: &KeyInput,
-        effects: &'g PolicyEffects<'_>,
-    ) -> Option<&'g [u8]> {
-        match input {
-            KeyInput::Header(name) => self.seen_header(name, effects.verified.as_deref()),
-            KeyInput::Cookie(name) => keyed::cookie_value(&self.ex.head.fields, name),
-            KeyInput::Claim(name) => {
-                let claims = effects.verified.as_ref().map(|verified| verified.claims.iter());
-                let mut claims = claims.into_iter().flatten();
-                claims.find(|(claim, _)| **claim == **name).map(|(_, value)| value.as_bytes())
-            }
-        }
-    }
-
-    /// Returns whether the key says who the client is, so that nobody else has the same one.
-    fn is_told_apart(&self, cache: &RouteCache, effects: &PolicyEffects<'_>) -> bool {
-        let said = |input| self.key_input(input, effects).is_some_and(|value| !value.is_empty());
-        cache.tells_apart.iter().any(said)
-    }
-
-    /// Returns whether the request has a part of the key more than once: servers may go by another
-    /// one than the key.
-    fn is_ambiguous(&self, cache: &RouteCache) -> bool {
-        let fields = &self.ex.head.fields;
-        cache.vary_on.iter().any(|input| match input {
-            KeyInput::Header(name) => {
-                let policies = self.route.policies.as_ref();
-                let replaced = policies.is_some_and(|policies| policies.replaces_field(name));
-                !replaced && fields.named(name).nth(1).is_some()
-            }
-            KeyInput::Cookie(name) => keyed::cookies_named(fields, name).nth(1).is_some(),
-            KeyInput::Claim(_) => false,
-        })
-    }
-
-    /// Writes the key of this request into a buffer.
-    fn write_key<'b>(
-        &self,
-        buffer: &'b mut Vec<u8>,
-        cache: &RouteCache,
-        effects: &PolicyEffects<'_>,
-    ) -> KeyRef<'b> {
-        let input = |input: &KeyInput| self.key_input(input, effects);
-        let url = keyed::Url {
-            route: &self.route.name,
-            scheme: self.identity.scheme,
-            public_host: self.public_host,
-            target: self.target,
-            identity: self.identity,
-        };
-        keyed::write_key(buffer, cache, &url, input)
     }
 
     /// Fetches, for itself and for whoever joins.
@@ -396,77 +336,6 @@ impl<'a> MatchedRoute<'a, '_> {
             }
         };
         Ok(CacheStep::Answered(self.serve_object(on, object, serving, client, timer).await))
-    }
-
-    /// Makes invalid what a successful answer to an unsafe request says is (RFC 9111 §4.4).
-    pub(super) fn invalidate_stored(
-        &self,
-        cache: &RouteCache,
-        effects: &PolicyEffects<'_>,
-        head: &ResponseHead,
-    ) {
-        if !(200..=399).contains(&head.status) {
-            return;
-        }
-        let now = clock::unix_millis();
-        let drop_key = |key: StoreKey| {
-            cache.store.invalidate_key(&key, now, PurgeSource::Method);
-            if let Some(tier) = &cache.tier {
-                tier.announce_purge(Invalid::Key(key));
-            }
-        };
-        drop_key(self.cache_key(cache, effects));
-        for name in [&b"location"[..], b"content-location"] {
-            for value in head.fields.named(name) {
-                if let Some((path, query)) = self.own_path(value) {
-                    let key = self.sibling_key(cache, effects, path, query);
-                    drop_key(key);
-                }
-            }
-        }
-        if let Some(name) = &cache.invalidate_header {
-            let host = Some(self.public_host.as_bytes()).filter(|_| cache.key.host);
-            let named = head.fields.named(name);
-            cache.store.invalidate_named(named, host.unwrap_or_default(), |purge| {
-                if let Some(tier) = &cache.tier {
-                    tier.announce_purge(Invalid::Matching(purge.clone()));
-                }
-            });
-        }
-    }
-
-    /// The path and query of a reference to the request's own host.
-    fn own_path<'v>(&self, value: &'v [u8]) -> Option<(&'v [u8], Option<&'v [u8]>)> {
-        let rest = match value.strip_prefix(b"http://").or_else(|| value.strip_prefix(b"https://"))
-        {
-            Some(rest) => {
-                let end = rest.iter().position(|byte| *byte == b'/')?;
-                let (host, path) = rest.split_at_checked(end)?;
-                if !host.eq_ignore_ascii_case(self.public_host.as_bytes())
-                    && !host.eq_ignore_ascii_case(self.target.sent_host())
-                {
-                    return None;
-                }
-                path
-            }
-            None => value,
-        };
-        if !rest.starts_with(b"/") || rest.starts_with(b"//") {
-            return None;
-        }
-        let mut parts = rest.splitn(2, |byte| *byte == b'?');
-        Some((parts.next()?, parts.next()))
-    }
-
-    fn sibling_key(
-        &self,
-        cache: &RouteCache,
-        effects: &PolicyEffects<'_>,
-        path: &[u8],
-        query: Option<&[u8]>,
-    ) -> StoreKey {
-        let path = if cache.key.path { path } else { b"" };
-        self.cache_key(cache, effects).with_path(path, query.filter(|_| cache.key.query))
     }
 }
 
