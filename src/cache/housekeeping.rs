@@ -33,6 +33,9 @@ const ROUND: Duration = Duration::from_millis(ROUND_MS);
 const ROUND_MS: Millis = 1000;
 /// The pause between two steps of purges.
 const PAUSE: Duration = Duration::from_micros(500);
+/// The pause behind commands, in which further ones come together: whoever orders something wakes
+/// nobody meanwhile, which would be a system call for each response that is stored.
+const REST: Duration = Duration::from_micros(100);
 
 /// The orders to housekeeping.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ struct Housekeeping {
 impl Housekeeping {
     fn run_rounds(mut self, commands: &Receiver<HousekeepingCommand>) {
         loop {
-            let wait = if self.purges.is_empty() { ROUND } else { PAUSE };
+            let wait = if self.purges.is_empty() { ROUND } else { Duration::ZERO };
             match commands.recv_timeout(wait) {
                 Ok(command) => self.obey_command(command),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -93,6 +96,7 @@ impl Housekeeping {
                 self.looked = now;
                 self.look_round();
             }
+            std::thread::sleep(if self.purges.is_empty() { REST } else { PAUSE });
         }
     }
 

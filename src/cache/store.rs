@@ -14,7 +14,6 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use papaya::HashMap;
-use seize::Collector;
 
 use self::flights::{FlightEntry, FlightPlace};
 use super::body::BodyWriter;
@@ -133,10 +132,11 @@ impl CacheStore {
     ) -> Self {
         Self {
             name,
-            // What is removed lets go of its response. The rest of it is freed as soon as no other
-            // thread reads, not in batches; if others did, with what this thread removes next.
-            table: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
-            flights: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
+            // What is removed lets go of its response at once. The rest of it, a key and a few words,
+            // is freed with a batch of what this thread removes: to free each alone takes a system
+            // call that interrupts all other threads.
+            table: HashMap::new(),
+            flights: HashMap::new(),
             mark_bytes: Arc::default(),
             invalidated: HashMap::new(),
             all_invalidated_at: AtomicU64::new(0),

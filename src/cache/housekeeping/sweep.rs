@@ -14,12 +14,12 @@ use crate::cache::purge::{Purge, RecordedPurge};
 use crate::cache::store::CacheStore;
 
 /// The responses that one step passes: some nanoseconds each.
-const PASSED: usize = 32_768;
+const PASSED: usize = 8192;
 /// The responses of these whose keys and tags are read: a thousand take a fraction of a
 /// millisecond.
-const READ: usize = 1024;
+const READ: usize = 256;
 /// The responses of these that are removed.
-const REMOVED: usize = 256;
+const REMOVED: usize = 64;
 
 /// A purge that is being carried out.
 #[derive(Debug)]
