@@ -19,9 +19,9 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tidegate::cache::fill::{FillOrder, Filling, INTERIMS};
-use tidegate::cache::flight::Flight;
 use tidegate::cache::housekeeping;
 use tidegate::cache::key::StoreKey;
+use tidegate::cache::lead::FlightLead;
 use tidegate::cache::policy::{CacheQuery, CacheSettings};
 use tidegate::cache::store::CacheStore;
 use tidegate::clock;
@@ -55,14 +55,10 @@ fn fetch(store: &Arc<CacheStore>, settings: &Arc<CacheSettings>, n: u64, body: &
     let key =
         Arc::new(StoreKey::new("news", b"https", b"news.example", path.as_bytes(), None, &[]));
     let now = clock::unix_millis();
-    let flight = Arc::new(Flight::new(key.clone(), now));
-    store.lead_flight(&key, 0, &flight, now).unwrap();
     let (interims, _heads) = mpsc::channel(INTERIMS);
     let order = FillOrder {
         store: store.clone(),
-        flight,
-        place: 0,
-        key: key.clone(),
+        lead: FlightLead::begin_fetch(store, &key, 0, now).unwrap(),
         exact: key,
         request: Fields::default(),
         asked: CacheQuery::default(),

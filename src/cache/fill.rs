@@ -1,8 +1,6 @@
 //! What becomes of a response that was fetched for a cache: stored while it streams, passed on to
 //! the one who asked, used to confirm what is stored, or thrown away for something stale.
 
-mod marks;
-
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,10 +10,10 @@ use bytes::BytesMut;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, oneshot};
 
-use self::marks::UnsharedWord;
 use super::body::{self, BodyWriter, CachedBody, CachedBodyReader};
-use super::flight::{Flight, Landing};
+use super::flight::Landing;
 use super::key::{self, StoreKey};
+use super::lead::FlightLead;
 use super::memory::{Reservation, allocated};
 use super::object::{self, Object, ObjectParts};
 use super::policy::{self, CacheQuery, CacheSettings, Millis, Received, Unstorable, Usability};
@@ -74,14 +72,10 @@ pub struct OwnResponse {
 pub struct FillOrder {
     /// The store that it is stored in.
     pub store: Arc<CacheStore>,
-    /// The clients that wait for it.
-    pub flight: Arc<Flight>,
-    /// The place among the fetches under way, beside the key.
-    pub place: u64,
-    /// What it answers: the key that its fetch is known by.
-    pub key: Arc<StoreKey>,
-    /// The key of the request itself; another one where something stale is known that answers it
-    /// too.
+    /// The place that its fetch has among those under way, and the clients that wait for it.
+    pub lead: FlightLead,
+    /// The key of the request itself; the fetch is known by another one where something stale is
+    /// known that answers it too.
     pub exact: Arc<StoreKey>,
     /// The fields of the request, by which a variant is selected.
     pub request: Fields,
@@ -110,8 +104,6 @@ pub struct Filling {
     part: BytesMut,
     /// What tells of readers that got on, while the body waits for them.
     waiting: Option<Pin<Box<OwnedNotified>>>,
-    /// What it said of others.
-    word: UnsharedWord,
 }
 
 #[derive(Debug)]
@@ -138,7 +130,6 @@ impl Filling {
             state: FillState::Waiting,
             part: BytesMut::new(),
             waiting: None,
-            word: UnsharedWord::None,
         }
     }
 
@@ -162,8 +153,8 @@ impl Filling {
                 tier.count_found(&self.order.store, TierResult::Hit);
                 self.order.store.insert_object(object.clone());
                 self.tell_answer(Answer::Restored(object.clone()), Landing::Restored(object));
-                self.end_mark();
-                self.leave_flight();
+                self.order.lead.end_mark();
+                self.order.lead.give_place_back();
                 self.state = FillState::Ended;
                 true
             }
@@ -224,11 +215,10 @@ impl Filling {
                 None => self.tell_answer(Answer::Refused(refusal), Landing::Refused(refusal)),
             }
         }
-        self.leave_flight();
     }
 
     fn tell_answer(&mut self, answer: Answer, landing: Landing) {
-        self.order.flight.land_flight(landing);
+        self.order.lead.flight().land_flight(landing);
         if let Some(sender) = self.answer.take() {
             // Whoever asked may have left; the response is stored all the same.
             let _left = sender.send(answer);
@@ -273,13 +263,13 @@ impl Filling {
         kept.iter().for_each(|object| self.keep_behind(object));
         let used = kept.unwrap_or_else(|| stale.clone());
         match word {
-            Ok(true) => self.end_mark(),
-            Ok(false) => self.mark_unshared(at),
-            Err(why) if why.holds_for_others(used.head.status) => self.mark_unshared(at),
+            Ok(true) => self.order.lead.end_mark(),
+            Ok(false) => self.order.lead.mark_unshared(at),
+            Err(why) if why.holds_for_others(used.head.status) => self.order.lead.mark_unshared(at),
             Err(_) => {}
         }
         self.tell_answer(Answer::Confirmed(used.clone()), Landing::Shared(used));
-        self.leave_flight();
+        self.order.lead.give_place_back();
         self.state = FillState::Discarding;
     }
 
@@ -322,11 +312,11 @@ impl Filling {
         let (writer, body) = body::new_body();
         // Before those who wait are told, or they would wait for the next one.
         if why.holds_for_others(head.status) {
-            self.mark_unshared(clock::unix_millis());
+            self.order.lead.mark_unshared(clock::unix_millis());
         }
         let own = OwnResponse { head, length, reader: body.new_reader() };
         self.tell_answer(Answer::Own(own, why), Landing::NotShared);
-        self.leave_flight();
+        self.order.lead.give_place_back();
         self.state = FillState::Passing(writer);
     }
 
@@ -351,8 +341,8 @@ impl Filling {
 
     /// Those who read it get the rest; the store and newcomers do not.
     fn stop_storing(&mut self) {
-        self.leave_flight();
-        self.order.flight.forget_response();
+        self.order.lead.give_place_back();
+        self.order.lead.flight().forget_response();
         let state = std::mem::replace(&mut self.state, FillState::Ended);
         if let FillState::Storing(_, writer) = state {
             self.state = FillState::Passing(writer);
@@ -412,13 +402,13 @@ impl Receiver for Filling {
         match self.reserve_object(parts) {
             Ok(object) => {
                 let landing = if timing.answers_others(at) {
-                    self.end_mark();
+                    self.order.lead.end_mark();
                     Landing::Shared(object.clone())
                 } else {
                     if policy::tells_of_content(object.head.status) {
-                        self.mark_unshared(at);
+                        self.order.lead.mark_unshared(at);
                     }
-                    self.leave_flight();
+                    self.order.lead.give_place_back();
                     Landing::NotShared
                 };
                 self.tell_answer(Answer::Stored(object.clone()), landing);
@@ -463,7 +453,7 @@ impl Receiver for Filling {
 
     fn finish_response(&mut self, trailers: Option<&Fields>) {
         self.push_part();
-        self.prove_mark();
+        self.order.lead.prove_mark();
         match std::mem::replace(&mut self.state, FillState::Ended) {
             FillState::Storing(object, writer) => {
                 let store = &self.order.store;
@@ -486,7 +476,7 @@ impl Receiver for Filling {
                         store.count_no_room();
                     }
                 }
-                self.leave_flight();
+                self.order.lead.give_place_back();
             }
             FillState::Passing(writer) => writer.finish_body(trailers),
             FillState::Waiting | FillState::Discarding | FillState::Ended => {}
@@ -496,16 +486,16 @@ impl Receiver for Filling {
     fn cut_response(&mut self) {
         // Dropping the writer cuts the body.
         if let FillState::Storing(..) = std::mem::replace(&mut self.state, FillState::Ended) {
-            self.leave_flight();
+            self.order.lead.give_place_back();
         }
-        self.take_back_mark();
+        self.order.lead.take_back_mark();
     }
 
     fn poll_unwanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let FillState::Passing(writer) = &self.state else { return Poll::Pending };
         if !writer.has_readers() {
             // It is not the server that cuts it.
-            self.prove_mark();
+            self.order.lead.prove_mark();
             return Poll::Ready(());
         }
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(writer.freed().notified_owned()));
@@ -528,3 +518,6 @@ impl Emit for StoredFields<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,9 @@
 //! Pure rules: [`directives`], [`policy`], [`key`], [`search`], [`order`], [`status`]. What is
 //! kept: [`object`] and its [`body`], found in a [`store`] that has a `share` of it, counted in
 //! [`memory`], kept within bounds by [`housekeeping`].
-//! One fetch for many: [`flight`] and [`fill`]. Behind memory: [`tier`], in the form of [`stored`],
-//! with the purges of [`history`]. The walk that ties them together is `proxy::cached`.
+//! One fetch for many: [`flight`], its [`lead`] and [`fill`]. Behind memory: [`tier`], in the form
+//! of [`stored`], with the purges of [`history`]. The walk that ties them together is
+//! `proxy::cached`.
 
 pub mod answer;
 pub mod body;
@@ -14,6 +15,7 @@ pub mod flight;
 pub mod history;
 pub mod housekeeping;
 pub mod key;
+pub mod lead;
 pub mod memory;
 #[cfg(test)]
 mod model;

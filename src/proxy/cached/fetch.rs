@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{CacheScope, MOST_FETCHES, StaleServed, WantedFetch};
 use crate::balance::BalanceKey;
 use crate::cache::fill::{Answer, FillOrder, Filling, INTERIMS};
-use crate::cache::flight::Flight;
+use crate::cache::lead::FlightLead;
 use crate::cache::object::Object;
 use crate::cache::policy::revalidation_fields;
 use crate::cache::route::{KeyInput, RouteCache};
@@ -77,9 +77,9 @@ impl<'a> MatchedRoute<'a, '_> {
             why: Forwarded::Stale,
         };
         let now = clock::unix_millis();
-        let flight = Arc::new(Flight::new(wanted.key.clone(), now));
-        if on.cache.store.lead_behind(&wanted.key, wanted.fetch_place(), &flight).is_ok() {
-            let _nobody_waits = self.start_fetch(on, (wanted, flight));
+        let (store, place) = (&on.cache.store, wanted.fetch_place());
+        if let Ok(lead) = FlightLead::begin_behind(store, &wanted.key, place, now) {
+            let _nobody_waits = self.start_fetch(on, (wanted, lead));
         }
     }
 
@@ -87,12 +87,9 @@ impl<'a> MatchedRoute<'a, '_> {
     pub(super) fn start_fetch(
         &self,
         CacheScope { cache, split, effects, .. }: CacheScope<'_, 'a, '_>,
-        (wanted, flight): (WantedFetch, Arc<Flight>),
+        (wanted, lead): (WantedFetch, FlightLead),
     ) -> Option<Started> {
-        let Some(index) = self.ex.worker.draw_random(|random| split.choose_index(random)) else {
-            cache.store.land_flight(&wanted.key, wanted.fetch_place(), &flight);
-            return None;
-        };
+        let index = self.ex.worker.draw_random(|random| split.choose_index(random))?;
         let target = split.targets.get(index).map(|(_, target)| target)?;
         let fetch = Fetch {
             targets: split.targets.clone(),
@@ -114,9 +111,7 @@ impl<'a> MatchedRoute<'a, '_> {
         let (interims, heads) = mpsc::channel(INTERIMS);
         let order = FillOrder {
             store: cache.store.clone(),
-            flight,
-            place: wanted.fetch_place(),
-            key: wanted.key,
+            lead,
             exact: wanted.exact,
             request,
             asked: wanted.asked,

@@ -20,6 +20,7 @@ use crate::cache::directives::RequestDirectives;
 use crate::cache::fill::Answer;
 use crate::cache::flight::{Flight, Landing};
 use crate::cache::key::{self, KeyRef, StoreKey};
+use crate::cache::lead::FlightLead;
 use crate::cache::object::Object;
 use crate::cache::policy::{CacheQuery, Usability};
 use crate::cache::route::{CacheResult, RouteCache};
@@ -78,9 +79,9 @@ impl<'a> MatchedRoute<'a, '_> {
             }
             CacheDecision::Fetch(wanted) => {
                 let now = clock::unix_millis();
-                let flight = Arc::new(Flight::new(wanted.key.clone(), now));
-                match on.cache.store.lead_flight(&wanted.key, wanted.fetch_place(), &flight, now) {
-                    Ok(()) => self.lead_fetch(on, wanted, flight, client, timer).await,
+                let (store, place) = (&on.cache.store, wanted.fetch_place());
+                match FlightLead::begin_fetch(store, &wanted.key, place, now) {
+                    Ok(lead) => self.lead_fetch(on, wanted, lead, client, timer).await,
                     Err(other) => self.join_fetch(on, wanted, other, client, timer).await,
                 }
             }
@@ -187,14 +188,14 @@ impl<'a> MatchedRoute<'a, '_> {
         &self,
         on: CacheScope<'_, 'a, '_>,
         wanted: WantedFetch,
-        flight: Arc<Flight>,
+        lead: FlightLead,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<CacheStep, Refusal> {
         let why = wanted.why;
         let had_stale = wanted.stale.is_some();
         let result = if had_stale { CacheResult::Expired } else { CacheResult::Miss };
-        let Some(started) = self.start_fetch(on, (wanted, flight)) else {
+        let Some(started) = self.start_fetch(on, (wanted, lead)) else {
             on.note_result(result);
             return Err(Refusal::NoServer(crate::exchange::NoServerReason::Nobody));
         };
