@@ -206,6 +206,17 @@ impl Filling {
         }
     }
 
+    /// Ready when the one who caused the fetch has left before its head came, and nobody else will
+    /// want what comes: the key is marked, so that all who ask for it fetch for themselves. If what
+    /// came could be shared after all, the next one who asks brings it as well; and fetches that
+    /// end so renew no mark, so that one which survives its client is at most two minutes away.
+    fn poll_deserted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.answer {
+            Some(answer) if self.order.lead.flight().mark().is_some() => answer.poll_closed(cx),
+            Some(_) | None => Poll::Pending,
+        }
+    }
+
     /// Ends the fetch: no server answered, if nothing came of it so far.
     pub fn end_fetch(mut self, refusal: Option<Refusal>) {
         let refusal = refusal.unwrap_or(Refusal::Internal);
@@ -492,7 +503,13 @@ impl Receiver for Filling {
     }
 
     fn poll_unwanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let FillState::Passing(writer) = &self.state else { return Poll::Pending };
+        let writer = match &self.state {
+            FillState::Passing(writer) => writer,
+            FillState::Waiting => return self.poll_deserted(cx),
+            FillState::Storing(..) | FillState::Discarding | FillState::Ended => {
+                return Poll::Pending;
+            }
+        };
         if !writer.has_readers() {
             // It is not the server that cuts it.
             self.order.lead.prove_mark();

@@ -74,6 +74,11 @@ fn in_flight(proxy: &Tidegate) -> u64 {
     proxy.stats()["routes"][0]["in_flight"].as_u64().unwrap()
 }
 
+/// Requests under way at the one server.
+fn fetches(proxy: &Tidegate) -> u64 {
+    proxy.stats()["upstreams"][0]["servers"][0]["in_flight"].as_u64().unwrap()
+}
+
 #[test]
 fn after_a_response_for_one_client_alone_nobody_waits_for_another() {
     let reasons: [&'static [&'static str]; 6] = [
@@ -215,6 +220,43 @@ fn a_stream_for_one_client_alone_keeps_nobody_waiting_before_and_after_its_end()
     let _later = burst(&proxy, 3, "");
     wait_until(SOON, "nobody waits for anybody", || origin.requests().len() == 7);
     gate.open();
+}
+
+#[test]
+fn whoever_leaves_before_the_head_of_a_response_for_it_alone_leaves_no_fetch() {
+    // The last one has to be asked about, and something of it is stored.
+    for head in [PRIVATE, "200 OK\r\nCache-Control: no-cache\r\nETag: \"a\"\r\n"] {
+        let (gate, count) = (Gate::default(), AtomicUsize::new(0));
+        let held = gate.clone();
+        let origin = Origin::start(move |_| {
+            let answer = format!("HTTP/1.1 {head}Content-Length: 4\r\n\r\nbody").into();
+            let waits = count.fetch_add(1, Ordering::SeqCst) > 0;
+            let wait = waits.then(|| Step::Until(held.clone()));
+            wait.into_iter().chain([Step::Send(answer)]).collect()
+        });
+        let proxy = proxy(&origin, "cache = {}", "");
+        get(&proxy, "/a");
+        let clients = burst(&proxy, 5, "");
+        wait_until(SOON, "each has its fetch", || origin.requests().len() == 6);
+        clients.into_iter().for_each(RawClient::reset);
+        wait_until(SOON, "no fetch is left", || fetches(&proxy) == 0);
+        gate.open();
+        assert_eq!(get(&proxy, "/a").text(), "body");
+    }
+}
+
+#[test]
+fn a_fetch_that_others_may_wait_for_survives_a_client_that_leaves_before_the_head() {
+    let turns = turns(0, &[STORABLE]);
+    let proxy = proxy(&turns.origin, "cache = {}", "");
+    let clients = burst(&proxy, 1, "");
+    wait_until(SOON, "it is fetched", || turns.origin.requests().len() == 1);
+    clients.into_iter().for_each(RawClient::reset);
+    wait_until(SOON, "the client has left", || in_flight(&proxy) == 0);
+    assert_eq!(fetches(&proxy), 1);
+    turns.gate.open();
+    wait_until(SOON, "it is stored", || status(&get(&proxy, "/a")).starts_with("tidegate; hit"));
+    assert_eq!(turns.origin.requests().len(), 1);
 }
 
 #[test]
