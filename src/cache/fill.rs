@@ -87,7 +87,7 @@ pub struct FillOrder {
     pub stale: Option<Arc<Object>>,
     /// It may be used when servers fail.
     pub on_error: bool,
-    /// The time when the request was sent.
+    /// The time of day at which the request was sent, for its age.
     pub asked_at: Millis,
     /// The tier behind memory, and the last purge that was known when the request was made.
     pub tier: Option<(Arc<StoreTier>, Option<KnownPurges>)>,
@@ -142,7 +142,7 @@ impl Filling {
             return false;
         }
         let FillOrder { store, exact, request, .. } = &self.order;
-        let asked_at = clock::unix_millis();
+        let asked_at = store.time_request(clock::unix_millis());
         let Some(found) = tier.find_response(connections, store, exact, request).await else {
             return false;
         };
@@ -258,7 +258,7 @@ impl Filling {
             Ok(timing) => {
                 let (asked, variant) = (self.order.exact.clone(), stale.variant);
                 let (body, length) = (CachedBody::clone(&stale.body), stale.length);
-                let asked_at = self.order.asked_at;
+                let asked_at = self.order.lead.flight().began();
                 let parts = ObjectParts { asked, variant, head, timing, body, length, asked_at };
                 self.reserve_object(parts).ok()
             }
@@ -409,6 +409,7 @@ impl Receiver for Filling {
             if names.is_empty() { 0 } else { key::variant_hash(&names, &self.order.request) };
         let (writer, body) = body::new_body();
         let asked = self.order.exact.clone();
+        let asked_at = self.order.lead.flight().began();
         let parts = ObjectParts { asked, variant, head, timing, body, length, asked_at };
         match self.reserve_object(parts) {
             Ok(object) => {

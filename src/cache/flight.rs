@@ -33,25 +33,28 @@ pub struct Flight {
     key: Arc<StoreKey>,
     landing: ArcSwapOption<Landing>,
     landed: Arc<Notify>,
+    /// The moment of its request, by the store's clock.
     began: Millis,
     /// The mark that it was begun beside, or that it left.
     mark: OnceLock<Arc<UnsharedMark>>,
 }
 
 impl Flight {
-    /// A fetch that is about to begin.
+    /// A fetch that is about to begin, at a moment that [`CacheStore::time_request`] has told.
+    ///
+    /// [`CacheStore::time_request`]: super::store::CacheStore::time_request
     #[must_use]
-    pub fn new(key: Arc<StoreKey>, now: Millis) -> Self {
+    pub fn new(key: Arc<StoreKey>, began: Millis) -> Self {
         Self {
             key,
             landing: ArcSwapOption::empty(),
             landed: Arc::default(),
-            began: now,
+            began,
             mark: OnceLock::new(),
         }
     }
 
-    /// Returns when it began.
+    /// Returns the moment of its request: an invalidation after that counts for what comes.
     #[must_use]
     pub fn began(&self) -> Millis {
         self.began
@@ -114,7 +117,7 @@ const MARK_COUNTS_CROWDED: Millis = 10_000;
 #[derive(Debug)]
 pub struct UnsharedMark {
     key: Arc<StoreKey>,
-    /// When the request for the response was made that it was left by.
+    /// The moment of the request for the response that it was left by.
     began: Millis,
     /// When the last such response came.
     renewed: AtomicU64,
@@ -162,7 +165,7 @@ impl UnsharedMark {
         &self.key
     }
 
-    /// Returns when the fetch began that it was left by.
+    /// Returns the moment of the fetch that it was left by.
     pub(super) fn began(&self) -> Millis {
         self.began
     }

@@ -44,7 +44,7 @@ impl FlightLead {
         place: u64,
         now: Millis,
     ) -> Result<Self, Arc<Flight>> {
-        let flight = Arc::new(Flight::new(key.clone(), now));
+        let flight = Arc::new(Flight::new(key.clone(), store.time_request(now)));
         store.lead_flight(key, place, &flight, now)?;
         Ok(Self { store: store.clone(), flight, place, word: UnsharedWord::None })
     }
@@ -59,7 +59,7 @@ impl FlightLead {
         place: u64,
         now: Millis,
     ) -> Result<Self, Arc<Flight>> {
-        let flight = Arc::new(Flight::new(key.clone(), now));
+        let flight = Arc::new(Flight::new(key.clone(), store.time_request(now)));
         store.lead_behind(key, place, &flight)?;
         Ok(Self { store: store.clone(), flight, place, word: UnsharedWord::None })
     }

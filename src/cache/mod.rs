@@ -2,9 +2,9 @@
 //!
 //! Pure rules: [`directives`], [`policy`], [`key`], [`search`], [`order`], [`status`]. What is
 //! kept: [`object`] and its [`body`], found in a [`store`] that has a `share` of it, counted in
-//! [`memory`], kept within bounds by [`housekeeping`].
-//! One fetch for many: [`flight`], its [`lead`] and [`fill`]. Behind memory: [`tier`], in the form
-//! of [`stored`], with the purges of [`history`]. The walk that ties them together is
+//! [`memory`], kept within bounds by [`housekeeping`]; `moment` tells which request came before
+//! which purge. One fetch for many: [`flight`], its [`lead`] and [`fill`]. Behind memory: [`tier`],
+//! in the form of [`stored`], with the purges of [`history`]. The walk that ties them together is
 //! `proxy::cached`.
 
 pub mod answer;
@@ -19,6 +19,7 @@ pub mod lead;
 pub mod memory;
 #[cfg(test)]
 mod model;
+mod moment;
 pub mod object;
 #[cfg(test)]
 mod oracle;

@@ -57,7 +57,7 @@ pub struct Object {
     pub search: Option<Arc<SearchRule>>,
     /// The names of the tags it may be purged by.
     pub tags: Box<[Box<[u8]>]>,
-    /// When the request for it was sent: a purge after that counts for it.
+    /// The moment of the request for it, by the store's clock: a purge after that counts for it.
     pub asked_at: Millis,
     /// Uses since its place in the order of eviction was last looked at, up to [`MOST_USES`].
     uses: AtomicU8,
@@ -87,7 +87,7 @@ pub struct ObjectParts {
     pub body: CachedBody,
     /// The length of its body, if it is known.
     pub length: Option<u64>,
-    /// When the request for it was sent.
+    /// The moment of the request for it, by the store's clock.
     pub asked_at: Millis,
 }
 

@@ -75,10 +75,9 @@ pub struct Purge {
 /// until then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedPurge {
-    /// The moment.
+    /// The moment, by the store's clock.
     pub at: Millis,
-    /// The number of the first response that was not there yet. A clock may be set back, and this
-    /// is not.
+    /// The number of the first response that was not there yet.
     pub before: u64,
     /// What goes.
     pub purge: Purge,

@@ -20,6 +20,7 @@ use super::body::BodyWriter;
 use super::housekeeping::HousekeepingCommand;
 use super::key::{self, KeyRef, StoreKey};
 use super::memory::StoreMemory;
+use super::moment::MomentClock;
 use super::object::Object;
 use super::policy::Millis;
 use super::purge::{PurgeCounts, RecordedPurge};
@@ -85,10 +86,12 @@ pub struct CacheStore {
     flights: HashMap<FlightPlace, FlightEntry>,
     /// Bytes that marks of keys take among them.
     mark_bytes: Arc<AtomicU64>,
-    /// When what is stored for a key was made invalid, for the last minutes.
+    /// The moment at which what is stored for a key was made invalid, for the last minutes.
     invalidated: HashMap<u128, Millis>,
     /// The same for all keys, when there were too many.
     all_invalidated_at: AtomicU64,
+    /// Orders requests and what makes their responses invalid.
+    moments: MomentClock,
     /// The bytes taken.
     used: Arc<StoreMemory>,
     entries: AtomicUsize,
@@ -140,6 +143,7 @@ impl CacheStore {
             mark_bytes: Arc::default(),
             invalidated: HashMap::new(),
             all_invalidated_at: AtomicU64::new(0),
+            moments: MomentClock::default(),
             used: Arc::default(),
             entries: AtomicUsize::new(0),
             memory: AtomicU64::new(bounds.0),

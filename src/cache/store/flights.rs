@@ -50,7 +50,7 @@ impl FlightEntry {
         matches!(self, Self::Unshared(known) if Arc::ptr_eq(known, mark))
     }
 
-    /// Returns whether it began no later than at some moment.
+    /// Returns whether it began before an invalidation of that moment.
     fn began_by(&self, at: Millis) -> bool {
         match self {
             Self::UnderWay(flight) => {

@@ -64,11 +64,13 @@ impl CacheStore {
     fn invalidate_one(&self, key: &StoreKey, now: Millis) {
         /// More than so many are not told apart any more.
         const MOST: usize = 65_536;
+        let at = self.moments.time_invalidation(now);
         let invalidated = self.invalidated.pin();
         if invalidated.len() < MOST {
-            invalidated.insert(key.hash(), now);
+            // Of two at once the later one counts, whichever is recorded last.
+            invalidated.update_or_insert(key.hash(), |known| at.max(*known), at);
         } else {
-            self.all_invalidated_at.fetch_max(now, Ordering::AcqRel);
+            self.all_invalidated_at.fetch_max(at, Ordering::AcqRel);
         }
         self.remove_key(key);
     }
@@ -108,11 +110,18 @@ impl CacheStore {
         if self.invalidated_at(&object.key) >= object.asked_at {
             return true;
         }
-        // In no certain order: several threads record them, and clocks are set back.
+        // In no certain order: several threads record them.
         self.recent_purges.load().iter().rev().any(|recorded| recorded.concerns_object(object))
     }
 
-    /// Returns when what is stored for a key was last made invalid.
+    /// Returns the moment of a request that is about to be made, by which it is known which
+    /// invalidations count for its response.
+    #[must_use]
+    pub fn time_request(&self, now: Millis) -> Millis {
+        self.moments.time_request(now)
+    }
+
+    /// Returns the moment at which what is stored for a key was last made invalid.
     pub(super) fn invalidated_at(&self, key: &StoreKey) -> Millis {
         let one = self.invalidated.pin().get(&key.hash()).copied().unwrap_or(0);
         one.max(self.all_invalidated_at.load(Ordering::Acquire))
@@ -151,14 +160,16 @@ impl CacheStore {
         const KEEP: Millis = 10 * 60 * 1000;
         /// More than this in ten minutes count as a purge of everything.
         const MOST: usize = 1000;
+        // In this order: what has a lower number was asked for before that moment.
         let before = object::next_number();
-        let recorded = Arc::new(RecordedPurge { at: now, before, purge });
+        let at = self.moments.time_invalidation(now);
+        let recorded = Arc::new(RecordedPurge { at, before, purge });
         self.recent_purges.rcu(|known| {
             let mut purges: Vec<_> =
                 known.iter().filter(|known| known.at + KEEP > now).cloned().collect();
             if purges.len() >= MOST {
                 let purge = Purge::everything();
-                purges = vec![Arc::new(RecordedPurge { at: now, before, purge })];
+                purges = vec![Arc::new(RecordedPurge { at, before, purge })];
             }
             purges.push(recorded.clone());
             purges

@@ -4,10 +4,11 @@ use std::sync::mpsc;
 use super::*;
 use crate::cache::body::CachedBody;
 use crate::cache::flight::{Flight, Landing};
+use crate::cache::lead::FlightLead;
 use crate::cache::memory::Reservation;
 use crate::cache::object::ObjectParts;
 use crate::cache::policy::Timing;
-use crate::cache::purge::Purge;
+use crate::cache::purge::{Purge, PurgeSource};
 use crate::clock;
 use crate::wire::ResponseHead;
 
@@ -29,6 +30,15 @@ fn selecting(variant: u64) -> Fields {
 
 /// A response of 1000 bytes, which is counted.
 fn new_object(store: &Arc<CacheStore>, path: &str, variant: u64) -> Arc<Object> {
+    object_asked_at(store.time_request(clock::unix_millis()), store, path, variant)
+}
+
+fn object_asked_at(
+    asked_at: Millis,
+    store: &Arc<CacheStore>,
+    path: &str,
+    variant: u64,
+) -> Arc<Object> {
     let mut head = ResponseHead::default();
     head.set(200, b"");
     head.fields.push(b"vary", b"x-variant");
@@ -40,7 +50,7 @@ fn new_object(store: &Arc<CacheStore>, path: &str, variant: u64) -> Arc<Object> 
         timing: Timing { lifetime: 600_000, ..Timing::default() },
         body: CachedBody::whole(Bytes::from(vec![0; 1000])),
         length: Some(1000),
-        asked_at: clock::unix_millis(),
+        asked_at,
     };
     let object = Object::new(parts, Reservation::new(store.memory_used().clone()));
     assert!(store.reserve_bytes(object.uncounted_size()));
@@ -149,6 +159,30 @@ fn a_fetch_that_has_ended_keeps_nothing_of_what_came_while_others_read() {
         store.record_purge(Purge::everything(), clock::unix_millis());
         assert_eq!((store.used(), store.flights()), (0, 0));
     });
+}
+
+#[test]
+fn what_was_asked_for_before_an_invalidation_is_told_from_what_is_after_it() {
+    let ways: [fn(&CacheStore, Millis); 2] = [
+        |store, now| store.invalidate_key(&key_of("/a"), now, PurgeSource::Method),
+        |store, now| _ = store.record_purge(Purge::everything(), now),
+    ];
+    for (invalidate, way) in ways.into_iter().zip(["by key", "by purge"]) {
+        for (set_back, clock) in [(0, "the same millisecond"), (5000, "a clock that is set back")] {
+            let (store, _commands) = new_store();
+            let begin = |now| FlightLead::begin_fetch(&store, &key_of("/a"), 0, now);
+            let stores = |lead: &FlightLead| {
+                store.insert_object(object_asked_at(lead.flight().began(), &store, "/a", 1))
+            };
+            let now = 1_800_000_000_000;
+            let before = begin(now).unwrap();
+            invalidate(&store, now - set_back);
+            let after = begin(now - set_back).unwrap();
+            assert!(begin(now - set_back).is_err(), "others wait for it, {way}, {clock}");
+            assert!(!stores(&before) && find(&store, "/a", 1).is_none(), "{way}, {clock}");
+            assert!(stores(&after) && find(&store, "/a", 1).is_some(), "{way}, {clock}");
+        }
+    }
 }
 
 #[test]

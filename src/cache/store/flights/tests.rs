@@ -19,7 +19,7 @@ fn key_of(path: &str) -> Arc<StoreKey> {
 /// Begins a fetch of `/a`; `None` where it waits for another one.
 fn begin(store: &CacheStore, now: Millis) -> Option<Arc<Flight>> {
     let key = key_of("/a");
-    let flight = Arc::new(Flight::new(key.clone(), now));
+    let flight = Arc::new(Flight::new(key.clone(), store.time_request(now)));
     store.lead_flight(&key, 0, &flight, now).ok().map(|()| flight)
 }
 
