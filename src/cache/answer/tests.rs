@@ -98,3 +98,38 @@ async fn a_body_on_its_way_is_read_as_it_comes_and_a_cut_is_noticed() {
     drop(writer);
     assert_eq!(read.await.unwrap(), (b"abc".to_vec(), false));
 }
+
+#[test]
+fn pages_are_found_of_data_of_any_length_and_place_and_none_of_it_changes() {
+    let pattern: Vec<u8> =
+        (0..(MOST_PAGES + 4) * PAGE).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    let all = Bytes::from(pattern.clone());
+    let page = all.as_ptr().align_offset(PAGE);
+    let places = [
+        (page, 0),
+        (page, 1),
+        (page + PAGE - 1, 1),
+        // Across the end of a page.
+        (page + PAGE - 1, 2),
+        (page, PAGE - 1),
+        (page, PAGE),
+        (page, PAGE + 1),
+        (page + PAGE - 1, PAGE + 1),
+        (page + 1, 2 * PAGE),
+        (page + 17, 3 * PAGE + 5),
+        (page + PAGE - 1, 3 * PAGE),
+        // More than are looked up at a time.
+        (page, MOST_PAGES * PAGE),
+        (page + 1, (MOST_PAGES + 2) * PAGE),
+    ];
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    for (from, length) in places {
+        let data = all.slice(from..from + length);
+        find_pages(&data);
+        // The same as a client is sent it.
+        let mut source = StoredBody::whole(CachedBody::whole(data).new_reader());
+        assert!(matches!(source.poll_fill(&mut cx), Poll::Ready(Ok(_))));
+        assert!(source.body_data() == &pattern[from..from + length], "{length} bytes at {from}");
+    }
+    assert!(all == pattern);
+}
