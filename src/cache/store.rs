@@ -5,18 +5,17 @@
 
 mod flights;
 mod purges;
+mod room;
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use papaya::HashMap;
 
 use self::flights::{FlightEntry, FlightPlace};
-use super::body::BodyWriter;
 use super::housekeeping::HousekeepingCommand;
 use super::key::{self, KeyRef, StoreKey};
 use super::memory::StoreMemory;
@@ -35,10 +34,6 @@ const MOST_VARIANTS: usize = 64;
 /// The most rules about queries that requests are looked up by; what is stored under an older one
 /// is fetched anew.
 const MOST_SEARCH_RULES: usize = 8;
-/// The share of a cache's memory that one response may take: one part in this many.
-const LARGEST_SHARE: u64 = 8;
-/// The share of memory that housekeeping keeps free for what is on its way in.
-const HEADROOM_SHARE: u64 = 16;
 
 /// What is known for one key: an immutable value that is replaced as a whole.
 #[derive(Debug)]
@@ -352,109 +347,6 @@ impl CacheStore {
         slot.let_go();
         self.entries.fetch_sub(slot.variants.len(), Ordering::AcqRel);
         slot.variants.len()
-    }
-
-    /// Counts a response that found no room.
-    pub(super) fn count_no_room(&self) {
-        self.counts.no_room.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Takes memory for a response on its way in. `false` when there is none to take.
-    #[must_use]
-    pub fn reserve_bytes(self: &Arc<Self>, bytes: u64) -> bool {
-        let taken = self.used.take_bytes(bytes, self.memory());
-        self.call_if_full();
-        taken
-    }
-
-    /// Appends a part to the body of a response on its way in. Returns whether there was memory for
-    /// it; it is appended, and not counted, otherwise.
-    #[must_use]
-    pub(super) fn push_counted(self: &Arc<Self>, writer: &mut BodyWriter, part: Bytes) -> bool {
-        let taken = writer.push_counted(part, &self.used, self.memory());
-        self.call_if_full();
-        taken
-    }
-
-    /// The memory that [`CacheStore::reserve_bytes`] takes of, for whoever gives it back.
-    #[must_use]
-    pub(super) fn memory_used(&self) -> &Arc<StoreMemory> {
-        &self.used
-    }
-
-    fn call_if_full(self: &Arc<Self>) {
-        if self.excess_bytes() > 0 {
-            self.call_housekeeping();
-        }
-    }
-
-    fn call_housekeeping(self: &Arc<Self>) {
-        if !self.called.swap(true, Ordering::AcqRel) {
-            match self.housekeeping.try_send(HousekeepingCommand::MakeRoom(self.clone())) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                    self.called.store(false, Ordering::Release);
-                }
-            }
-        }
-    }
-
-    /// Returns how many bytes have to go, and how many entries.
-    pub(super) fn excess(&self) -> (u64, usize) {
-        self.called.store(false, Ordering::Release);
-        let entries = self.entries.load(Ordering::Acquire);
-        let most = self.most_entries.load(Ordering::Relaxed);
-        (self.excess_bytes(), entries.saturating_sub(most))
-    }
-
-    /// The bytes that responses take beyond what leaves room for those on their way in. What is
-    /// held by clients alone is no reason to evict anything, because that would not free it.
-    fn excess_bytes(&self) -> u64 {
-        let memory = self.memory();
-        self.used().saturating_sub(memory - memory / HEADROOM_SHARE)
-    }
-
-    /// Bytes that responses take: those in the table, and those on their way into it.
-    #[must_use]
-    pub fn used(&self) -> u64 {
-        self.used.stored()
-    }
-
-    /// Bytes of bodies that have left while clients are being sent them.
-    #[must_use]
-    pub fn held(&self) -> u64 {
-        self.used.held()
-    }
-
-    /// Responses stored.
-    #[must_use]
-    pub fn entries(&self) -> usize {
-        self.entries.load(Ordering::Acquire)
-    }
-
-    /// The most bytes.
-    #[must_use]
-    pub fn memory(&self) -> u64 {
-        self.memory.load(Ordering::Relaxed)
-    }
-
-    /// The most responses.
-    #[must_use]
-    pub fn most_entries(&self) -> usize {
-        self.most_entries.load(Ordering::Relaxed)
-    }
-
-    /// The most bytes that one response may take.
-    #[must_use]
-    pub fn largest(&self) -> u64 {
-        self.memory() / LARGEST_SHARE
-    }
-
-    /// New bounds, from a reload.
-    pub fn set_bounds(self: &Arc<Self>, memory: u64, entries: usize) {
-        self.memory.store(memory, Ordering::Relaxed);
-        self.most_entries.store(entries, Ordering::Relaxed);
-        self.call_housekeeping();
     }
 
     /// The responses used most, most used first, at most `n`.

@@ -1,6 +1,8 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::cache::body::CachedBody;
 use crate::cache::flight::{Flight, Landing};
