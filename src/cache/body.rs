@@ -6,13 +6,18 @@
 //! first link and with it the whole chain; one that is only passed on lets go of it, and its writer
 //! then waits for the slowest reader. Nothing is locked: a link is set once.
 
+mod reader;
+mod writer;
+
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+pub use self::reader::{BodyPart, CachedBodyReader};
+pub use self::writer::{BodyWriter, new_body};
 use super::memory::{BodyPiece, StoreMemory};
 use crate::wire::head::Fields;
 
@@ -102,15 +107,6 @@ const WHOLE: u8 = 1;
 /// The writer has cut the body.
 const CUT: u8 = 2;
 
-/// The writing side of a body; dropping it before its end cuts the body.
-#[derive(Debug)]
-pub struct BodyWriter {
-    shared: Arc<SharedBody>,
-    last: Arc<BodyLink>,
-    /// Alive as long as somebody has the body.
-    wish: Weak<ChainWish>,
-}
-
 /// A body from its first byte on: what is stored of it, or is on its way into the store.
 #[derive(Debug, Clone)]
 pub struct CachedBody(BodyForm);
@@ -136,103 +132,6 @@ impl Drop for ChainWish {
     }
 }
 
-/// Makes a body and its writer.
-#[must_use]
-pub fn new_body() -> (BodyWriter, CachedBody) {
-    let shared = Arc::new(SharedBody::default());
-    let first = BodyLink::new(None, None);
-    let wish = Arc::new(ChainWish { shared: shared.clone() });
-    let writer = BodyWriter { shared, last: first.clone(), wish: Arc::downgrade(&wish) };
-    (writer, CachedBody(BodyForm::Chain { wish, first }))
-}
-
-impl BodyWriter {
-    /// Appends a part; an empty one is nothing.
-    pub fn push_part(&mut self, data: Bytes) {
-        if !data.is_empty() {
-            self.push_piece(Arc::new(self.new_piece(data)));
-        }
-    }
-
-    /// Appends a part if a cache has room for it, of whose `most` bytes it takes what it needs: the
-    /// one response whose body this is owns it. Returns whether there was room; it is appended as
-    /// one that nobody counts otherwise.
-    pub fn push_counted(&mut self, data: Bytes, memory: &Arc<StoreMemory>, most: u64) -> bool {
-        if data.is_empty() {
-            return true;
-        }
-        let piece = self.new_piece(data);
-        let counted = memory.take_bytes(piece.size(), most);
-        if counted {
-            piece.add_owner();
-            piece.set_counted(memory);
-        }
-        self.push_piece(Arc::new(piece));
-        counted
-    }
-
-    fn new_piece(&self, data: Bytes) -> BodyPiece {
-        match self.last.piece {
-            None => BodyPiece::new(data, None),
-            Some(_) => BodyPiece::new_part(data),
-        }
-    }
-
-    fn push_piece(&mut self, piece: Arc<BodyPiece>) {
-        let bytes = piece.data().len();
-        self.shared.held.fetch_add(bytes, Ordering::AcqRel);
-        self.shared.size.fetch_add(piece.size(), Ordering::AcqRel);
-        self.shared.written.fetch_add(bytes as u64, Ordering::Release);
-        let held = HeldBytes { bytes, shared: self.shared.clone() };
-        let link = BodyLink::new(Some(piece), Some(held));
-        let _set_once = self.last.next.set(NextPart::Part(link.clone()));
-        self.last = link;
-        self.shared.grown.notify_waiters();
-    }
-
-    /// Ends the body as whole, with what follows it.
-    pub fn finish_body(self, trailers: Option<&Fields>) {
-        if let Some(trailers) = trailers {
-            // What grew while it was received is as large as it must be in a copy.
-            let _set_once = self.shared.trailers.set(trailers.clone());
-        }
-        self.end_body(NextPart::End, WHOLE);
-    }
-
-    fn end_body(&self, how: NextPart, state: u8) {
-        if self.shared.state.load(Ordering::Acquire) == OPEN {
-            let _set_once = self.last.next.set(how);
-            self.shared.state.store(state, Ordering::Release);
-            self.shared.grown.notify_waiters();
-        }
-    }
-
-    /// Bytes that readers or the store still hold.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.shared.held.load(Ordering::Acquire)
-    }
-
-    /// Returns whether somebody reads, or still may begin to.
-    #[must_use]
-    pub fn has_readers(&self) -> bool {
-        // In this order: whoever begins to read has the body until then.
-        self.wish.strong_count() > 0 || self.shared.readers.load(Ordering::Acquire) > 0
-    }
-
-    /// Returns what tells of a freed part or a reader that left.
-    #[must_use]
-    pub fn freed(&self) -> Arc<Notify> {
-        self.shared.freed.clone()
-    }
-}
-
-impl Drop for BodyWriter {
-    fn drop(&mut self) {
-        self.end_body(NextPart::Cut, CUT);
-    }
-}
-
 impl CachedBody {
     /// A body that is whole already.
     #[must_use]
@@ -244,21 +143,6 @@ impl CachedBody {
     #[must_use]
     pub fn whole_with(data: Bytes, trailers: Option<&Fields>) -> Self {
         Self(BodyForm::Whole(Arc::new(BodyPiece::new(data, trailers))))
-    }
-
-    /// Reads it from its first byte.
-    #[must_use]
-    pub fn new_reader(&self) -> CachedBodyReader {
-        CachedBodyReader(match &self.0 {
-            BodyForm::Chain { wish, first } => {
-                let shared = wish.shared.clone();
-                shared.readers.fetch_add(1, Ordering::AcqRel);
-                ReaderForm::Chain(ChainReader { shared, at: first.clone() })
-            }
-            BodyForm::Whole(body) => {
-                ReaderForm::Whole { body: body.clone(), is_done: body.data().is_empty() }
-            }
-        })
     }
 
     /// Returns whether it is in one piece, as [`CachedBody::put_together`] makes it.
@@ -380,102 +264,6 @@ impl Drop for OwnedBody {
         // has the response too.
         let counted = self.0.pieces().filter(|piece| piece.is_counted());
         counted.for_each(|piece| piece.remove_owner());
-    }
-}
-
-/// The answer to a reader who looks for more.
-#[derive(Debug, PartialEq, Eq)]
-pub enum BodyPart {
-    /// The next part.
-    Data(Bytes),
-    /// The end of a whole body.
-    End,
-    /// The end of a body that was cut.
-    Cut,
-    /// Nothing yet.
-    Later,
-}
-
-/// One reader's place in a body.
-#[derive(Debug)]
-pub struct CachedBodyReader(ReaderForm);
-
-#[derive(Debug)]
-enum ReaderForm {
-    Chain(ChainReader),
-    Whole { body: Arc<BodyPiece>, is_done: bool },
-}
-
-/// One reader's place in a chain of parts.
-#[derive(Debug)]
-struct ChainReader {
-    shared: Arc<SharedBody>,
-    at: Arc<BodyLink>,
-}
-
-impl CachedBodyReader {
-    /// Takes the next part, if it is there.
-    pub fn take_part(&mut self) -> BodyPart {
-        match &mut self.0 {
-            ReaderForm::Chain(reader) => reader.take_part(),
-            ReaderForm::Whole { is_done: true, .. } => BodyPart::End,
-            ReaderForm::Whole { body, is_done } => {
-                *is_done = true;
-                BodyPart::Data(body.data().clone())
-            }
-        }
-    }
-
-    /// The fields behind the body, once it has ended.
-    #[must_use]
-    pub fn trailers(&self) -> Option<&Fields> {
-        match &self.0 {
-            ReaderForm::Chain(reader) => reader.shared.trailers.get(),
-            ReaderForm::Whole { body, .. } => body.trailers(),
-        }
-    }
-
-    /// Returns whether there is something to take.
-    #[must_use]
-    pub fn has_more(&self) -> bool {
-        match &self.0 {
-            ReaderForm::Chain(reader) => reader.at.next.get().is_some(),
-            ReaderForm::Whole { .. } => true,
-        }
-    }
-
-    /// Returns what tells of more; to be asked for before [`CachedBodyReader::take_part`] finds
-    /// nothing.
-    #[must_use]
-    pub fn grown(&self) -> Arc<Notify> {
-        match &self.0 {
-            ReaderForm::Chain(reader) => reader.shared.grown.clone(),
-            // Nobody waits for more of it.
-            ReaderForm::Whole { .. } => Arc::default(),
-        }
-    }
-}
-
-impl ChainReader {
-    fn take_part(&mut self) -> BodyPart {
-        match self.at.next.get() {
-            None => BodyPart::Later,
-            Some(NextPart::End) => BodyPart::End,
-            Some(NextPart::Cut) => BodyPart::Cut,
-            Some(NextPart::Part(next)) => {
-                let next = next.clone();
-                self.at = next;
-                let data = self.at.piece.as_ref().map(|piece| piece.data().clone());
-                BodyPart::Data(data.unwrap_or_default())
-            }
-        }
-    }
-}
-
-impl Drop for ChainReader {
-    fn drop(&mut self) {
-        self.shared.readers.fetch_sub(1, Ordering::AcqRel);
-        self.shared.freed.notify_one();
     }
 }
 
