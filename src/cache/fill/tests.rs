@@ -1,11 +1,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver as Commands, sync_channel};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::*;
 use crate::cache::body::BodyPart;
 use crate::cache::flight::Flight;
 use crate::cache::housekeeping::HousekeepingCommand;
+use crate::exchange::Outgoing;
+use crate::upstream::detached::Receiver as _;
 
 fn new_store() -> (Arc<CacheStore>, Commands<HousekeepingCommand>) {
     let (sender, commands) = sync_channel(16);
