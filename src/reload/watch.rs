@@ -178,8 +178,9 @@ impl Watcher {
 
     /// Looks at these from now on.
     pub fn follow_files(&self, watched: Watched, read: WatchedContent) {
-        self.0.posted.store(Arc::new((Arc::new(watched), read)));
+        // In this order: a change of what is followed from now on must not be forgotten.
         self.0.changed.store(false, Ordering::Release);
+        self.0.posted.store(Arc::new((Arc::new(watched), read)));
     }
 
     /// Returns what is looked at.
