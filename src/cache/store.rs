@@ -216,7 +216,11 @@ impl CacheStore {
         for rule in rules.iter() {
             let Some(canonical) = key.to_canonical(rule, buffer) else { continue };
             let found = self.find_stored(canonical, fields);
-            let agrees = |object: &Arc<Object>| object.search.as_ref() == Some(rule);
+            // What made the URL invalid may not have known of the rule: only so many are known.
+            let agrees = |object: &Arc<Object>| {
+                object.search.as_ref() == Some(rule)
+                    && self.invalidated_at(key.hash()) < object.asked_at
+            };
             if found.object.as_ref().is_some_and(agrees) {
                 // The borrow of the buffer that was returned begins here.
                 return Some((key.to_canonical(rule, buffer)?, found));

@@ -142,3 +142,27 @@ fn concurrent_misses_of_one_url_make_one_request() {
     }
     assert_eq!(origin.requests().len(), 1);
 }
+
+/// Only so many rules are known at a time: what was made invalid while the rule of a response was
+/// not among them stays so when it is learned anew.
+#[test]
+fn what_an_unsafe_request_made_invalid_stays_so_when_its_rule_is_learned_anew() {
+    let count = AtomicUsize::new(0);
+    let origin = Origin::start(move |request| {
+        let n = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let rule = request.target.split(['/', '?']).nth(1).unwrap_or_default().to_owned();
+        let fields =
+            format!("Cache-Control: max-age=600\r\nNo-Vary-Search: params=(\"{rule}\")\r\n");
+        vec![Step::Send(answer(request, &fields, &format!("body {n}")))]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    let first = get(&proxy, "/utm?id=1&utm=a").text();
+    assert_eq!(get(&proxy, "/utm?id=1&utm=b").text(), first);
+    for other in 0..8 {
+        get(&proxy, &format!("/rule{other}?id=1"));
+    }
+    assert_eq!(ask(&proxy, "POST", "/utm?id=1&utm=b", "Content-Length: 0\r\n").status, 200);
+    get(&proxy, "/utm?id=2");
+    let after = get(&proxy, "/utm?id=1&utm=b");
+    assert_ne!(after.text(), first, "{}", status(&after));
+}

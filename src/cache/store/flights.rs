@@ -91,7 +91,7 @@ impl CacheStore {
         flight: &Arc<Flight>,
         now: Millis,
     ) -> Result<(), Arc<Flight>> {
-        let invalid = self.invalidated_at(key);
+        let invalid = self.invalidated_at(key.hash());
         let is_over = |known: &FlightEntry| {
             let ends = matches!(known, FlightEntry::Unshared(mark) if mark.is_over(now, false));
             ends || known.began_by(invalid)
@@ -110,7 +110,7 @@ impl CacheStore {
         variant: u64,
         flight: &Arc<Flight>,
     ) -> Result<(), Arc<Flight>> {
-        let invalid = self.invalidated_at(key);
+        let invalid = self.invalidated_at(key.hash());
         let is_over = |known: &FlightEntry| {
             matches!(known, FlightEntry::Unshared(_)) || known.began_by(invalid)
         };

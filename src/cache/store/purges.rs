@@ -107,7 +107,7 @@ impl CacheStore {
     /// Returns whether a purge since its request was sent counts for a response.
     #[must_use]
     pub fn is_purged_since(&self, object: &Object) -> bool {
-        if self.invalidated_at(&object.key) >= object.asked_at {
+        if self.invalidated_at(object.key.hash()) >= object.asked_at {
             return true;
         }
         // In no certain order: several threads record them.
@@ -121,9 +121,9 @@ impl CacheStore {
         self.moments.time_request(now)
     }
 
-    /// Returns the moment at which what is stored for a key was last made invalid.
-    pub(super) fn invalidated_at(&self, key: &StoreKey) -> Millis {
-        let one = self.invalidated.pin().get(&key.hash()).copied().unwrap_or(0);
+    /// Returns when what is stored for the key with a hash was last made invalid.
+    pub(super) fn invalidated_at(&self, hash: u128) -> Millis {
+        let one = self.invalidated.pin().get(&hash).copied().unwrap_or(0);
         one.max(self.all_invalidated_at.load(Ordering::Acquire))
     }
 
