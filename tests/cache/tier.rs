@@ -122,6 +122,37 @@ fn what_one_instance_fetched_answers_from_all() {
     assert_eq!((head.status, head.body.len()), (200, 0));
 }
 
+/// What a server is asked about is what its 304 confirms: the newer response of the tier, where
+/// memory has an older one.
+#[test]
+fn a_304_confirms_the_response_that_was_asked_about() {
+    let is_second = Arc::new(AtomicBool::new(false));
+    let now = is_second.clone();
+    let origin = Origin::start(move |request| {
+        let etag = if now.load(Ordering::SeqCst) { "\"2\"" } else { "\"1\"" };
+        let fields = format!("Cache-Control: max-age=600\r\nETag: {etag}\r\n");
+        if request.header("if-none-match") == Some(etag) {
+            let head = format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n");
+            return vec![Step::Send(head.into())];
+        }
+        vec![Step::Send(answer(request, &fields, etag))]
+    });
+    let redis = Redis::start();
+    let [one, other] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    // A client that wants the server asked, as if what is stored were stale.
+    let asking = |proxy: &Tidegate| ask(proxy, "GET", "/x", "Cache-Control: max-age=0\r\n");
+    get_stored(&one, "/x");
+    is_second.store(true, Ordering::SeqCst);
+    let before = count(&other, "stored");
+    assert_eq!(asking(&other).text(), "\"2\"");
+    wait_until(SOON, "the newer one is in Redis", || count(&other, "stored") > before);
+    is_second.store(false, Ordering::SeqCst);
+    let response = asking(&one);
+    assert_eq!(response.text(), "\"1\"", "{}", status(&response));
+    let asked = origin.requests();
+    assert_eq!(asked.last().unwrap().header("if-none-match"), Some("\"2\""));
+}
+
 #[test]
 fn a_response_for_equivalent_urls_is_shared_and_purged_like_any_other() {
     let count = AtomicUsize::new(0);

@@ -94,7 +94,7 @@ impl<'a> MatchedRoute<'a, '_> {
         let fetch = Fetch {
             targets: split.targets.clone(),
             index,
-            head: self.fetch_head(cache, effects, wanted.stale.as_deref()),
+            head: self.fetch_head(cache, effects),
             key: target
                 .key
                 .as_ref()
@@ -131,12 +131,7 @@ impl<'a> MatchedRoute<'a, '_> {
     }
 
     /// The head of a fetch, without the empty line at its end.
-    fn fetch_head(
-        &self,
-        cache: &RouteCache,
-        effects: &PolicyEffects<'_>,
-        stale: Option<&Object>,
-    ) -> Vec<u8> {
+    fn fetch_head(&self, cache: &RouteCache, effects: &PolicyEffects<'_>) -> Vec<u8> {
         // What cannot be rewritten has been refused.
         let rewritten = self.rewritten_path().unwrap_or_default();
         let form = self.form(ReplacedParts { path: &rewritten, if_match: None }, effects);
@@ -153,9 +148,6 @@ impl<'a> MatchedRoute<'a, '_> {
         head.truncate(head.len().saturating_sub(b"\r\n".len()));
         if let Some(cookies) = self.keyed_cookies(cache) {
             encode::field(&mut head, b"cookie", &cookies);
-        }
-        if let Some(stale) = stale {
-            write_conditions(&mut head, stale);
         }
         head
     }
@@ -224,12 +216,12 @@ impl Fetch {
         let Some((_, target)) = self.targets.get(self.index) else {
             return filling.end_fetch(None);
         };
-        let knew_stale = filling.stale().is_some();
         if filling.restore_from_tier(&worker.cache_tier).await {
             return;
         }
+        // Only now is it known which response a 304 would confirm.
         let mut conditions = Vec::new();
-        if let Some(stale) = filling.stale().filter(|_| !knew_stale) {
+        if let Some(stale) = filling.stale() {
             write_conditions(&mut conditions, stale);
         }
         let (id, cause) = (RequestId::from_text(&self.request_id), Note::default());
@@ -258,7 +250,7 @@ impl Fetch {
     }
 }
 
-/// A fetch, with the conditions that were added to its head once more was known.
+/// A fetch, with the conditions that end its head.
 struct FetchRequester<'f> {
     fetch: &'f Fetch,
     conditions: &'f [u8],
