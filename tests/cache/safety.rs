@@ -2,7 +2,7 @@
 //! fooled.
 
 use crate::{answer, ask, counting, get, proxy, status};
-use support::{End, Origin, SOON, Step};
+use support::{End, Gate, Origin, Response, SOON, Step};
 
 #[test]
 fn answers_for_known_clients_are_not_shared() {
@@ -234,6 +234,60 @@ fn s12_of_a_response_that_breaks_off_what_came_is_sent() {
                 "{prefix}{target}: {text}"
             );
             assert_eq!(end, End::Reset, "{prefix}{target}");
+        }
+    }
+}
+
+/// Fields that a response withholds from a cache are those of the one whose fetch brought them.
+#[test]
+fn fields_that_a_response_withholds_reach_nobody_else() {
+    let gate = Gate::default();
+    let halt = gate.clone();
+    let origin = Origin::start(move |request| {
+        let said = match request.header("x-mode") {
+            Some("asked") => "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n",
+            Some("down") => "HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n",
+            _ => {
+                let age = if request.target == "/shared" { 600 } else { 0 };
+                let withheld = "Set-Cookie: sid=alice\r\nX-User: alice\r\nETag: \"1\"\r\n";
+                let kind = if request.target == "/validated" { "no-cache" } else { "private" };
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nCache-Control: max-age={age}, stale-if-error=600, \
+                     {kind}=\"set-cookie, x-user\"\r\n{withheld}Content-Length: 10\r\n\r\nfirst"
+                );
+                return vec![
+                    Step::Send(head.into()),
+                    Step::Until(halt.clone()),
+                    Step::Send(b"-last".to_vec()),
+                ];
+            }
+        };
+        vec![Step::Send(said.as_bytes().to_vec())]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    let assert_withheld = |response: &Response, what: &str| {
+        assert_eq!(response.text(), "first-last", "{what}");
+        let told = (response.header("set-cookie"), response.header("x-user"));
+        assert_eq!(told, (None, None), "{what}");
+    };
+
+    let [mut alice, mut bob] = [proxy.client(), proxy.client()];
+    for client in [&mut alice, &mut bob] {
+        client.send("GET /shared HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        client.wait_for("first");
+    }
+    gate.open();
+    let own = alice.try_response("GET").unwrap();
+    assert_eq!(own.header("set-cookie"), Some("sid=alice"));
+    assert_withheld(&bob.try_response("GET").unwrap(), "who joins");
+    assert_eq!(origin.requests().len(), 1);
+    assert_withheld(&get(&proxy, "/shared"), "a hit");
+
+    for target in ["/private", "/validated"] {
+        assert_eq!(get(&proxy, target).header("set-cookie"), Some("sid=alice"));
+        for mode in ["asked", "down"] {
+            let response = ask(&proxy, "GET", target, &format!("X-Mode: {mode}\r\n"));
+            assert_withheld(&response, &format!("{target} {mode}: {}", status(&response)));
         }
     }
 }

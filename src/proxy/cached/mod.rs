@@ -52,7 +52,22 @@ struct Serving<'s, 'g> {
     result: CacheResult,
     /// It comes out of the store, and no server was asked.
     unasked: bool,
+    /// It was fetched for this client: who else gets it does without the fields that it withholds
+    /// from a cache (RFC 9111 §5.2.2.4, §5.2.2.7).
+    is_own: bool,
     effects: &'s PolicyEffects<'g>,
+}
+
+impl<'s, 'g> Serving<'s, 'g> {
+    /// What was fetched for somebody else, or for an earlier request.
+    fn of_others(
+        status: CacheStatus,
+        result: CacheResult,
+        unasked: bool,
+        effects: &'s PolicyEffects<'g>,
+    ) -> Self {
+        Self { status, result, unasked, is_own: false, effects }
+    }
 }
 
 impl<'a> MatchedRoute<'a, '_> {
@@ -65,7 +80,7 @@ impl<'a> MatchedRoute<'a, '_> {
     ) -> Result<CacheStep, Refusal> {
         match self.decide_step(on) {
             CacheDecision::Serve(object, status, result) => {
-                let serving = Serving { status, result, unasked: true, effects: on.effects };
+                let serving = Serving::of_others(status, result, true, on.effects);
                 let end = self.serve_object(on, object, serving, client, timer).await;
                 Ok(CacheStep::Answered(end))
             }
@@ -251,13 +266,14 @@ impl<'a> MatchedRoute<'a, '_> {
             }
             Some(Landing::Restored(object)) if self.is_answered_by(&wanted, &object) => {
                 let status = CacheStatus::Hit("redis");
-                let serving =
-                    Serving { status, result: CacheResult::Coalesced, unasked: true, effects };
+                let serving = Serving::of_others(status, CacheResult::Coalesced, true, effects);
                 return Ok(CacheStep::Answered(
                     self.serve_object(on, object, serving, client, timer).await,
                 ));
             }
-            Some(Landing::Stale(object, status)) if wanted.on_error => {
+            Some(Landing::Stale(object, status))
+                if wanted.on_error && self.is_selected_by(&wanted, &object) =>
+            {
                 (object, status, CacheResult::Stale)
             }
             Some(Landing::Refused(refusal)) => {
@@ -275,18 +291,23 @@ impl<'a> MatchedRoute<'a, '_> {
         };
         let (stored, collapsed, unstorable) = (false, true, None);
         let status = CacheStatus::Asked { why, status, stored, collapsed, unstorable };
-        let serving = Serving { status, result, unasked: false, effects };
+        let serving = Serving::of_others(status, result, false, effects);
         Ok(CacheStep::Answered(self.serve_object(on, object, serving, client, timer).await))
     }
 
     /// Returns whether a response that another request fetched answers this one too.
     fn is_answered_by(&self, wanted: &WantedFetch, object: &Object) -> bool {
+        let usable = object.timing().usability_for(&wanted.asked, clock::unix_millis());
+        self.is_selected_by(wanted, object) && usable == Usability::Fresh
+    }
+
+    /// Returns whether a response is of this request's URL and variant.
+    fn is_selected_by(&self, wanted: &WantedFetch, object: &Object) -> bool {
         let names = key::vary_names(&object.head.fields);
         let fields = &self.ex.head.fields;
         let selected = names.is_empty() || key::variant_hash(&names, fields) == object.variant;
-        let usable = object.timing().usability_for(&wanted.asked, clock::unix_millis());
         // Places are found by hashes, answers by what was hashed.
-        object.answers_key(&wanted.exact) && selected && usable == Usability::Fresh
+        object.answers_key(&wanted.exact) && selected
     }
 
     /// Sends what a fetch came to.
@@ -306,15 +327,17 @@ impl<'a> MatchedRoute<'a, '_> {
             collapsed: false,
             unstorable: None,
         };
-        let serving = |status, result| Serving { status, result, unasked: false, effects };
+        let serving = |status, result| Serving::of_others(status, result, false, effects);
         let (object, serving) = match answer {
-            Answer::Stored(object) => (object, serving(asked(None, true), result)),
+            Answer::Stored(object) => {
+                (object, Serving { is_own: true, ..serving(asked(None, true), result) })
+            }
             Answer::Confirmed(object) => {
                 (object, serving(asked(Some(304), false), CacheResult::Revalidated))
             }
             Answer::Restored(object) => {
                 let (status, result) = (CacheStatus::Hit("redis"), CacheResult::Hit);
-                (object, Serving { status, result, unasked: true, effects })
+                (object, Serving::of_others(status, result, true, effects))
             }
             Answer::Stale(object, status) => {
                 (object, serving(asked(status, false), CacheResult::Stale))

@@ -77,7 +77,7 @@ impl<'a> MatchedRoute<'a, '_> {
             reason: if share == ServedShare::Whole { object.head.reason() } else { b"" },
             fields: &|out| {
                 stages.write_fields(out, &|out| {
-                    stored_fields(head, Some(&object), serving.unasked, out);
+                    stored_fields(head, Some(&object), serving.is_own, out);
                 });
                 out.emit_field(b"cache-status", told_status.as_bytes());
                 if let Some(range) = &content_range {
@@ -208,12 +208,12 @@ fn announce(
 fn stored_fields(
     head: &ResponseHead,
     object: Option<&Arc<Object>>,
-    unasked: bool,
+    is_own: bool,
     out: &mut dyn Emit,
 ) {
     for field in head.fields.iter() {
         let sent = match object {
-            Some(object) if unasked => object.sends_field(field.name),
+            Some(object) if !is_own => object.sends_field(field.name),
             Some(_) => !field.name.eq_ignore_ascii_case(b"age"),
             None => true,
         };
