@@ -357,6 +357,12 @@ fn a_url_of_redis_is_told_what_is_wrong_with_it() {
         for part in told {
             assert!(text.contains(part), "{part}: {text}");
         }
+        for secret in ["secret", "sec/ret"] {
+            assert!(!text.contains(secret), "a password is shown: {text}");
+        }
+        if redis.contains("secret") {
+            assert!(text.contains("url = 'redis://:******@cache.test:70000/0'"), "{text}");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How findings look: like those of a compiler for people, or as JSON for machines.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
@@ -163,11 +164,52 @@ fn excerpt<'a>(
     let from = span.start.clamp(start, end) - start;
     let to = span.end.clamp(start + from, end.max(start + from)) - start;
     let annotation = kind.span(from..to).label(label);
-    let mut snippet = Snippet::source(file.text.get(start..end)?).annotation(annotation);
+    let shown = hide_passwords(file.text.get(start..end)?);
+    let mut snippet = Snippet::source(shown).annotation(annotation);
     if origin.is_none() {
         snippet = snippet.path(file.name.as_str());
     }
     Some(Excerpt { snippet, origin, line: position.line, start, end })
+}
+
+/// A line in which passwords of URLs are stars: from the first colon of what stands before the last
+/// `@` of a quoted text. Each character gives way to one of as many bytes and one column, so that
+/// annotations stay where they are.
+fn hide_passwords(line: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("://") {
+        let quote = before.chars().rev().find(|c| matches!(c, '\'' | '"'));
+        let end = after.find(|c| Some(c) == quote).unwrap_or(after.len());
+        let (url, next) = after.split_at(end);
+        out.push_str(before);
+        out.push_str("://");
+        match url.rsplit_once('@').and_then(|(user, _)| Some((user, user.find(':')? + 1))) {
+            Some((user, colon)) => {
+                out.push_str(url.get(..colon).unwrap_or_default());
+                let password = user.get(colon..).unwrap_or_default();
+                out.extend(password.chars().map(star_like));
+                out.push_str(url.get(user.len()..).unwrap_or_default());
+            }
+            None => out.push_str(url),
+        }
+        rest = next;
+    }
+    if out.is_empty() {
+        return Cow::Borrowed(line);
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// A mark of one column with as many bytes as a character.
+fn star_like(c: char) -> char {
+    match c.len_utf8() {
+        1 => '*',
+        2 => '\u{b7}',
+        3 => '\u{2022}',
+        _ => '\u{1d6a1}',
+    }
 }
 
 /// The start of the character that `at` is in.
