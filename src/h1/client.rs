@@ -369,11 +369,12 @@ impl H1Client {
             return true;
         }
         let mut since = clock::now();
+        let most = self.body.received_bytes().saturating_add(DRAIN_BYTES);
         poll_fn(|cx| {
             loop {
                 match self.poll_fill(cx) {
                     Poll::Ready(Ok(Fill::End)) => return Poll::Ready(true),
-                    Poll::Ready(Ok(Fill::Data)) if self.body.received_bytes() <= DRAIN_BYTES => {
+                    Poll::Ready(Ok(Fill::Data)) if self.body.received_bytes() <= most => {
                         let n = self.body_data().len();
                         self.consume_body(n);
                         since = clock::now();
@@ -407,8 +408,7 @@ impl H1Client {
         if !flushed || self.ended || self.tunnel {
             return;
         }
-        if self.begun && self.body.is_done() && self.inbox.is_empty() {
-            // Nothing is unread, so the close cannot turn into a reset.
+        if self.begun && self.body.is_done() && self.inbox.is_empty() && !self.may_be_reset() {
             if self.stream.is_tls() {
                 // The end of TLS: without it a body that lasts until the close looks cut.
                 self.shut_down(timer, flush_by).await;
@@ -418,6 +418,16 @@ impl H1Client {
         if self.shut_down(timer, flush_by).await {
             self.linger_until_closed(timer).await;
         }
+    }
+
+    /// Returns whether a close may turn into a reset that destroys what the client has yet to get:
+    /// because something is unread, or comes while much is on its way. What is less than the first
+    /// window of a connection has left already (RFC 6928).
+    fn may_be_reset(&self) -> bool {
+        const FIRST_WINDOW: u64 = 10 * 1460;
+        let is_long = self.out.sent_bytes() > FIRST_WINDOW;
+        self.stream.has_unread()
+            || is_long && self.stream.count_untaken().is_some_and(|untaken| untaken > 0)
     }
 
     /// Says that nothing more will be sent, which with TLS has to fit into the socket. `false` when
@@ -575,7 +585,12 @@ impl Client for H1Client {
                 Err(_) => return Poll::Ready(()),
             }
         }
-        if self.ended { self.poll_departed(cx) } else { Poll::Pending }
+        if self.ended {
+            return self.poll_departed(cx);
+        }
+        // An end in order would stand behind what is unread.
+        self.brimful = true;
+        if self.stream.has_failed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn poll_gone_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -331,6 +331,20 @@ impl Stream {
         !matches!(error, Ok(None))
     }
 
+    /// Returns whether the system holds bytes for it that nobody has read: one call, for where a
+    /// connection is about to be closed.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        let unread = match self {
+            Stream::Tcp(stream) => rustix::io::ioctl_fionread(stream),
+            Stream::Unix(stream) => rustix::io::ioctl_fionread(stream),
+            Stream::Tls(secure) => rustix::io::ioctl_fionread(secure.stream.get_ref().0),
+            #[cfg(fuzzing)]
+            Stream::Memory(_) => return false,
+        };
+        unread.is_ok_and(|unread| unread > 0)
+    }
+
     /// Counts the bytes that were sent and that the other side's system has not acknowledged.
     /// `None` where nobody tells.
     #[must_use]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use support::{
-    Configuration, Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close,
+    Configuration, End, Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close,
     wait_until,
 };
 
@@ -53,6 +53,26 @@ fn a_connection_carries_so_many_requests() {
     }
     assert!(client.get("/").says_close());
     client.assert_closes(SOON);
+}
+
+#[test]
+fn what_comes_behind_a_last_request_does_not_destroy_its_answer() {
+    const LENGTH: usize = 8 << 20;
+    let origin = Origin::start(|_| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+        vec![Step::Send(head.into()), Step::Fill(LENGTH as u64)]
+    });
+    let proxy = proxy(&origin, "", "");
+    for more in ["\r\n", "GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n"] {
+        let mut client = proxy.client();
+        client.send("GET /1 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        client.wait_for("\r\n\r\n");
+        client.send(more);
+        let (bytes, end) = client.end(SOON);
+        assert_eq!(end, End::Closed, "{more:?}: {} bytes", bytes.len());
+        assert!(bytes.len() > LENGTH, "{more:?}: {} bytes", bytes.len());
+    }
+    assert!(origin.requests().iter().all(|request| request.target == "/1"));
 }
 
 #[test]

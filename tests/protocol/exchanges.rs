@@ -127,6 +127,31 @@ fn an_answer_before_the_end_of_the_request_leaves_both_sides_in_step() {
     }
 }
 
+/// What is dropped counts, not what the server got: a connection that an answer promises to keep is
+/// kept.
+#[test]
+fn a_long_upload_with_an_early_answer_and_a_short_rest_keeps_its_connection() {
+    let world = World::with(Origin::on_head(|request| {
+        let wait = Step::Pause(std::time::Duration::from_millis(50));
+        let is_upload = request.method == "POST";
+        is_upload.then_some(wait).into_iter().chain([Step::Send(ok(&request.target))]).collect()
+    }));
+    for _ in 0..20 {
+        let mut client = world.client();
+        client.send("POST /early HTTP/1.1\r\nHost: a.test\r\nContent-Length: 140000\r\n\r\n");
+        client.send(vec![b'x'; 100_000]);
+        // Where the answer came before most of the body, more than may be dropped was left of it.
+        if client.response().says_close() {
+            continue;
+        }
+        client.send(vec![b'x'; 40_000]);
+        client.send("GET /after HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        assert_eq!(client.response().text(), "/after");
+        return;
+    }
+    panic!("no answer came in the middle of an upload");
+}
+
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let world = World::with(Origin::start(|request| vec![Step::Send(ok(&request.target))]));
