@@ -12,6 +12,9 @@ const SMALL_SHARE: u64 = 10;
 /// Uses while it waited that take an entry from the small queue to the main one.
 const USES_TO_STAY: u8 = 1;
 
+/// The most entries of one part of a queue.
+const PART: usize = 128;
+
 /// Something that can be evicted: an entry of an owner, which knows what has become of it.
 pub trait Evictable {
     /// What the entries belong to.
@@ -35,28 +38,69 @@ pub struct EvictionOrder<E> {
     remembered_order: VecDeque<u64>,
 }
 
+/// A queue in parts, so that what has left by other ways can be forgotten a part at a time, in
+/// between other work, and in order.
 #[derive(Debug)]
 struct EvictionQueue<E> {
-    entries: VecDeque<(E, u64)>,
+    parts: VecDeque<VecDeque<(E, u64)>>,
+    /// The entries of all parts.
+    entries: usize,
     bytes: u64,
+    /// The part that compaction looks at next.
+    next_part: usize,
 }
 
 impl<E: Evictable> EvictionQueue<E> {
     fn push_entry(&mut self, entry: E, size: u64) {
         self.bytes += size;
-        self.entries.push_back((entry, size));
+        self.entries += 1;
+        match self.parts.back_mut().filter(|part| part.len() < PART) {
+            Some(part) => part.push_back((entry, size)),
+            None => self.parts.push_back(VecDeque::from([(entry, size)])),
+        }
     }
 
     fn pop_entry(&mut self) -> Option<(E, u64)> {
-        let (entry, size) = self.entries.pop_front()?;
+        let first = self.parts.front_mut()?;
+        let popped = first.pop_front();
+        if first.is_empty() {
+            self.parts.pop_front();
+            self.next_part = self.next_part.saturating_sub(1);
+        }
+        let (entry, size) = popped?;
+        self.entries -= 1;
         self.bytes = self.bytes.saturating_sub(size);
         Some((entry, size))
+    }
+
+    /// Forgets the entries of one part that have left by other ways.
+    fn compact_part(&mut self, owner: &E::Owner) {
+        if self.next_part >= self.parts.len() {
+            self.next_part = 0;
+        }
+        let Some(part) = self.parts.get_mut(self.next_part) else { return };
+        let before = part.len();
+        let mut gone = 0;
+        part.retain(|(entry, size)| {
+            let stays = entry.entry_size(owner) > 0;
+            gone += if stays { 0 } else { *size };
+            stays
+        });
+        self.bytes = self.bytes.saturating_sub(gone);
+        self.entries -= before - part.len();
+        if part.is_empty() {
+            self.parts.remove(self.next_part);
+            self.parts.shrink_to(2 * self.parts.len());
+            return;
+        }
+        part.shrink_to(2 * part.len());
+        self.next_part += 1;
     }
 }
 
 impl<E> Default for EvictionQueue<E> {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), bytes: 0 }
+        Self { parts: VecDeque::new(), entries: 0, bytes: 0, next_part: 0 }
     }
 }
 
@@ -86,8 +130,7 @@ impl<E: Evictable> EvictionOrder<E> {
         loop {
             let small_is_full = self.small.bytes.saturating_mul(SMALL_SHARE)
                 >= self.small.bytes.saturating_add(self.main.bytes);
-            let from_small =
-                !self.small.entries.is_empty() && (small_is_full || self.main.entries.is_empty());
+            let from_small = self.small.entries > 0 && (small_is_full || self.main.entries == 0);
             if from_small {
                 let (entry, size) = self.small.pop_entry()?;
                 if entry.entry_size(owner) == 0 {
@@ -128,7 +171,7 @@ impl<E: Evictable> EvictionOrder<E> {
     /// Returns how many entries are kept in order, those that left by other ways included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.small.entries.len() + self.main.entries.len()
+        self.small.entries + self.main.entries
     }
 
     /// Returns whether there is none.
@@ -137,21 +180,11 @@ impl<E: Evictable> EvictionOrder<E> {
         self.len() == 0
     }
 
-    /// Forgets entries that have left by other ways, so that they hold no memory.
-    pub fn compact_queues(&mut self, owner: &E::Owner) {
-        for queue in [&mut self.small, &mut self.main] {
-            let mut gone = 0;
-            queue.entries.retain(|(entry, size)| {
-                let stays = entry.entry_size(owner) > 0;
-                gone += if stays { 0 } else { *size };
-                stays
-            });
-            queue.bytes = queue.bytes.saturating_sub(gone);
-            let wanted = queue.entries.len() * 2;
-            if queue.entries.capacity() > 2 * wanted {
-                queue.entries.shrink_to(wanted);
-            }
-        }
+    /// Forgets entries that have left by other ways, so that they hold no memory: those among the
+    /// next 128 of each queue. What stays keeps its order.
+    pub fn compact_part(&mut self, owner: &E::Owner) {
+        self.small.compact_part(owner);
+        self.main.compact_part(owner);
     }
 }
 

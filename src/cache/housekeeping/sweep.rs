@@ -14,12 +14,12 @@ use crate::cache::purge::{Purge, RecordedPurge};
 use crate::cache::store::CacheStore;
 
 /// The responses that one step passes: some nanoseconds each.
-const PASSED: usize = 8192;
-/// The responses of these whose keys and tags are read: a thousand take a fraction of a
-/// millisecond.
-const READ: usize = 256;
-/// The responses of these that are removed.
-const REMOVED: usize = 64;
+const PASSED: usize = 4096;
+/// The responses of these whose keys and tags are read: a microsecond or two each, as what is read
+/// lies anywhere in memory.
+const READ: usize = 64;
+/// The responses of these that are removed: some ten microseconds each, for the same reason.
+const REMOVED: usize = 16;
 
 /// A purge that is being carried out.
 #[derive(Debug)]

@@ -80,13 +80,15 @@ pub(super) struct Ward {
     order: EvictionOrder<EvictionCandidate>,
     /// The responses, by when they are of no use any more.
     known: BTreeMap<Expiry, KnownResponse>,
+    /// The last of these that was looked at for having left; `None` where the next is the first.
+    compacted: Option<Expiry>,
 }
 
 impl Ward {
     /// Nothing is known of it so far.
     pub(super) fn new(store: &Arc<CacheStore>) -> Self {
         let store = Arc::downgrade(store);
-        Self { store, order: EvictionOrder::default(), known: BTreeMap::new() }
+        Self { store, order: EvictionOrder::default(), known: BTreeMap::new(), compacted: None }
     }
 
     /// Takes in a response that is stored now.
@@ -97,7 +99,7 @@ impl Ward {
         self.order.admit_entry(EvictionCandidate { expiry, hash, name }, object.size());
         let (path, tagged) = (object.key.path_hash(), !object.tags.is_empty());
         self.known.insert(expiry, KnownResponse { hash, path, tagged });
-        self.compact_lists(store);
+        self.compact_step(store);
     }
 
     /// Removes responses until the store is within its bounds.
@@ -131,15 +133,30 @@ impl Ward {
         Some((join_hash(hash), expiry.number))
     }
 
-    /// Forgets what has left by other ways, once that is half of what is known.
-    pub(super) fn compact_lists(&mut self, store: &CacheStore) {
+    /// Goes on to forget what has left by other ways, while that is half of what is known: 128
+    /// responses of each list. Returns whether there is more to do.
+    pub(super) fn compact_step(&mut self, store: &CacheStore) -> bool {
         let most = 2 * store.entries() + 1024;
         if self.order.len() > most {
-            self.order.compact_queues(store);
+            self.order.compact_part(store);
         }
         if self.known.len() > most {
-            let is_there = |hash, number| store.read_numbered(hash, number, |_| ()).is_some();
-            self.known.retain(|expiry, known| is_there(join_hash(known.hash), expiry.number));
+            self.compact_known(store);
+        }
+        self.order.len() > most || self.known.len() > most
+    }
+
+    fn compact_known(&mut self, store: &CacheStore) {
+        const LOOKED_AT: usize = 128;
+        let from = self.compacted.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = || self.known.range((from, Bound::Unbounded)).take(LOOKED_AT);
+        self.compacted = next().last().map(|(expiry, _)| *expiry);
+        let has_left = |(expiry, known): &(&Expiry, &KnownResponse)| {
+            store.read_numbered(join_hash(known.hash), expiry.number, |_| ()).is_none()
+        };
+        let gone: Vec<Expiry> = next().filter(has_left).map(|(expiry, _)| *expiry).collect();
+        for expiry in gone {
+            self.known.remove(&expiry);
         }
     }
 

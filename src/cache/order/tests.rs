@@ -99,7 +99,7 @@ fn entries_that_left_by_other_ways_are_passed_over() {
     ones.iter().cloned().for_each(|one| order.admit_entry(one, 1));
     ones.iter().take(5).for_each(|one| one.gone.set(true));
     assert_eq!(order.evict_next(&()).map(|one| one.name), Some(5));
-    order.compact_queues(&());
+    order.compact_part(&());
     assert_eq!(order.len(), 4);
     assert_eq!(std::iter::from_fn(|| order.evict_next(&())).count(), 4);
     assert!(order.evict_next(&()).is_none());
@@ -111,4 +111,22 @@ fn who_comes_back_soon_goes_to_the_main_queue() {
     let pass = || 0..120_u64;
     let got = hits(100, pass().chain(pass()).chain(pass()).chain(pass()));
     assert!(got > 60, "{got}");
+}
+
+#[test]
+fn what_stays_keeps_its_order_when_parts_are_compacted() {
+    let mut order = EvictionOrder::default();
+    let one = |name| Rc::new(One { name, uses: Cell::new(0), gone: Cell::new(name % 10 != 0) });
+    let ones: Vec<_> = (0..1000).map(one).collect();
+    ones.iter().cloned().for_each(|one| order.admit_entry(one, 1));
+    for step in 0..12 {
+        order.compact_part(&());
+        // Others leave and come meanwhile.
+        assert_eq!(order.evict_next(&()).map(|one| one.name), Some(step * 10));
+        order.admit_entry(one(1000 + step * 10), 1);
+    }
+    assert_eq!(order.len(), 100, "all others had left");
+    let left: Vec<u64> = std::iter::from_fn(|| order.evict_next(&())).map(|one| one.name).collect();
+    assert_eq!(left, (12..112).map(|n| n * 10).collect::<Vec<_>>());
+    assert!(order.is_empty());
 }
