@@ -27,8 +27,9 @@ use crate::config::suggest::did_you_mean;
 use crate::server::status::Status;
 use crate::snapshot::Snapshot;
 
-/// The longest wait for the count of a purge. To free a million responses takes half a minute, in
-/// which others have the processor most of the time; what is purged is not served from its start.
+/// The longest wait for the count of a purge. To free a million responses takes more than a
+/// minute, in which others have the processor most of the time; what is purged is not served from
+/// its start.
 const PURGE: Duration = Duration::from_secs(120);
 /// The number of responses that are named unless the caller says so, and at most.
 const TOP: usize = 20;

@@ -31,9 +31,10 @@ const QUEUE: usize = 4096;
 /// The pause between two searches for what is dead.
 const ROUND: Duration = Duration::from_millis(ROUND_MS);
 const ROUND_MS: Millis = 1000;
-/// The pause behind a step of a purge, or of forgetting what has left: such a step has the
-/// processor for less than a quarter of a millisecond.
-const PAUSE: Duration = Duration::from_micros(300);
+/// The pause behind a step of a purge, or of forgetting what has left. Such a step has the
+/// processor for a quarter of a millisecond or less; a worker that has no other processor loses as
+/// much of it as the share of steps, so pauses are several times as long.
+const PAUSE: Duration = Duration::from_millis(1);
 /// The pause behind commands, in which further ones come together: whoever orders something wakes
 /// nobody meanwhile, which would be a system call for each response that is stored.
 const REST: Duration = Duration::from_micros(100);
@@ -81,7 +82,7 @@ struct Housekeeping {
 
 impl Housekeeping {
     fn run_rounds(mut self, commands: &Receiver<HousekeepingCommand>) {
-        let mut has_more = false;
+        let (mut has_more, mut compacts) = (false, false);
         loop {
             let wait = if has_more { Duration::ZERO } else { ROUND };
             match commands.recv_timeout(wait) {
@@ -91,14 +92,19 @@ impl Housekeeping {
             }
             // A step is longer than all of them take.
             commands.try_iter().take(QUEUE).for_each(|command| self.obey_command(command));
-            self.purge_step();
+            // One or the other, as each has the processor for as long as is good for others.
+            compacts = !compacts || self.purges.is_empty();
+            let compacted = compacts && self.compact_step();
+            if !compacted {
+                self.purge_step();
+            }
             self.pay_owed();
             let now = clock::unix_millis();
             if now.abs_diff(self.looked) >= ROUND_MS {
                 self.looked = now;
                 self.look_round();
             }
-            has_more = self.compact_step() || !self.purges.is_empty();
+            has_more = compacted || !self.purges.is_empty();
             std::thread::sleep(if has_more { PAUSE } else { REST });
         }
     }
@@ -113,7 +119,7 @@ impl Housekeeping {
                     return;
                 }
                 let ward = self.ward_of(&store);
-                ward.admit_response(&store, &object);
+                ward.admit_response(&object);
                 // What leaves now is freed at once.
                 drop(object);
                 ward.make_room(&store);
@@ -194,14 +200,13 @@ impl Housekeeping {
         }
     }
 
-    /// Goes on to forget what has left by other ways than housekeeping's. Returns whether there is
-    /// more to do.
+    /// Goes on to forget what has left by other ways than housekeeping's. Returns whether there was
+    /// something to do.
     fn compact_step(&mut self) -> bool {
-        let step = |ward: &mut Ward| match ward.store.upgrade() {
-            Some(store) => ward.compact_step(&store),
-            None => false,
-        };
-        self.wards.iter_mut().fold(false, |more, ward| step(ward) || more)
+        self.wards.iter_mut().any(|ward| {
+            let store = ward.store.upgrade();
+            store.is_some_and(|store| ward.compact_step(&store))
+        })
     }
 
     fn ward_of(&mut self, store: &Arc<CacheStore>) -> &mut Ward {

@@ -88,12 +88,22 @@ impl<E: Evictable> EvictionQueue<E> {
         });
         self.bytes = self.bytes.saturating_sub(gone);
         self.entries -= before - part.len();
-        if part.is_empty() {
-            self.parts.remove(self.next_part);
-            self.parts.shrink_to(2 * self.parts.len());
+        let left = part.len();
+        let joins = |before: &VecDeque<_>| before.len() + left <= PART;
+        let before = self.next_part.checked_sub(1).and_then(|at| self.parts.get(at));
+        if left == 0 || before.is_some_and(joins) {
+            // What is left of it goes to the part before it, so that few parts hold much.
+            let mut part = self.parts.remove(self.next_part).unwrap_or_default();
+            if let Some(before) =
+                self.next_part.checked_sub(1).and_then(|at| self.parts.get_mut(at))
+            {
+                before.append(&mut part);
+            }
+            if self.parts.capacity() > 4 * self.parts.len() + PART {
+                self.parts.shrink_to(2 * self.parts.len());
+            }
             return;
         }
-        part.shrink_to(2 * part.len());
         self.next_part += 1;
     }
 }
@@ -161,10 +171,20 @@ impl<E: Evictable> EvictionOrder<E> {
         if self.remembered.insert(name) {
             self.remembered_order.push_back(name);
         }
+        self.forget_names(2);
+    }
+
+    /// Forgets at most so many of the names that are too many, the oldest first.
+    fn forget_names(&mut self, at_once: usize) {
         let most = self.len().max(16);
-        while self.remembered_order.len() > most {
+        for _ in 0..at_once.min(self.remembered_order.len().saturating_sub(most)) {
             let Some(oldest) = self.remembered_order.pop_front() else { break };
             self.remembered.remove(&oldest);
+        }
+        // Only small ones, as all that is left moves.
+        if self.remembered.len() < PART && self.remembered.capacity() > 64 * PART {
+            self.remembered.shrink_to(2 * PART);
+            self.remembered_order.shrink_to(2 * PART);
         }
     }
 
@@ -185,6 +205,7 @@ impl<E: Evictable> EvictionOrder<E> {
     pub fn compact_part(&mut self, owner: &E::Owner) {
         self.small.compact_part(owner);
         self.main.compact_part(owner);
+        self.forget_names(PART);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::cache::store::CacheStore;
 const PASSED: usize = 4096;
 /// The responses of these whose keys and tags are read: a microsecond or two each, as what is read
 /// lies anywhere in memory.
-const READ: usize = 64;
+const READ: usize = 128;
 /// The responses of these that are removed: some ten microseconds each, for the same reason.
 const REMOVED: usize = 16;
 

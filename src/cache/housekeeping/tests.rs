@@ -246,6 +246,7 @@ fn nothing_that_has_left_is_known_or_kept_for_long() {
             }
             house.obey_command(command);
         }
+        while house.compact_step() {}
         let known = house.wards[0].known();
         most = (most.0.max(known.0), most.1.max(known.1));
     }

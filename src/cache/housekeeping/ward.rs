@@ -92,14 +92,13 @@ impl Ward {
     }
 
     /// Takes in a response that is stored now.
-    pub(super) fn admit_response(&mut self, store: &CacheStore, object: &Object) {
+    pub(super) fn admit_response(&mut self, object: &Object) {
         let expiry = Expiry { at: object.timing.useful_until(), number: object.number };
         let hash = split_hash(object.key.hash());
         let name = object.key.hash() as u64 ^ object.variant;
         self.order.admit_entry(EvictionCandidate { expiry, hash, name }, object.size());
         let (path, tagged) = (object.key.path_hash(), !object.tags.is_empty());
         self.known.insert(expiry, KnownResponse { hash, path, tagged });
-        self.compact_step(store);
     }
 
     /// Removes responses until the store is within its bounds.
@@ -133,17 +132,17 @@ impl Ward {
         Some((join_hash(hash), expiry.number))
     }
 
-    /// Goes on to forget what has left by other ways, while that is half of what is known: 128
-    /// responses of each list. Returns whether there is more to do.
+    /// Goes on to forget what has left by other ways, while that is half of what is known: the
+    /// next 128 responses of a list. Returns whether there was something to do.
     pub(super) fn compact_step(&mut self, store: &CacheStore) -> bool {
         let most = 2 * store.entries() + 1024;
-        if self.order.len() > most {
+        let (order_is_long, known_is_long) = (self.order.len() > most, self.known.len() > most);
+        if order_is_long {
             self.order.compact_part(store);
-        }
-        if self.known.len() > most {
+        } else if known_is_long {
             self.compact_known(store);
         }
-        self.order.len() > most || self.known.len() > most
+        order_is_long || known_is_long
     }
 
     fn compact_known(&mut self, store: &CacheStore) {
