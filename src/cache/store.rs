@@ -130,9 +130,9 @@ impl CacheStore {
     ) -> Self {
         Self {
             name,
-            // What is removed lets go of its response at once. The rest of it, a key and a few words,
-            // is freed with a batch of what this thread removes: to free each alone takes a system
-            // call that interrupts all other threads.
+            // What is removed lets go of its response at once. The rest of it, a key and a few
+            // words, is freed with a batch of what this thread removes: to free each alone takes a
+            // system call that interrupts all other threads.
             table: HashMap::new(),
             flights: HashMap::new(),
             mark_bytes: Arc::default(),
