@@ -14,6 +14,7 @@ use std::sync::mpsc::SyncSender;
 
 use arc_swap::ArcSwap;
 use papaya::HashMap;
+use seize::Collector;
 
 use self::flights::{FlightEntry, FlightPlace};
 use super::housekeeping::HousekeepingCommand;
@@ -130,10 +131,13 @@ impl CacheStore {
     ) -> Self {
         Self {
             name,
-            // What is removed lets go of its response at once. The rest of it, a key and a few
-            // words, is freed with a batch of what this thread removes: to free each alone takes a
-            // system call that interrupts all other threads.
-            table: HashMap::new(),
+            // What is removed lets go of its response at once; the rest of it, a key and a few
+            // words, as soon as no other thread reads. It is not left for a batch of what the same
+            // thread removes: a thread that only adds lets go of tables that have filled up, each
+            // of them large, and would keep one for each place of its batch.
+            table: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
+            // Whoever adds here removes as well, and to free each alone would take a system call
+            // that interrupts all other threads.
             flights: HashMap::new(),
             mark_bytes: Arc::default(),
             invalidated: HashMap::new(),
@@ -271,6 +275,13 @@ impl CacheStore {
             StoreSlot { key: object.key.clone(), names: names.clone(), variants }
         };
         let table = self.table.pin();
+        // Nearly always it is new. `compute` alone would not do: it never helps to move entries out
+        // of a table that has filled up (papaya 0.2.5), so that none of these would ever be freed,
+        // and all of them be searched.
+        if table.try_insert(hash, slot_of(None)).is_ok() {
+            self.count_change(0, 1);
+            return self.admit_inserted(object);
+        }
         let outcome = table.compute(hash, |known| {
             papaya::Operation::<_, ()>::Insert(slot_of(known.map(|(_, slot)| slot)))
         });
@@ -282,6 +293,12 @@ impl CacheStore {
             papaya::Compute::Inserted(..) => self.count_change(0, 1),
             papaya::Compute::Removed(..) | papaya::Compute::Aborted(()) => {}
         }
+        self.admit_inserted(object)
+    }
+
+    /// Tells housekeeping of a response that is in the table now, unless a purge was recorded before
+    /// that. Returns whether it stays.
+    fn admit_inserted(self: &Arc<Self>, object: Arc<Object>) -> bool {
         // Only now: a purge that is recorded later finds it in the table.
         if self.is_purged_since(&object) {
             self.remove_object(&object);
@@ -309,6 +326,22 @@ impl CacheStore {
     /// Removes one response, if it is still the one that is stored.
     pub fn remove_object(&self, object: &Arc<Object>) -> bool {
         let table = self.table.pin();
+        let is_alone = |slot: &StoreSlot| match slot.variants.as_slice() {
+            [(_, share)] => {
+                share.read_share().as_ref().is_some_and(|known| Arc::ptr_eq(known, object))
+            }
+            _ => false,
+        };
+        // Nearly always it is the only one of its key; as for `compute`, see where one is added.
+        match table.remove_if(&object.key.hash(), |_, slot| is_alone(slot)) {
+            Ok(Some((_, slot))) => {
+                slot.let_go();
+                self.entries.fetch_sub(1, Ordering::AcqRel);
+                return true;
+            }
+            Ok(None) => return false,
+            Err(_) => {}
+        }
         loop {
             let is_current = Cell::new(true);
             let is_it = |share: &TableShare<Object>| match &*share.read_share() {
