@@ -12,14 +12,17 @@ const MIB: u64 = 1 << 20;
 /// The length of a large body: more than sockets take.
 const LARGE: u64 = 8 * MIB;
 
-/// Answers `/big…` with a large body, `/middle…` with 256 KiB, and everything else with a few
-/// bytes.
+/// Answers `/big…` with a large body, `/middle…` with 256 KiB, `/empty…` with none, and everything
+/// else with a few bytes.
 fn origin() -> Origin {
     Origin::start(|request| {
         let fields = "Cache-Control: max-age=600\r\n";
         let length = match &request.target {
             target if target.starts_with("/big") => LARGE,
             target if target.starts_with("/middle") => MIB / 4,
+            target if target.starts_with("/empty") => {
+                return vec![Step::Send(answer(request, fields, ""))];
+            }
             _ => return vec![Step::Send(answer(request, fields, "small"))],
         };
         let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n");
@@ -83,7 +86,10 @@ fn bodies_that_slow_clients_hold_are_told_and_bounded_and_evict_nothing() {
         |target: String| status(&get(&proxy, &target)) == "tidegate; fwd=uri-miss; detail=no-room";
     let mut targets = (0..20).flat_map(|round| {
         let middle = (0..4).map(move |n| format!("/middle/{round}/{n}"));
-        middle.chain((0..100).map(move |n| format!("/more/{round}/{n}")))
+        let small = (0..100).map(move |n| format!("/more/{round}/{n}"));
+        // Where a head fits and not its body, only that is refused which has none.
+        let empty = (0..10).map(move |n| format!("/empty/{round}/{n}"));
+        middle.chain(small).chain(empty)
     });
     assert!(targets.any(is_refused), "{}", cache(&proxy));
     // All that was stored is, and nothing has gone to make room that would not have been free.
@@ -108,14 +114,17 @@ fn bodies_that_slow_clients_hold_are_told_and_bounded_and_evict_nothing() {
 
 #[test]
 fn what_was_replaced_is_not_kept_by_those_who_are_sent_what_replaced_it() {
-    let (gate, asked) = (Gate::default(), AtomicUsize::new(0));
-    let held = gate.clone();
+    let (gate, rest, asked) = (Gate::default(), Gate::default(), AtomicUsize::new(0));
+    let (held, held_rest) = (gate.clone(), rest.clone());
     let origin = Origin::start(move |_| {
         let fields = "Cache-Control: max-age=1\r\n";
         let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {LARGE}\r\n\r\n");
-        let wait = (asked.fetch_add(1, Ordering::SeqCst) > 0).then(|| Step::Until(held.clone()));
-        let sent = [Step::Send(head.into()), Step::Fill(LARGE)];
-        wait.into_iter().chain(sent).collect()
+        let (start, end) = (Step::Send(head.into()), Step::Fill(LARGE / 2));
+        if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            return vec![start, end.clone(), end];
+        }
+        let half = [Step::Until(held.clone()), start, end.clone()];
+        half.into_iter().chain([Step::Until(held_rest.clone()), end]).collect()
     });
     let proxy = proxy(&origin, "cache = { memory = \"80MiB\", lock_timeout = \"60s\" }", "");
     assert!(status(&get(&proxy, "/big")).contains("stored"));
@@ -133,7 +142,9 @@ fn what_was_replaced_is_not_kept_by_those_who_are_sent_what_replaced_it() {
     });
     (0..3).for_each(|_| ask());
     gate.open();
+    // Until it is whole, whoever comes joins.
     wait_until(SOON, "all are sent the new one", || joined() >= 3);
+    rest.open();
     purge(&proxy, &json!({"all": true}));
     wait_until(SOON, "nothing is stored but what is held", || number(&proxy, "bytes") == 0);
     assert!(number(&proxy, "held_bytes") > 0, "{}", cache(&proxy));
