@@ -4,10 +4,11 @@
 //! thread knows responses by number, so nothing that left by another way is kept alive by it.
 //!
 //! A purge counts as soon as it is recorded. To find and free a million responses takes seconds:
-//! that goes in steps of less than a millisecond with a pause behind each, in which others get the
-//! processor and the commands that came meanwhile are obeyed, and purges take turns.
+//! that goes in steps with a pause behind each, in which the commands that came meanwhile are
+//! obeyed. Purges take turns, and another thread, which stands back, does what costs most.
 
 mod sweep;
+mod sweeper;
 mod ward;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::sweep::PurgeUnderWay;
+use self::sweeper::{Sweeper, SweptBatch};
 use self::ward::Ward;
 use super::object::Object;
 use super::policy::Millis;
@@ -32,9 +34,11 @@ const QUEUE: usize = 4096;
 const ROUND: Duration = Duration::from_millis(ROUND_MS);
 const ROUND_MS: Millis = 1000;
 /// The pause behind a step of a purge, or of forgetting what has left. Such a step has the
-/// processor for a quarter of a millisecond or less; a worker that has no other processor loses as
-/// much of it as the share of steps, so pauses are several times as long.
+/// processor for some tens of microseconds; a worker that has no other processor loses as much of it
+/// as the share of steps, so pauses are many times as long.
 const PAUSE: Duration = Duration::from_millis(1);
+/// The most batches of purges that wait for the sweeper, or are with it.
+const MOST_OUT: usize = 4;
 /// The pause behind commands, in which further ones come together: whoever orders something wakes
 /// nobody meanwhile, which would be a system call for each response that is stored.
 const REST: Duration = Duration::from_micros(100);
@@ -58,7 +62,8 @@ pub enum HousekeepingCommand {
 /// Those of the operating system.
 pub fn start_thread() -> io::Result<SyncSender<HousekeepingCommand>> {
     let (sender, receiver) = mpsc::sync_channel(QUEUE);
-    let run = move || Housekeeping::default().run_rounds(&receiver);
+    let housekeeping = Housekeeping::new(Sweeper::start_thread()?);
+    let run = move || housekeeping.run_rounds(&receiver);
     std::thread::Builder::new().name("cache".into()).spawn(run)?;
     Ok(sender)
 }
@@ -66,11 +71,14 @@ pub fn start_thread() -> io::Result<SyncSender<HousekeepingCommand>> {
 /// A purge that has been carried out, and where.
 type SweptPurge = (Arc<CacheStore>, Arc<RecordedPurge>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Housekeeping {
+    sweeper: Sweeper,
     wards: Vec<Ward>,
     /// The first one has the next turn.
     purges: VecDeque<PurgeUnderWay>,
+    /// Batches that are with the sweeper.
+    out: usize,
     /// Stores for which more purges came than can be told apart: what they concern goes with
     /// everything else.
     owed: Vec<Arc<CacheStore>>,
@@ -81,6 +89,11 @@ struct Housekeeping {
 }
 
 impl Housekeeping {
+    fn new(sweeper: Sweeper) -> Self {
+        let (wards, purges, owed, swept) = Default::default();
+        Self { sweeper, wards, purges, out: 0, owed, swept, looked: 0 }
+    }
+
     fn run_rounds(mut self, commands: &Receiver<HousekeepingCommand>) {
         let (mut has_more, mut compacts) = (false, false);
         loop {
@@ -92,6 +105,7 @@ impl Housekeeping {
             }
             // A step is longer than all of them take.
             commands.try_iter().take(QUEUE).for_each(|command| self.obey_command(command));
+            self.take_swept();
             // One or the other, as each has the processor for as long as is good for others.
             compacts = !compacts || self.purges.is_empty();
             let compacted = compacts && self.compact_step();
@@ -190,13 +204,37 @@ impl Housekeeping {
 
     /// Goes on with the purge whose turn it is, and tells its count at its end.
     fn purge_step(&mut self) {
+        if self.out == MOST_OUT {
+            return;
+        }
         let Some(mut purge) = self.purges.pop_front() else { return };
-        let store = purge.store.clone();
-        let ward = self.ward_of(&store);
-        if ward.sweep_step(&mut purge) {
-            self.swept[0].push((store, purge.end_sweep()));
+        let batch = self.ward_of(&purge.store.clone()).sweep_step(&mut purge);
+        let has_ended = purge.has_ended();
+        if has_ended {
+            self.swept[0].push((purge.store.clone(), purge.end_sweep()));
         } else {
             self.purges.push_back(purge);
+        }
+        let Some(batch) = batch else { return };
+        self.out += 1;
+        if let Some(swept) = self.sweeper.hand_over(batch) {
+            self.note_swept(&swept);
+        }
+    }
+
+    /// Takes in what the sweeper has done.
+    fn take_swept(&mut self) {
+        while let Some(swept) = self.sweeper.take_back() {
+            self.note_swept(&swept);
+        }
+    }
+
+    fn note_swept(&mut self, swept: &SweptBatch) {
+        self.out -= 1;
+        self.ward_of(&swept.store).forget_swept(swept);
+        let mut purges = self.purges.iter_mut();
+        if let Some(purge) = purges.find(|purge| Arc::ptr_eq(purge.recorded(), &swept.recorded)) {
+            purge.take_swept(swept);
         }
     }
 

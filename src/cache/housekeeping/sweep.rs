@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::sweeper::{Suspect, SweepBatch, SweptBatch};
 use super::ward::{Expiry, KnownResponse};
 use crate::cache::key;
 use crate::cache::object::Object;
@@ -15,11 +16,8 @@ use crate::cache::store::CacheStore;
 
 /// The responses that one step passes: some nanoseconds each.
 const PASSED: usize = 4096;
-/// The responses of these whose keys and tags are read: a microsecond or two each, as what is read
-/// lies anywhere in memory.
-const READ: usize = 128;
-/// The responses of these that are removed: some ten microseconds each, for the same reason.
-const REMOVED: usize = 16;
+/// The responses of these that one batch has.
+const SUSPECTS: usize = 128;
 
 /// A purge that is being carried out.
 #[derive(Debug)]
@@ -30,6 +28,10 @@ pub(super) struct PurgeUnderWay {
     path: Option<u32>,
     /// The last response that it has come to.
     pub(super) after: Option<Expiry>,
+    /// All responses have been passed.
+    pub(super) has_passed: bool,
+    /// A batch of it is with the sweeper.
+    is_out: bool,
     purged: usize,
     reply: oneshot::Sender<usize>,
 }
@@ -38,24 +40,14 @@ pub(super) struct PurgeUnderWay {
 #[derive(Debug)]
 pub(super) struct SweepStep {
     passes: usize,
-    reads: usize,
-    removes: usize,
+    suspects: Vec<Suspect>,
 }
 
 impl SweepStep {
     /// Returns whether others have their turn now.
     pub(super) fn is_over(&self) -> bool {
-        self.passes == 0 || self.reads == 0 || self.removes == 0
+        self.passes == 0 || self.suspects.len() == SUSPECTS
     }
-}
-
-/// The findings of a sweep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LookedAt {
-    /// A response that stays, perhaps as a stale one.
-    Stays,
-    /// None any more.
-    Gone,
 }
 
 impl PurgeUnderWay {
@@ -66,7 +58,8 @@ impl PurgeUnderWay {
         reply: oneshot::Sender<usize>,
     ) -> Self {
         let path = recorded.purge.exact_path().map(key::hash_path);
-        Self { store, recorded, path, after: None, purged: 0, reply }
+        let (after, has_passed, is_out, purged) = (None, false, false, 0);
+        Self { store, recorded, path, after, has_passed, is_out, purged, reply }
     }
 
     /// The purge as it was recorded.
@@ -93,35 +86,45 @@ impl PurgeUnderWay {
         }
     }
 
-    /// Returns what one step may do.
-    pub(super) fn begin_step(&self) -> SweepStep {
-        SweepStep { passes: PASSED, reads: READ, removes: REMOVED }
+    /// Begins a step, unless what the last one found is still being looked at, or was the last.
+    pub(super) fn begin_step(&self) -> Option<SweepStep> {
+        let may_go_on = !self.is_out && !self.has_passed;
+        may_go_on.then(|| SweepStep { passes: PASSED, suspects: Vec::new() })
     }
 
-    /// Purges a response if it is to be.
-    pub(super) fn look_at(
+    /// Passes a response, and takes it along if it has to be looked at.
+    pub(super) fn pass_response(
         &mut self,
+        expiry: Expiry,
         known: &KnownResponse,
-        hash: u128,
-        number: u64,
         step: &mut SweepStep,
-    ) -> LookedAt {
-        let purge = &self.recorded.purge;
+    ) {
+        self.after = Some(expiry);
         step.passes -= 1;
         let other_path = self.path.is_some_and(|path| path != known.path);
-        if other_path || purge.tag.is_some() && !known.tagged {
-            return LookedAt::Stays;
+        let untagged = self.recorded.purge.tag.is_some() && !known.tagged;
+        if !other_path && !untagged {
+            step.suspects.push(Suspect { expiry, hash: known.hash });
         }
-        step.reads -= 1;
-        let Some(object) = self.store.read_numbered(hash, number, Arc::clone) else {
-            return LookedAt::Gone;
-        };
-        if !self.recorded.concerns_object(&object) {
-            return LookedAt::Stays;
-        }
-        step.removes -= 1;
-        self.purged += usize::from(self.store.purge_one(purge, &object));
-        if purge.soft { LookedAt::Stays } else { LookedAt::Gone }
+    }
+
+    /// Ends a step: what it took along is to be looked at.
+    pub(super) fn end_step(&mut self, step: SweepStep) -> Option<SweepBatch> {
+        let suspects = step.suspects;
+        self.is_out = !suspects.is_empty();
+        let (store, recorded) = (self.store.clone(), self.recorded.clone());
+        self.is_out.then(|| SweepBatch { store, recorded, suspects })
+    }
+
+    /// Takes in what was found.
+    pub(super) fn take_swept(&mut self, swept: &SweptBatch) {
+        self.is_out = false;
+        self.purged += swept.purged;
+    }
+
+    /// Returns whether nothing of it is left to do.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_passed && !self.is_out
     }
 
     /// Tells its count, and returns what was carried out.

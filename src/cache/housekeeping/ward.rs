@@ -9,7 +9,8 @@ use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use super::sweep::{LookedAt, PurgeUnderWay};
+use super::sweep::PurgeUnderWay;
+use super::sweeper::{SweepBatch, SweptBatch};
 use crate::cache::object::Object;
 use crate::cache::order::{Evictable, EvictionOrder};
 use crate::cache::policy::Millis;
@@ -20,14 +21,14 @@ use crate::clock;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Expiry {
     at: Millis,
-    number: u64,
+    pub(super) number: u64,
 }
 
 /// Where a response is, and what tells at a glance that a purge does not concern it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KnownResponse {
     /// The halves of its key's hash, which need no gap before them.
-    hash: [u64; 2],
+    pub(super) hash: [u64; 2],
     /// The hash of its path.
     pub(super) path: u32,
     /// True if it has tags.
@@ -46,7 +47,8 @@ fn split_hash(hash: u128) -> [u64; 2] {
     [(hash >> 64) as u64, hash as u64]
 }
 
-fn join_hash([high, low]: [u64; 2]) -> u128 {
+/// Joins the halves of a hash.
+pub(super) fn join_hash([high, low]: [u64; 2]) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }
 
@@ -159,27 +161,26 @@ impl Ward {
         }
     }
 
-    /// Goes on with a purge by one step. `true` when that was its last one.
-    pub(super) fn sweep_step(&mut self, purge: &mut PurgeUnderWay) -> bool {
-        let mut gone = Vec::new();
-        let mut step = purge.begin_step();
+    /// Goes on with a purge by one step. Returns the responses that have to be looked at.
+    pub(super) fn sweep_step(&self, purge: &mut PurgeUnderWay) -> Option<SweepBatch> {
+        let mut step = purge.begin_step()?;
         let from = purge.after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut is_last = true;
-        for (expiry, known) in self.known.range((from, Bound::Unbounded)) {
-            purge.after = Some(*expiry);
-            match purge.look_at(known, join_hash(known.hash), expiry.number, &mut step) {
-                LookedAt::Stays => {}
-                LookedAt::Gone => gone.push(*expiry),
-            }
-            if step.is_over() {
-                is_last = false;
+        let mut responses = self.known.range((from, Bound::Unbounded));
+        while !step.is_over() {
+            let Some((expiry, known)) = responses.next() else {
+                purge.has_passed = true;
                 break;
-            }
+            };
+            purge.pass_response(*expiry, known, &mut step);
         }
-        for expiry in gone {
-            self.known.remove(&expiry);
+        purge.end_step(step)
+    }
+
+    /// Forgets what was purged.
+    pub(super) fn forget_swept(&mut self, swept: &SweptBatch) {
+        for expiry in &swept.gone {
+            self.known.remove(expiry);
         }
-        is_last
     }
 
     /// The number of responses that are known: in the order of eviction, and by when they are of no
