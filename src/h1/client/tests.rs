@@ -50,17 +50,17 @@ async fn a_client_that_has_ended_its_side_is_looked_at_now_and_then() {
         tokio::io::AsyncWriteExt::shutdown(&mut far).await.unwrap();
         let mut client = H1Client::new(Stream::Unix(near), clock::now(), Default::default(), 0);
         (client.begun, client.version) = (begun, version);
-        poll_fn(|cx| match client.poll_gone(cx) {
+        poll_fn(|cx| match client.poll_departure(cx) {
             Poll::Pending if client.half_closed.is_some() => Poll::Ready(()),
             other => other,
         })
         .await;
         for _ in 0..5 {
-            let again = client.look_again().unwrap();
+            let again = client.next_look().unwrap();
             let pause = again.saturating_duration_since(clock::now());
             assert!(pause >= Duration::from_millis(100), "{pause:?}: {begun} {version:?}");
             tokio::time::sleep_until(again).await;
-            assert!(poll_fn(|cx| Poll::Ready(client.poll_gone(cx))).await.is_pending());
+            assert!(poll_fn(|cx| Poll::Ready(client.poll_departure(cx))).await.is_pending());
         }
     }
 }
