@@ -186,7 +186,10 @@ impl Filling {
                 None
             }
         };
-        let kept = object.filter(|object| self.order.store.insert_object(object.clone()));
+        // What was purged while the server was asked about it is not kept under another name.
+        let store = &self.order.store;
+        let kept = object
+            .filter(|object| !store.is_gone_for(stale) && store.insert_object(object.clone()));
         kept.iter().for_each(|object| self.keep_behind(object));
         let used = kept.unwrap_or_else(|| stale.clone());
         match word {

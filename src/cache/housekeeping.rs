@@ -37,6 +37,8 @@ const ROUND_MS: Millis = 1000;
 /// processor for some tens of microseconds; a worker that has no other processor loses as much of it
 /// as the share of steps, so pauses are many times as long.
 const PAUSE: Duration = Duration::from_millis(1);
+/// The steps of purges in one turn.
+const STEPS: usize = 4;
 /// The most batches of purges that wait for the sweeper, or are with it.
 const MOST_OUT: usize = 4;
 /// The pause behind commands, in which further ones come together: whoever orders something wakes
@@ -52,8 +54,6 @@ pub enum HousekeepingCommand {
     MakeRoom(Arc<CacheStore>),
     /// Remove what a recorded purge concerns, and say how many that were.
     Purge(Arc<CacheStore>, Arc<RecordedPurge>, oneshot::Sender<usize>),
-    /// Record a purge and remove what it concerns.
-    Invalidate(Arc<CacheStore>, Purge),
 }
 
 /// Starts the thread. It ends when the last store that can call it is gone.
@@ -110,7 +110,7 @@ impl Housekeeping {
             compacts = !compacts || self.purges.is_empty();
             let compacted = compacts && self.compact_step();
             if !compacted {
-                self.purge_step();
+                (0..STEPS).for_each(|_| self.purge_step());
             }
             self.pay_owed();
             let now = clock::unix_millis();
@@ -141,13 +141,6 @@ impl Housekeeping {
             HousekeepingCommand::MakeRoom(store) => self.ward_of(&store).make_room(&store),
             HousekeepingCommand::Purge(store, recorded, reply) => {
                 self.purges.push_back(PurgeUnderWay::new(store, recorded, reply));
-            }
-            HousekeepingCommand::Invalidate(store, purge) => {
-                if store.takes_purges() {
-                    self.begin_purge(store, purge);
-                } else {
-                    self.owe_everything(store);
-                }
             }
         }
     }

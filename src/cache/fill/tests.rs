@@ -7,6 +7,7 @@ use super::*;
 use crate::cache::body::BodyPart;
 use crate::cache::flight::Flight;
 use crate::cache::housekeeping::HousekeepingCommand;
+use crate::cache::purge::Purge;
 use crate::exchange::Outgoing;
 use crate::upstream::detached::Receiver as _;
 
@@ -20,6 +21,14 @@ fn new_store() -> (Arc<CacheStore>, Commands<HousekeepingCommand>) {
 /// # Errors
 /// The one that is under way.
 fn begin(store: &Arc<CacheStore>) -> Result<(Filling, oneshot::Receiver<Answer>), Arc<Flight>> {
+    begin_about(store, None)
+}
+
+/// The same, or asks about what is stored.
+fn begin_about(
+    store: &Arc<CacheStore>,
+    stale: Option<Arc<Object>>,
+) -> Result<(Filling, oneshot::Receiver<Answer>), Arc<Flight>> {
     let key = Arc::new(StoreKey::new("c", b"http", b"a", b"/a", None, &[]));
     let now = clock::unix_millis();
     let order = FillOrder {
@@ -29,7 +38,7 @@ fn begin(store: &Arc<CacheStore>) -> Result<(Filling, oneshot::Receiver<Answer>)
         request: Fields::default(),
         asked: CacheQuery::default(),
         settings: Arc::default(),
-        stale: None,
+        stale,
         on_error: false,
         asked_at: now,
         tier: None,
@@ -100,4 +109,36 @@ async fn a_fetch_that_panics_marks_nothing() {
     assert_eq!(store.flights(), 1, "it is marked");
     end_by_panic(filling);
     assert_eq!(store.flights(), 0);
+}
+
+#[tokio::test]
+async fn what_was_purged_before_a_server_confirms_it_is_not_kept() {
+    let (store, _commands) = new_store();
+    let (mut filling, answer) = begin(&store).unwrap();
+    receive_half(&mut filling, b"max-age=600");
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(filling.poll_take(&mut cx, b"-last").is_ready());
+    filling.finish_response(None);
+    drop((filling, answer));
+    let key = StoreKey::new("c", b"http", b"a", b"/a", None, &[]);
+    let found = || store.find_stored(key.borrowed(), &Fields::default()).object.unwrap();
+    let purge = |soft| Purge { path: Some(b"/a".as_slice().into()), soft, ..Purge::default() };
+    let confirm = |stale: &Arc<Object>| {
+        let (mut filling, _answer) = begin_about(&store, Some(stale.clone())).unwrap();
+        filling.begin_response(&Outgoing {
+            status: 304,
+            reason: b"",
+            fields: &|out| out.emit_field(b"cache-control", b"max-age=600"),
+            length: Length::Bodiless(None),
+        });
+    };
+    let stale = found();
+    store.record_purge(purge(true), clock::unix_millis());
+    confirm(&stale);
+    let kept = found();
+    assert!(kept.number != stale.number && kept.timing().fresh_for(clock::unix_millis()) > 0);
+    store.record_purge(purge(false), clock::unix_millis());
+    confirm(&kept);
+    assert!(store.purge_one(&purge(false), &kept), "nothing has taken its place");
+    assert_eq!(store.entries(), 0);
 }

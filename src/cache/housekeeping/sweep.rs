@@ -15,7 +15,7 @@ use crate::cache::purge::{Purge, RecordedPurge};
 use crate::cache::store::CacheStore;
 
 /// The responses that one step passes: some nanoseconds each.
-const PASSED: usize = 4096;
+const PASSED: usize = 1024;
 /// The responses of these that one batch has.
 const SUSPECTS: usize = 128;
 

@@ -82,20 +82,35 @@ impl CacheStore {
         host: &[u8],
         mut also: impl FnMut(&Purge),
     ) {
+        /// More than so many names of one response are not told apart.
+        const MOST: usize = 64;
         let listed = values.flat_map(|value| value.split(|b| matches!(b, b',' | b' ' | b'\t')));
-        for name in listed.filter(|name| !name.is_empty()).take(64) {
+        for (n, name) in listed.filter(|name| !name.is_empty()).take(MOST + 1).enumerate() {
             let purge = if name.starts_with(b"/") {
                 Purge { host: Some(host.into()), path: Some(name.into()), ..Purge::default() }
             } else {
                 Purge { tag: Some(name.into()), ..Purge::default() }
             };
+            let purge = if n < MOST { purge } else { Purge::everything() };
             also(&purge);
-            let order = HousekeepingCommand::Invalidate(self.clone(), purge);
-            if self.housekeeping.try_send(order).is_err() {
+            self.counts.purges.count(PurgeSource::Header);
+            if n == MOST || !self.takes_purges() || !self.order_unheard(purge) {
                 self.names_lost.store(true, Ordering::Release);
             }
-            self.counts.purges.count(PurgeSource::Header);
         }
+    }
+
+    /// Orders a purge whose end nobody waits for; it counts from here on. Returns whether it found a
+    /// place in the queue.
+    fn order_unheard(self: &Arc<Self>, purge: Purge) -> bool {
+        let recorded = self.record_purge(purge, clock::unix_millis());
+        let (reply, _nobody_waits) = oneshot::channel();
+        let command = HousekeepingCommand::Purge(self.clone(), recorded.clone(), reply);
+        let is_told = self.housekeeping.try_send(command).is_ok();
+        if !is_told {
+            self.end_purge(&recorded);
+        }
+        is_told
     }
 
     /// Returns whether names were lost since this was last asked: what they concern goes with
@@ -112,6 +127,15 @@ impl CacheStore {
         }
         // In no certain order: several threads record them.
         self.recent_purges.load().iter().rev().any(|recorded| recorded.concerns_object(object))
+    }
+
+    /// Returns whether a purge or an unsafe request has made a stored response invalid for good.
+    #[must_use]
+    pub(in crate::cache) fn is_gone_for(&self, object: &Object) -> bool {
+        let recent = self.recent_purges.load();
+        let mut hard = recent.iter().filter(|recorded| !recorded.purge.soft);
+        self.invalidated_at(object.key.hash()) >= object.asked_at
+            || hard.any(|recorded| recorded.concerns_object(object))
     }
 
     /// Returns the moment of a request that is about to be made, by which it is known which
@@ -160,13 +184,20 @@ impl CacheStore {
         const KEEP: Millis = 10 * 60 * 1000;
         /// More than this in ten minutes count as a purge of everything.
         const MOST: usize = 1000;
+        // Before its moment is known it concerns all that is added, so that nothing slips in between
+        // the two.
+        let at_once = RecordedPurge { at: Millis::MAX, before: u64::MAX, purge: purge.clone() };
+        let at_once = Arc::new(at_once);
+        self.recent_purges.rcu(|known| known.iter().chain([&at_once]).cloned().collect::<Vec<_>>());
         // In this order: what has a lower number was asked for before that moment.
         let before = object::next_number();
         let at = self.moments.time_invalidation(now);
         let recorded = Arc::new(RecordedPurge { at, before, purge });
         self.recent_purges.rcu(|known| {
-            let mut purges: Vec<_> =
-                known.iter().filter(|known| known.at + KEEP > now).cloned().collect();
+            let is_recent = |known: &&Arc<RecordedPurge>| {
+                known.at.saturating_add(KEEP) > now && !Arc::ptr_eq(known, &at_once)
+            };
+            let mut purges: Vec<_> = known.iter().filter(is_recent).cloned().collect();
             if purges.len() >= MOST {
                 let purge = Purge::everything();
                 purges = vec![Arc::new(RecordedPurge { at, before, purge })];

@@ -69,7 +69,7 @@ impl CacheStore {
     /// Returns how many bytes have to go, and how many entries.
     pub(in crate::cache) fn excess(&self) -> (u64, usize) {
         self.called.store(false, Ordering::Release);
-        let entries = self.entries.load(Ordering::Acquire);
+        let entries = self.entries();
         let most = self.most_entries.load(Ordering::Relaxed);
         (self.excess_bytes(), entries.saturating_sub(most))
     }
@@ -96,7 +96,9 @@ impl CacheStore {
     /// Responses stored.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.entries.load(Ordering::Acquire)
+        let entries = self.entries.load(Ordering::Acquire);
+        // One that leaves before whoever added it has counted it makes it less than none.
+        if entries > usize::MAX / 2 { 0 } else { entries }
     }
 
     /// The most bytes.
