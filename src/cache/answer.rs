@@ -8,8 +8,9 @@ use bytes::{Buf, Bytes};
 use tokio::sync::futures::OwnedNotified;
 
 use super::body::{BodyPart, CachedBodyReader};
+use super::directives::ResponseDirectives;
 use super::object::Object;
-use super::policy::parse_date;
+use super::policy::{self, parse_date};
 use crate::exchange::Source;
 use crate::net::{BodyError, Fill};
 use crate::wire::Fault;
@@ -146,13 +147,16 @@ pub struct StoredBody {
     /// All of the body is read, and then what follows it.
     whole: bool,
     waiting: Option<Pin<Box<OwnedNotified>>>,
+    /// Fields behind it that are not sent.
+    withheld: Option<Box<ResponseDirectives>>,
 }
 
 impl StoredBody {
     /// All of a body.
     #[must_use]
     pub fn whole(reader: CachedBodyReader) -> Self {
-        Self { reader, data: Bytes::new(), skip: 0, left: u64::MAX, whole: true, waiting: None }
+        let (data, left) = (Bytes::new(), u64::MAX);
+        Self { reader, data, skip: 0, left, whole: true, waiting: None, withheld: None }
     }
 
     /// No body at all.
@@ -165,7 +169,13 @@ impl StoredBody {
     #[must_use]
     pub fn range(reader: CachedBodyReader, first: u64, last: u64) -> Self {
         let left = last.saturating_sub(first).saturating_add(1);
-        Self { reader, data: Bytes::new(), skip: first, left, whole: false, waiting: None }
+        Self { skip: first, left, whole: false, ..Self::whole(reader) }
+    }
+
+    /// The same without some of the fields behind it.
+    #[must_use]
+    pub fn withholding(self, withheld: Option<Box<ResponseDirectives>>) -> Self {
+        Self { withheld, ..self }
     }
 }
 
@@ -224,7 +234,13 @@ impl Source for StoredBody {
     }
 
     fn read_trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        Ok(self.reader.trailers().filter(|_| self.whole).cloned())
+        let Some(all) = self.reader.trailers().filter(|_| self.whole) else { return Ok(None) };
+        let Some(said) = &self.withheld else { return Ok(Some(all.clone())) };
+        let mut sent = Fields::default();
+        for field in all.iter().filter(|field| !policy::is_withheld(said, field.name)) {
+            sent.push(field.name, field.value);
+        }
+        Ok(Some(sent))
     }
 }
 

@@ -273,6 +273,33 @@ impl Object {
             && self.withheld.as_ref().is_none_or(|said| !policy::is_withheld(said, name))
     }
 
+    /// Returns the head without the fields that are withheld; `None` where none is.
+    #[must_use]
+    pub fn shared_head(&self) -> Option<ResponseHead> {
+        let said = self.withheld.as_ref()?;
+        let mut shared = ResponseHead::default();
+        shared.set(self.head.status, self.head.reason());
+        for field in self.head.fields.iter().filter(|f| !policy::is_withheld(said, f.name)) {
+            shared.fields.push_known(field.name, field.value, field.known);
+        }
+        Some(shared)
+    }
+
+    /// Returns the names of the fields that are withheld.
+    #[must_use]
+    pub fn withheld(&self) -> Option<Box<ResponseDirectives>> {
+        self.withheld.clone()
+    }
+
+    /// Returns whether a field ends with a 304, because it was for the one who was sent it first.
+    /// The 304 may bring a `Cache-Control` that says nothing of it any more.
+    fn ends_with_update(&self, name: &[u8]) -> bool {
+        let Some(said) = &self.withheld else { return false };
+        let is_private = said.private_fields.iter().any(|known| name.eq_ignore_ascii_case(known));
+        let is_cookie = name.eq_ignore_ascii_case(b"set-cookie");
+        is_private || is_cookie && policy::is_withheld(said, name)
+    }
+
     /// The `ETag`.
     #[must_use]
     pub fn etag(&self) -> Option<&[u8]> {
@@ -306,7 +333,9 @@ impl Object {
         for field in self.head.fields.iter() {
             let newer = update.named(field.name).next().is_some();
             // An age that a 304 does not tell is not that of the response it confirms.
-            if !(newer && replaces(field.name) || field.name.eq_ignore_ascii_case(b"age")) {
+            let is_age = field.name.eq_ignore_ascii_case(b"age");
+            let ends = newer && replaces(field.name) || self.ends_with_update(field.name);
+            if !is_age && !ends {
                 fields.push(field.name, field.value);
             }
         }
@@ -340,10 +369,12 @@ pub fn is_stored(known: Known, name: &[u8]) -> bool {
     !of_connection && !name.eq_ignore_ascii_case(b"proxy-authentication-info")
 }
 
-/// The most tags of one response; further ones are left out.
+/// The most tags of one response that are told apart.
 const MOST_TAGS: usize = 64;
-/// The longest tag, in bytes; a longer one is left out.
+/// The longest tag that is told from others, in bytes.
 const LONGEST_TAG: usize = 256;
+/// The tag that stands for those that were left out: a purge by any tag concerns it.
+pub(super) const ANY_TAG: &[u8] = b"";
 
 /// Reads `Cache-Tag` (commas), `Surrogate-Key` and `xkey` (blanks).
 pub(super) fn read_tags(fields: &Fields) -> Box<[Box<[u8]>]> {
@@ -351,10 +382,15 @@ pub(super) fn read_tags(fields: &Fields) -> Box<[Box<[u8]>]> {
     let names = [&b"cache-tag"[..], b"surrogate-key", b"xkey"];
     let lines = names.iter().flat_map(|name| fields.named(name));
     let listed = lines.flat_map(|line| line.split(|b| matches!(b, b',' | b' ' | b'\t')));
-    for tag in listed.filter(|tag| !tag.is_empty() && tag.len() <= LONGEST_TAG) {
-        if tags.len() < MOST_TAGS && !tags.iter().any(|known| **known == *tag) {
-            tags.push(tag.into());
+    for tag in listed.filter(|tag| !tag.is_empty()) {
+        if tags.iter().any(|known| **known == *tag) {
+            continue;
         }
+        if tags.len() == MOST_TAGS || tag.len() > LONGEST_TAG {
+            tags.push(ANY_TAG.into());
+            break;
+        }
+        tags.push(tag.into());
     }
     tags.into_boxed_slice()
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::key::StoreKey;
-use super::object::Object;
+use super::object::{ANY_TAG, Object};
 use super::policy::Millis;
 use super::search::SearchRule;
 
@@ -134,7 +134,8 @@ impl Purge {
         tags: &[Box<[u8]>],
         rule: Option<&SearchRule>,
     ) -> bool {
-        let tagged = |tag: &[u8]| tags.iter().any(|known| **known == *tag);
+        let is_it = |known: &[u8], tag: &[u8]| known == tag || known == ANY_TAG;
+        let tagged = |tag: &[u8]| tags.iter().any(|known| is_it(known, tag));
         self.tag.as_deref().is_none_or(tagged)
             && self.may_match_key(key)
             && self.is_of_query(key, rule)

@@ -2,7 +2,7 @@
 //! fooled.
 
 use crate::{answer, ask, counting, get, proxy, status};
-use support::{End, Gate, Origin, Response, SOON, Step};
+use support::{End, Gate, Origin, Response, SOON, Step, wait_until};
 
 #[test]
 fn answers_for_known_clients_are_not_shared() {
@@ -290,4 +290,100 @@ fn fields_that_a_response_withholds_reach_nobody_else() {
             assert_withheld(&response, &format!("{target} {mode}: {}", status(&response)));
         }
     }
+}
+
+/// A server confirms its response for somebody else, and says of it that all may have it.
+#[test]
+fn a_confirmation_makes_nothing_public_that_was_withheld() {
+    let origin = Origin::start(|request| {
+        let said = match request.header("x-mode") {
+            Some("asked") => {
+                "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: public, max-age=600\r\n\r\n".into()
+            }
+            _ => {
+                let kind = if request.target == "/validated" { "no-cache" } else { "private" };
+                format!(
+                    "HTTP/1.1 200 OK\r\nCache-Control: max-age=0, {kind}=\"set-cookie, x-user\"\r\n\
+                     Set-Cookie: sid=alice\r\nX-User: alice\r\nETag: \"1\"\r\nContent-Length: 2\r\n\r\nok"
+                )
+            }
+        };
+        vec![Step::Send(said.into_bytes())]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    for target in ["/private", "/validated"] {
+        assert_eq!(get(&proxy, target).header("set-cookie"), Some("sid=alice"));
+        let confirmed = ask(&proxy, "GET", target, "X-Mode: asked\r\n");
+        assert!(status(&confirmed).contains("fwd-status=304"), "{}", status(&confirmed));
+        let hit = get(&proxy, target);
+        assert!(status(&hit).starts_with("tidegate; hit"), "{target}: {}", status(&hit));
+        for response in [&confirmed, &hit] {
+            assert_eq!(response.header("set-cookie"), None, "{target}");
+            // What waited for the server's word has it now.
+            let user = response.header("x-user");
+            assert!(user.is_none() || target == "/validated", "{target}: {user:?}");
+        }
+    }
+}
+
+#[test]
+fn withheld_fields_come_neither_behind_a_body_nor_with_a_page_instead_of_it() {
+    let origin = Origin::start(|request| {
+        let said = "Cache-Control: max-age=600, private=\"x-user, set-cookie\"\r\n";
+        let answer = match request.target.as_str() {
+            "/behind" => format!(
+                "HTTP/1.1 200 OK\r\n{said}Transfer-Encoding: chunked\r\n\r\n\
+                 2\r\nok\r\n0\r\nX-User: alice\r\nX-Sum: 1\r\n\r\n"
+            ),
+            "/quoted" => "HTTP/1.1 200 OK\r\nCache-Control: max-age=600, private=\"x-\\user\"\r\n\
+                          X-User: alice\r\nContent-Length: 2\r\n\r\nok"
+                .into(),
+            _ => format!(
+                "HTTP/1.1 404 No\r\n{said}X-User: alice\r\nSet-Cookie: sid=alice\r\n\
+                 Content-Length: 2\r\n\r\nno"
+            ),
+        };
+        vec![Step::Send(answer.into_bytes())]
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("404.html");
+    std::fs::write(&page, "a page").unwrap();
+    let route = format!(
+        "cache = {{ negative = {{ 404 = '10m' }} }}\nerrors = {{ 404 = '{}', intercept = true }}",
+        page.display()
+    );
+    let proxy = proxy(&origin, &route, "");
+    let get = |target: &str| ask(&proxy, "GET", target, "Accept: text/html\r\nTE: trailers\r\n");
+    for target in ["/behind", "/missing"] {
+        assert!(format!("{:?}", get(target)).contains("alice"), "{target}: it is her own");
+        let hit = get(target);
+        assert!(status(&hit).starts_with("tidegate; hit"), "{target}: {}", status(&hit));
+        assert!(!format!("{hit:?}").contains("alice"), "{target}: {hit:?}");
+    }
+    assert!(format!("{:?}", get("/behind").trailers).contains('1'), "the others are sent");
+    assert_eq!(get("/missing").text(), "a page");
+    get("/quoted");
+    assert!(!status(&get("/quoted")).contains("hit"), "it could be any name");
+}
+
+#[test]
+fn more_names_than_are_told_apart_are_all_of_them() {
+    let origin = Origin::start(|request| {
+        let fields = if request.method == "POST" {
+            let names: Vec<String> = (0..70).map(|n| format!("/{n}")).collect();
+            format!("X-Invalidate: {}\r\n", names.join(" "))
+        } else {
+            "Cache-Control: max-age=600\r\n".into()
+        };
+        vec![Step::Send(answer(request, &fields, "x"))]
+    });
+    let proxy = proxy(&origin, "cache = { invalidate_header = \"x-invalidate\" }", "");
+    let hit = |target: &str| status(&get(&proxy, target)).starts_with("tidegate; hit");
+    for target in ["/0", "/69", "/other"] {
+        get(&proxy, target);
+        assert!(hit(target));
+    }
+    ask(&proxy, "POST", "/p", "Content-Length: 0\r\n");
+    assert!(!hit("/0"));
+    wait_until(SOON, "what had no place among the names is gone too", || !hit("/69"));
 }

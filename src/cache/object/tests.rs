@@ -1,4 +1,5 @@
 use super::*;
+use crate::cache::purge::Purge;
 
 fn fields(lines: &[(&str, &str)]) -> Fields {
     let mut fields = Fields::default();
@@ -65,7 +66,16 @@ fn tags_are_read_from_all_three_fields_and_bounded() {
     let tags: Vec<_> = read.tags.iter().map(|tag| String::from_utf8_lossy(tag)).collect();
     assert_eq!(tags, ["a", "b", "e", "c", "d"]);
     let many = (0..100).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
-    assert_eq!(object(&[("xkey", &many)]).tags.len(), MOST_TAGS);
+    let many = object(&[("xkey", &many)]);
+    assert_eq!(many.tags.len(), MOST_TAGS + 1);
+    let purged = |object: &Object, tag: &str| {
+        let tag = Some(tag.as_bytes().into());
+        Purge { tag, ..Purge::default() }.matches_object(object)
+    };
+    assert!(purged(&read, "c") && !purged(&read, "f"));
+    assert!(purged(&many, "99"), "it was left out");
+    let long = "l".repeat(LONGEST_TAG + 1);
+    assert!(purged(&object(&[("cache-tag", &format!("a, {long}"))]), &long));
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl<'a> MatchedRoute<'a, '_> {
             object.count_use();
         }
         if self.intercepts()
-            && let Some(instead) = self.substitute_for(&object.head)
+            && let Some(instead) = self.instead_of_object(&object, serving.is_own)
         {
             return self.serve_instead(&instead, serving, client, timer).await;
         }
@@ -96,12 +96,24 @@ impl<'a> MatchedRoute<'a, '_> {
             ServedShare::Range(first, last, _) => {
                 Some(StoredBody::range(object.body.new_reader(), first, last))
             }
-            ServedShare::Whole => Some(StoredBody::whole(object.body.new_reader())),
+            ServedShare::Whole => {
+                let withheld = object.withheld().filter(|_| !serving.is_own);
+                Some(StoredBody::whole(object.body.new_reader()).withholding(withheld))
+            }
             ServedShare::NotModified | ServedShare::Unsatisfiable(_) => None,
         };
         // What is not stored in the end must be freed as it is read.
         drop(object);
         self.send_body(status, body, stages, (client, timer)).await
+    }
+
+    /// Returns what stands in for a stored response, if something does.
+    fn instead_of_object(&self, object: &Object, is_own: bool) -> Option<Substitute> {
+        let instead = self.substitute_for(&object.head)?;
+        match object.shared_head().filter(|_| !is_own) {
+            Some(shared) => self.substitute_for(&shared),
+            None => Some(instead),
+        }
     }
 
     /// Sends a response that is not stored.
