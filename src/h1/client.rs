@@ -72,6 +72,8 @@ pub struct H1Client {
     /// The client will send nothing more.
     ended: bool,
     cut: bool,
+    /// A close is a reset for now: nothing else would tell it from the end of the response.
+    resets: bool,
     requests: u32,
     /// The most of them, and when it is too old for another one.
     most: (u32, Option<Instant>),
@@ -112,6 +114,7 @@ impl H1Client {
             expects: false,
             ended: false,
             cut: false,
+            resets: false,
             requests: 0,
             most: (life.requests, life.end_of_life(now, place)),
             sent: 0,
@@ -130,6 +133,7 @@ impl H1Client {
     ///
     /// Cancel safety: nothing is lost, received bytes stay with the connection.
     pub async fn wake(&mut self, seat: &Seat<'_>, timer: &mut Timer, times: HeadTimes) -> bool {
+        self.drop_empty_line();
         if !self.inbox.is_empty() {
             return true;
         }
@@ -144,26 +148,35 @@ impl H1Client {
             let silent = clock::now() + SILENT;
             if end > silent { end } else { silent }
         });
-        poll_fn(|cx| match self.inbox.poll_fill(cx, &mut self.stream, usize::MAX) {
-            Poll::Ready(Ok(0) | Err(_)) => {
-                self.ended = true;
-                Poll::Ready(false)
+        poll_fn(|cx| {
+            while let Poll::Ready(filled) = self.inbox.poll_fill(cx, &mut self.stream, usize::MAX) {
+                if matches!(filled, Ok(0) | Err(_)) {
+                    self.ended = true;
+                    return Poll::Ready(false);
+                }
+                self.drop_empty_line();
+                if !self.inbox.is_empty() {
+                    seat.begin_work();
+                    return Poll::Ready(true);
+                }
             }
-            Poll::Ready(Ok(_)) => {
-                seat.begin_work();
-                Poll::Ready(true)
-            }
-            Poll::Pending if seat.begin_wait(SeatWait::Request) => {
+            if seat.begin_wait(SeatWait::Request) {
                 // Who has said nothing yet has nothing to read.
                 self.ended = self.requests == 0;
-                Poll::Ready(false)
+                return Poll::Ready(false);
             }
-            Poll::Pending => {
-                let until = earlier_of(idle_until, self.closing.idle_until(self.place));
-                timer.poll_at(cx, earlier_of(until, too_old)).map(|()| false)
-            }
+            let until = earlier_of(idle_until, self.closing.idle_until(self.place));
+            timer.poll_at(cx, earlier_of(until, too_old)).map(|()| false)
         })
         .await
+    }
+
+    /// An empty line behind a request is not the beginning of the next one (RFC 9112 §2.2): the
+    /// connection is as idle as before.
+    fn drop_empty_line(&mut self) {
+        if self.requests > 0 && self.inbox.data() == b"\r\n" {
+            self.inbox.clear();
+        }
     }
 
     /// Reads the head of a request whose first bytes are there.

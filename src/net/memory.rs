@@ -62,6 +62,11 @@ impl Memory {
         self.resets.store(true, Relaxed);
     }
 
+    /// Takes that back.
+    pub fn close_in_order(&self) {
+        self.resets.store(false, Relaxed);
+    }
+
     /// Returns whether the other end has reset the connection, or will when it closes.
     #[must_use]
     pub fn was_reset(&self) -> bool {

@@ -377,6 +377,18 @@ impl Stream {
             let _gone = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
+
+    /// Makes the coming close an ordinary one again.
+    pub fn close_in_order(&self) {
+        #[cfg(fuzzing)]
+        if let Stream::Memory(stream) = self {
+            stream.close_in_order();
+        }
+        if let Some(stream) = self.tcp_stream() {
+            // One that stays a reset cuts what is whole: the client asks again.
+            let _gone = SockRef::from(stream).set_linger(None);
+        }
+    }
 }
 
 impl Transport for Stream {

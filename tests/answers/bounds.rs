@@ -55,13 +55,78 @@ fn a_connection_carries_so_many_requests() {
     client.assert_closes(SOON);
 }
 
+/// An origin whose answers are so long.
+fn filling(length: usize) -> Origin {
+    Origin::start(move |_| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        vec![Step::Send(head.into()), Step::Fill(length as u64)]
+    })
+}
+
+/// Waits until a response is accounted for: all of it is with the system by then.
+fn wait_written(proxy: &Tidegate, target: &str) {
+    let log = proxy.path("access.log");
+    let has_line = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains(target));
+    wait_until(SOON, "the response is written down", has_line);
+}
+
+/// What the client's system has no room for is on its way when the answer has been written.
+#[test]
+fn an_empty_line_behind_a_last_request_does_not_destroy_a_short_answer() {
+    let origin = filling(14_000);
+    let proxy = proxy(&origin, "", "");
+    for n in 0..3 {
+        let mut client = RawClient::connect_narrow(proxy.address());
+        client.send(format!("GET /{n} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"));
+        wait_written(&proxy, &format!("/{n}"));
+        client.send("\r\n");
+        let (bytes, end) = client.end(SOON);
+        assert_eq!((end, bytes.len() > 14_000), (End::Closed, true), "{} bytes", bytes.len());
+    }
+}
+
+/// A client that takes its answer slowly, and says something while it does.
+#[test]
+fn a_closing_connection_lingers_while_its_answer_is_taken() {
+    const LENGTH: usize = 2_000_000;
+    const PIECE: usize = LENGTH / 16;
+    let origin = filling(LENGTH);
+    let proxy = proxy(&origin, "", "");
+    let mut client = RawClient::connect_with_buffer(proxy.address(), 65_536);
+    client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+    for n in 0..12 {
+        client.bytes(PIECE);
+        // Half of it takes longer than a connection lingers for a client that takes nothing.
+        std::thread::sleep(Duration::from_millis(500));
+        if n == 8 {
+            wait_written(&proxy, "/slow");
+            client.send("\r\n");
+        }
+    }
+    let (bytes, end) = client.end(SOON);
+    assert_eq!((end, 12 * PIECE + bytes.len() > LENGTH), (End::Closed, true), "{}", bytes.len());
+}
+
+#[test]
+fn an_empty_line_behind_a_request_is_not_the_beginning_of_the_next_one() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "timeout = { headers = '300ms' }", "");
+    let mut client = proxy.client();
+    for gap in ["", "\r\n"] {
+        client
+            .send(format!("POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc{gap}"));
+        assert_eq!(client.response().status, 200);
+        client.send("\r\n");
+        // Longer than a head may take.
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    assert_eq!(client.get("/b").status, 200);
+}
+
 #[test]
 fn what_comes_behind_a_last_request_does_not_destroy_its_answer() {
     const LENGTH: usize = 8 << 20;
-    let origin = Origin::start(|_| {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
-        vec![Step::Send(head.into()), Step::Fill(LENGTH as u64)]
-    });
+    let origin = filling(LENGTH);
     let proxy = proxy(&origin, "", "");
     for more in ["\r\n", "GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n"] {
         let mut client = proxy.client();

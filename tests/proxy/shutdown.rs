@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::setup::plain;
 use support::{
-    Configuration, Gate, Origin, RawClient, SOON, Signal, Step, Tidegate, ok, wait_until,
+    Configuration, End, Gate, Origin, RawClient, SOON, Signal, Step, Tidegate, ok, wait_until,
 };
 
 fn waiting(gate: &Gate) -> Origin {
@@ -52,6 +52,32 @@ fn a_large_answer_under_way_arrives_whole() {
     gate.open();
     assert_eq!(client.response().body.len(), 1_000_000);
     assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
+}
+
+/// HTTP/1.0 has nothing but the end of the connection to tell where such a body ends.
+#[test]
+fn an_answer_that_the_drain_cuts_does_not_look_whole() {
+    let gate = Gate::default();
+    let halt = gate.clone();
+    let origin = Origin::start(move |_| {
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n".to_vec();
+        let end = Step::Send(b"0\r\n\r\n".to_vec());
+        vec![Step::Send(head), Step::Until(halt.clone()), end]
+    });
+    let mut proxy = with_runtime(&origin, "drain = '200ms'");
+    let mut client = proxy.client();
+    client.send("GET /cut HTTP/1.0\r\nHost: a.test\r\n\r\n");
+    client.wait_for("part");
+    proxy.terminate();
+    assert_eq!(client.end(SOON).1, End::Reset);
+    proxy.wait_exit(SOON);
+
+    let proxy = with_runtime(&origin, "");
+    let mut client = proxy.client();
+    client.send("GET /whole HTTP/1.0\r\nHost: a.test\r\n\r\n");
+    client.wait_for("part");
+    gate.open();
+    assert_eq!(client.end(SOON).1, End::Closed, "a whole one ends in order");
 }
 
 /// A proxy with these lines under `[runtime]` and an admin endpoint.

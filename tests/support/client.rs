@@ -53,13 +53,18 @@ impl RawClient {
 
     /// A client whose receive buffer is as small as the kernel allows: a slow reader.
     pub fn connect_narrow(address: SocketAddr) -> Self {
+        Self::connect_with_buffer(address, 4096)
+    }
+
+    /// A client whose receive buffer has so many bytes and does not grow.
+    pub fn connect_with_buffer(address: SocketAddr, bytes: usize) -> Self {
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(address),
             socket2::Type::STREAM,
             None,
         )
         .unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
         socket.connect(&address.into()).unwrap();
         Self::over(Socket::tcp(socket.into()))
     }

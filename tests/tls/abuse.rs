@@ -1,7 +1,7 @@
 //! Those who speak no TLS, stop in the middle, or come in numbers.
 
 use crate::{ask, entry, proxy};
-use support::{Authority, Origin, RawClient, SOON, Tidegate, curl, wait_until};
+use support::{Authority, End, Gate, Origin, RawClient, SOON, Step, Tidegate, curl, wait_until};
 
 fn plain(more: &str) -> (Authority, Origin, Tidegate) {
     let authority = Authority::new("ca");
@@ -53,6 +53,27 @@ fn whatever_comes_the_proxy_stays() {
     }
     assert_eq!(ask(&proxy, &authority, "a.test", &[]).text(), "fine\n200");
     assert_eq!(count(&proxy, "handshakes"), 1);
+}
+
+/// Such a client still reads, and without the end of TLS a body that lasts until the close looks
+/// cut.
+#[test]
+fn who_has_ended_the_sending_side_hears_the_end_of_tls() {
+    let gate = Gate::default();
+    let halt = gate.clone();
+    let authority = Authority::new("ca");
+    let origin = Origin::start(move |_| {
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n".to_vec();
+        let end = Step::Send(b"0\r\n\r\n".to_vec());
+        vec![Step::Send(head), Step::Until(halt.clone()), end]
+    });
+    let proxy = proxy(&origin, &entry(&authority.certificate("a", &["a.test"]), ""), "");
+    let mut client = RawClient::connect_tls(proxy.address(), "a.test", &authority);
+    client.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
+    client.wait_for("part");
+    client.close_write();
+    gate.open();
+    assert_eq!(client.end(SOON).1, End::Closed);
 }
 
 #[test]

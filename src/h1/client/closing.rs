@@ -14,6 +14,10 @@ use crate::net::{Fill, Timer};
 /// gets to see its answer instead of a reset (RFC 9112 §9.6).
 const LINGER_TOTAL: Duration = Duration::from_secs(10);
 const LINGER_GAP: Duration = Duration::from_secs(2);
+/// The same for a client that takes more of its answer from one look to the next.
+const TAKING_TOTAL: Duration = Duration::from_secs(60);
+/// The time for which the rest of a body nobody wants may come.
+const SETTLE_TOTAL: Duration = Duration::from_secs(10);
 
 impl H1Client {
     /// After a response: makes the connection ready for the next request. `false` when it has to
@@ -29,6 +33,7 @@ impl H1Client {
             return true;
         }
         let mut since = clock::now();
+        let end = clock::deadline(since, Some(SETTLE_TOTAL));
         let most = self.body.received_bytes().saturating_add(DRAIN_BYTES);
         poll_fn(|cx| {
             loop {
@@ -43,7 +48,7 @@ impl H1Client {
                     Poll::Pending => break,
                 }
             }
-            ready!(timer.poll_at(cx, clock::deadline(since, gap)));
+            ready!(timer.poll_at(cx, earlier_of(clock::deadline(since, gap), end)));
             Poll::Ready(false)
         })
         .await
@@ -65,7 +70,14 @@ impl H1Client {
         })
         .await;
         // A tunnel has shut down its sending side already, and nothing of it is left to be read.
-        if !flushed || self.ended || self.tunnel {
+        if !flushed || self.tunnel {
+            return;
+        }
+        if self.ended {
+            if self.stream.is_tls() {
+                // It may still read, and hears that this was all.
+                self.shut_down(timer, flush_by).await;
+            }
             return;
         }
         if self.begun && self.body.is_done() && self.inbox.is_empty() && !self.may_be_reset() {
@@ -81,13 +93,13 @@ impl H1Client {
     }
 
     /// Returns whether a close may turn into a reset that destroys what the client has yet to get:
-    /// because something is unread, or comes while much is on its way. What is less than the first
-    /// window of a connection has left already (RFC 6928).
+    /// because something is unread, or comes while much is on its way. What is less than the
+    /// smallest first window of a connection has left already (RFC 5681: four segments of 536).
     fn may_be_reset(&self) -> bool {
-        const FIRST_WINDOW: u64 = 10 * 1460;
-        let is_long = self.out.sent_bytes() > FIRST_WINDOW;
+        const FIRST_WINDOW: u64 = 4 * 536;
+        let is_long = self.out.sent_bytes() > FIRST_WINDOW && self.stream.can_reset();
         self.stream.has_unread()
-            || is_long && self.stream.count_untaken().is_some_and(|untaken| untaken > 0)
+            || is_long && self.stream.count_untaken().is_none_or(|untaken| untaken > 0)
     }
 
     /// Says that nothing more will be sent, which with TLS has to fit into the socket. `false` when
@@ -100,23 +112,31 @@ impl H1Client {
         .await
     }
 
-    /// Reads and forgets until the client has closed its side, within bounds.
+    /// Reads and forgets until the client has closed its side, within bounds, which are wider while
+    /// it takes what was sent.
     async fn linger_until_closed(&mut self, timer: &mut Timer) {
-        let end = clock::deadline(clock::now(), Some(LINGER_TOTAL));
-        let mut gap = clock::deadline(clock::now(), Some(LINGER_GAP));
+        let begun = clock::now();
+        let (mut end, mut gap) = (begun + LINGER_TOTAL, begun + LINGER_GAP);
+        let mut untaken = self.stream.count_untaken();
         poll_fn(|cx| {
             loop {
                 self.inbox.clear();
                 match self.inbox.poll_fill(cx, &mut self.stream, usize::MAX) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                    Poll::Ready(Ok(_)) => gap = clock::deadline(clock::now(), Some(LINGER_GAP)),
-                    Poll::Pending => break,
+                    Poll::Ready(Ok(_)) => gap = clock::now() + LINGER_GAP,
+                    Poll::Pending => ready!(timer.poll_at(cx, Some(end.min(gap)))),
                 }
-                if end.is_some_and(|end| clock::now() >= end) {
+                let now = clock::now();
+                if now < end.min(gap) {
+                    continue;
+                }
+                let left = self.stream.count_untaken();
+                let takes = left.zip(untaken).is_some_and(|(left, before)| left < before);
+                if !takes || now >= begun + TAKING_TOTAL {
                     return Poll::Ready(());
                 }
+                (untaken, gap, end) = (left, now + LINGER_GAP, now + LINGER_TOTAL);
             }
-            timer.poll_at(cx, earlier_of(end, gap))
         })
         .await;
     }

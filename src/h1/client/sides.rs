@@ -45,6 +45,12 @@ impl H1Client {
             }
             Length::Unknown => BodyFraming::UntilClose,
         };
+        if coding == BodyFraming::UntilClose {
+            // However this process ends: what it has yet to send is missed.
+            self.resets = true;
+            self.stream.reset_on_close();
+        }
+        let out = self.out.head_buffer();
         match (keep_alive, version) {
             (false, _) => out.extend_from_slice(b"connection: close\r\n"),
             (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
@@ -96,6 +102,10 @@ impl Sink for H1Client {
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
         ready!(self.out.poll_finish(cx, &mut self.stream, trailers))?;
+        if self.resets {
+            self.resets = false;
+            self.stream.close_in_order();
+        }
         if self.tunnel { self.stream.poll_shutdown(cx) } else { Poll::Ready(Ok(())) }
     }
 }
