@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::sweep::PurgeUnderWay;
-use self::sweeper::{Sweeper, SweptBatch};
+use self::sweeper::{MOST_OUT, Sweeper, SweptBatch};
 use self::ward::Ward;
 use super::object::Object;
 use super::policy::Millis;
@@ -33,14 +33,12 @@ const QUEUE: usize = 4096;
 /// The pause between two searches for what is dead.
 const ROUND: Duration = Duration::from_millis(ROUND_MS);
 const ROUND_MS: Millis = 1000;
-/// The pause behind a step of a purge, or of forgetting what has left. Such a step has the
-/// processor for some tens of microseconds; a worker that has no other processor loses as much of it
-/// as the share of steps, so pauses are many times as long.
+/// The pause behind steps of purges, or of forgetting what has left. These have the processor for
+/// some tens of microseconds; a worker that has no other one loses as much of it as their share, so
+/// pauses are many times as long.
 const PAUSE: Duration = Duration::from_millis(1);
 /// The steps of purges in one turn.
 const STEPS: usize = 4;
-/// The most batches of purges that wait for the sweeper, or are with it.
-const MOST_OUT: usize = 4;
 /// The pause behind commands, in which further ones come together: whoever orders something wakes
 /// nobody meanwhile, which would be a system call for each response that is stored.
 const REST: Duration = Duration::from_micros(100);

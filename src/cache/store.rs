@@ -296,8 +296,8 @@ impl CacheStore {
         self.admit_inserted(object)
     }
 
-    /// Tells housekeeping of a response that is in the table now, unless a purge was recorded before
-    /// that. Returns whether it stays.
+    /// Tells housekeeping of a response that is in the table now, unless a purge was recorded
+    /// before that. Returns whether it stays.
     fn admit_inserted(self: &Arc<Self>, object: Arc<Object>) -> bool {
         // Only now: a purge that is recorded later finds it in the table.
         if self.is_purged_since(&object) {

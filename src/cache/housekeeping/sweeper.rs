@@ -7,13 +7,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use machine::pace;
 
 use super::ward::{self, Expiry};
 use crate::cache::purge::RecordedPurge;
 use crate::cache::store::CacheStore;
+
+/// The most batches that wait for the thread, are with it or come back from it.
+pub(super) const MOST_OUT: usize = 4;
 
 /// A response that a purge may concern.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl SweepBatch {
 /// Housekeeping's end of the way to the thread and back.
 #[derive(Debug)]
 pub(super) struct Sweeper {
-    batches: Sender<SweepBatch>,
+    batches: SyncSender<SweepBatch>,
     swept: Receiver<SweptBatch>,
 }
 
@@ -76,12 +79,13 @@ pub(super) struct Sweeper {
 #[derive(Debug)]
 pub(super) struct SweeperWork {
     batches: Receiver<SweepBatch>,
-    swept: Sender<SweptBatch>,
+    swept: SyncSender<SweptBatch>,
 }
 
-/// Returns the two ends. Whoever hands batches over bounds how many are on the way.
+/// Returns the two ends.
 pub(super) fn new_sweeper() -> (Sweeper, SweeperWork) {
-    let ((batches, to_do), (done, swept)) = (mpsc::channel(), mpsc::channel());
+    let ((batches, to_do), (done, swept)) =
+        (mpsc::sync_channel(MOST_OUT), mpsc::sync_channel(MOST_OUT));
     (Sweeper { batches, swept }, SweeperWork { batches: to_do, swept: done })
 }
 
@@ -101,7 +105,8 @@ impl Sweeper {
         Ok(sweeper)
     }
 
-    /// Hands a batch over. Where the thread is gone, it is returned as swept.
+    /// Hands a batch over, without a wait while fewer than [`MOST_OUT`] are out. Where the thread
+    /// is gone, it is returned as swept.
     pub(super) fn hand_over(&self, batch: SweepBatch) -> Option<SweptBatch> {
         self.batches.send(batch).err().map(|unsent| unsent.0.sweep_suspects())
     }

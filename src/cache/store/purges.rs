@@ -100,8 +100,8 @@ impl CacheStore {
         }
     }
 
-    /// Orders a purge whose end nobody waits for; it counts from here on. Returns whether it found a
-    /// place in the queue.
+    /// Orders a purge whose end nobody waits for; it counts from here on. Returns whether it found
+    /// a place in the queue.
     fn order_unheard(self: &Arc<Self>, purge: Purge) -> bool {
         let recorded = self.record_purge(purge, clock::unix_millis());
         let (reply, _nobody_waits) = oneshot::channel();
@@ -184,8 +184,8 @@ impl CacheStore {
         const KEEP: Millis = 10 * 60 * 1000;
         /// More than this in ten minutes count as a purge of everything.
         const MOST: usize = 1000;
-        // Before its moment is known it concerns all that is added, so that nothing slips in between
-        // the two.
+        // Before its moment is known it concerns all that is added, so that nothing slips in
+        // between the two.
         let at_once = RecordedPurge { at: Millis::MAX, before: u64::MAX, purge: purge.clone() };
         let at_once = Arc::new(at_once);
         self.recent_purges.rcu(|known| known.iter().chain([&at_once]).cloned().collect::<Vec<_>>());
