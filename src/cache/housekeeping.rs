@@ -202,7 +202,7 @@ impl Housekeeping {
         let batch = self.ward_of(&purge.store.clone()).sweep_step(&mut purge);
         let has_ended = purge.has_ended();
         if has_ended {
-            self.swept[0].push((purge.store.clone(), purge.end_sweep()));
+            self.end_purge(purge);
         } else {
             self.purges.push_back(purge);
         }
@@ -210,6 +210,18 @@ impl Housekeeping {
         self.out += 1;
         if let Some(swept) = self.sweeper.hand_over(batch) {
             self.note_swept(&swept);
+        }
+    }
+
+    /// Tells the count of a purge that has been carried out. What was on its way into the table when
+    /// it passed is held against it for a while, if others do not need its place.
+    fn end_purge(&mut self, purge: PurgeUnderWay) {
+        let store = purge.store.clone();
+        let recorded = purge.end_sweep();
+        if store.has_crowded_purges() {
+            store.end_purge(&recorded);
+        } else {
+            self.swept[0].push((store, recorded));
         }
     }
 

@@ -133,8 +133,7 @@ impl H1Client {
     ///
     /// Cancel safety: nothing is lost, received bytes stay with the connection.
     pub async fn wake(&mut self, seat: &Seat<'_>, timer: &mut Timer, times: HeadTimes) -> bool {
-        self.drop_empty_line();
-        if !self.inbox.is_empty() {
+        if self.find_request() {
             return true;
         }
         self.out.release_memory();
@@ -154,8 +153,7 @@ impl H1Client {
                     self.ended = true;
                     return Poll::Ready(false);
                 }
-                self.drop_empty_line();
-                if !self.inbox.is_empty() {
+                if self.find_request() {
                     seat.begin_work();
                     return Poll::Ready(true);
                 }
@@ -171,12 +169,16 @@ impl H1Client {
         .await
     }
 
-    /// An empty line behind a request is not the beginning of the next one (RFC 9112 §2.2): the
-    /// connection is as idle as before.
-    fn drop_empty_line(&mut self) {
-        if self.requests > 0 && self.inbox.data() == b"\r\n" {
-            self.inbox.clear();
+    /// Returns whether a request has begun. Empty lines behind the one before, and the half of one,
+    /// are not the beginning of the next (RFC 9112 §2.2): the connection is as idle as before.
+    fn find_request(&mut self) -> bool {
+        if self.requests == 0 {
+            return !self.inbox.is_empty();
         }
+        let pairs = self.inbox.data().chunks(2);
+        let empty = 2 * pairs.take_while(|pair| *pair == b"\r\n").count();
+        self.inbox.consume(empty);
+        !matches!(self.inbox.data(), [] | [b'\r'])
     }
 
     /// Reads the head of a request whose first bytes are there.

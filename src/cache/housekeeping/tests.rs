@@ -483,3 +483,21 @@ fn the_threads_carry_out_what_is_ordered_and_keep_no_store() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn purges_that_have_been_carried_out_keep_no_place_that_others_need() {
+    let (store, commands) = store(1 << 30, 1_000_000);
+    let mut house = TriedHousekeeping::new();
+    for n in 0..200 {
+        let path = format!("/{n}");
+        assert!(add(&store, &path, 60_000, "t"));
+        obey_all(&mut house, &commands);
+        let ordered = store.order_purge(by_path(&path), PurgeSource::Admin).unwrap();
+        assert!(ordered.counts_at_once && !has(&store, &path), "{n}");
+        obey_all(&mut house, &commands);
+        while !house.purges.is_empty() {
+            house.purge_step();
+        }
+    }
+    assert!(store.purges_under_way() <= 64, "{}", store.purges_under_way());
+}

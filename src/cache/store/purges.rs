@@ -229,6 +229,13 @@ impl CacheStore {
         self.purging.load(Ordering::Acquire)
     }
 
+    /// Returns whether so many purges are under way, or were a moment ago, that the next ones may
+    /// not count at once.
+    #[must_use]
+    pub(crate) fn has_crowded_purges(&self) -> bool {
+        self.purges_under_way() > MOST_AT_ONCE / 2
+    }
+
     /// Returns whether there are few enough purges under way for one more.
     #[must_use]
     pub(crate) fn takes_purges(&self) -> bool {
