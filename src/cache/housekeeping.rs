@@ -213,8 +213,8 @@ impl Housekeeping {
         }
     }
 
-    /// Tells the count of a purge that has been carried out. What was on its way into the table when
-    /// it passed is held against it for a while, if others do not need its place.
+    /// Tells the count of a purge that has been carried out. What was on its way into the table
+    /// when it passed is held against it for a while, if others do not need its place.
     fn end_purge(&mut self, purge: PurgeUnderWay) {
         let store = purge.store.clone();
         let recorded = purge.end_sweep();

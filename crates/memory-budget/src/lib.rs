@@ -172,8 +172,14 @@ pub fn times_refused() -> u64 {
 mod tests {
     use super::*;
 
+    /// What is counted is the process's: one after the other.
     #[test]
-    fn w15_what_threads_hold_is_told_in_steps_and_given_back() {
+    fn w15_what_is_held_is_told_and_given_back_and_what_has_no_room_is_not_taken() {
+        tell_in_steps_what_threads_hold();
+        refuse_what_has_no_room();
+    }
+
+    fn tell_in_steps_what_threads_hold() {
         let most = 1 << 46;
         let mut weights: Vec<Weight> = (0..64).map(|_| Weight::new(1 << 36)).collect();
         assert!(bytes_taken() >= 1 << 42);
@@ -185,9 +191,7 @@ mod tests {
         assert!(MemoryReservation::new(1, most).is_some() && bytes_taken() < 1 << 41);
     }
 
-    #[test]
-    fn what_is_dropped_is_given_back_and_what_has_no_room_is_not_taken() {
-        // Other tests of this process hold a little.
+    fn refuse_what_has_no_room() {
         let most = 1 << 40;
         let mut held = MemoryReservation::new(1 << 39, most).unwrap();
         assert!(MemoryReservation::try_new(1 << 40, most).is_none());
