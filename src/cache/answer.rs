@@ -2,6 +2,7 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -148,7 +149,7 @@ pub struct StoredBody {
     whole: bool,
     waiting: Option<Pin<Box<OwnedNotified>>>,
     /// Fields behind it that are not sent.
-    withheld: Option<Box<ResponseDirectives>>,
+    withheld: Option<Arc<ResponseDirectives>>,
 }
 
 impl StoredBody {
@@ -174,7 +175,7 @@ impl StoredBody {
 
     /// The same without some of the fields behind it.
     #[must_use]
-    pub fn withholding(self, withheld: Option<Box<ResponseDirectives>>) -> Self {
+    pub fn withholding(self, withheld: Option<Arc<ResponseDirectives>>) -> Self {
         Self { withheld, ..self }
     }
 }

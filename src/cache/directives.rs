@@ -182,7 +182,7 @@ fn keep_smaller(known: &mut Option<u64>, new: u64) {
 fn take_names(value: Option<&[u8]>, all: &mut bool, names: &mut Vec<Box<[u8]>>) {
     match value {
         None => *all = true,
-        // Who writes a name in another way than as it is means it all the same.
+        // Names with escapes are not told apart: what is said holds for the whole response.
         Some(value) if value.contains(&b'\\') => *all = true,
         Some(value) => {
             let mut listed = crate::wire::head::list_items(value).peekable();

@@ -188,8 +188,9 @@ impl Filling {
         };
         // What was purged while the server was asked about it is not kept under another name.
         let store = &self.order.store;
-        let kept = object
-            .filter(|object| !store.is_gone_for(stale) && store.insert_object(object.clone()));
+        let kept = object.filter(|object| {
+            !store.is_purged_for_good(stale) && store.insert_object(object.clone())
+        });
         kept.iter().for_each(|object| self.keep_behind(object));
         let used = kept.unwrap_or_else(|| stale.clone());
         match word {

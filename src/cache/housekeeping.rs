@@ -202,7 +202,7 @@ impl Housekeeping {
         let batch = self.ward_of(&purge.store.clone()).sweep_step(&mut purge);
         let has_ended = purge.has_ended();
         if has_ended {
-            self.end_purge(purge);
+            self.finish_purge(purge);
         } else {
             self.purges.push_back(purge);
         }
@@ -215,7 +215,7 @@ impl Housekeeping {
 
     /// Tells the count of a purge that has been carried out. What was on its way into the table
     /// when it passed is held against it for a while, if others do not need its place.
-    fn end_purge(&mut self, purge: PurgeUnderWay) {
+    fn finish_purge(&mut self, purge: PurgeUnderWay) {
         let store = purge.store.clone();
         let recorded = purge.end_sweep();
         if store.has_crowded_purges() {

@@ -50,7 +50,7 @@ pub struct Object {
     /// When and how it may be used.
     pub timing: Timing,
     /// Fields that wait for a server's word before they are sent again.
-    withheld: Option<Box<ResponseDirectives>>,
+    withheld: Option<Arc<ResponseDirectives>>,
     /// The body.
     pub body: OwnedBody,
     /// What it says of queries that it answers too; its key has the canonical form of them.
@@ -114,7 +114,7 @@ impl Object {
             head,
             length,
             timing,
-            withheld: withholds.then(|| Box::new(said)),
+            withheld: withholds.then(|| Arc::new(said)),
             body: OwnedBody::new(body),
             asked_at,
             uses: AtomicU8::new(0),
@@ -285,9 +285,9 @@ impl Object {
         Some(shared)
     }
 
-    /// Returns the names of the fields that are withheld.
+    /// Returns what names the fields that are withheld.
     #[must_use]
-    pub fn withheld(&self) -> Option<Box<ResponseDirectives>> {
+    pub fn withheld(&self) -> Option<Arc<ResponseDirectives>> {
         self.withheld.clone()
     }
 

@@ -315,7 +315,7 @@ impl CacheStore {
         true
     }
 
-    fn count_change(&self, before: usize, after: usize) {
+    pub(super) fn count_change(&self, before: usize, after: usize) {
         if after >= before {
             self.entries.fetch_add(after - before, Ordering::AcqRel);
         } else {

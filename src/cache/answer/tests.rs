@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::cache::body::{self, CachedBody};
 use crate::cache::key::StoreKey;

@@ -501,3 +501,27 @@ fn purges_that_have_been_carried_out_keep_no_place_that_others_need() {
     }
     assert!(store.purges_under_way() <= 64, "{}", store.purges_under_way());
 }
+
+#[test]
+fn names_count_before_housekeeping_hears_of_them() {
+    let (store, commands) = store(1 << 30, 1_000_000);
+    let mut house = TriedHousekeeping::new();
+    for (path, tag) in [("/a", "t"), ("/b", "u"), ("/c", "v")] {
+        assert!(add(&store, path, 60_000, tag));
+    }
+    obey_all(&mut house, &commands);
+    store.invalidate_named([&b"t, /b"[..]].into_iter(), b"a", |_| ());
+    assert!(!has(&store, "/a") && !has(&store, "/b") && has(&store, "/c"));
+}
+
+#[test]
+fn one_that_left_before_it_was_counted_is_no_reason_to_evict() {
+    let (store, commands) = store(1 << 30, 10);
+    let mut house = TriedHousekeeping::new();
+    store.count_change(1, 0);
+    assert_eq!((store.entries(), store.excess()), (0, (0, 0)));
+    store.count_change(0, 1);
+    assert!(add(&store, "/a", 60_000, "t"));
+    obey_all(&mut house, &commands);
+    assert_eq!(store.entries(), 1);
+}

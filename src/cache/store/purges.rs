@@ -131,7 +131,7 @@ impl CacheStore {
 
     /// Returns whether a purge or an unsafe request has made a stored response invalid for good.
     #[must_use]
-    pub(in crate::cache) fn is_gone_for(&self, object: &Object) -> bool {
+    pub(in crate::cache) fn is_purged_for_good(&self, object: &Object) -> bool {
         let recent = self.recent_purges.load();
         let mut hard = recent.iter().filter(|recorded| !recorded.purge.soft);
         self.invalidated_at(object.key.hash()) >= object.asked_at
